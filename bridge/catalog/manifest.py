@@ -1,0 +1,146 @@
+"""Reads `model.toml` and refuses what contradicts itself, naming file, key and why."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bridge.catalog.schema import Document, Normalisation, Variant
+from bridge.errors import ConfigError, ModelError
+from bridge.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bridge.messages import Tier
+
+FILE = "model.toml"
+
+
+class Manifest(Document, frozen=True, kw_only=True):
+    """A model as its `model.toml` describes it, checked, with the folder that it was read from.
+
+    Attributes:
+        folder: the model's folder, absolute.
+    """
+
+    folder: Path
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name.
+
+        Raises:
+            ModelError: there is none.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise ModelError(f"{self.folder / FILE}: no variant {name!r}; there are {_list(v.name for v in self.variants)}")
+
+    def for_tier(self, tier: Tier) -> Variant:
+        """The variant that this tier runs.
+
+        Raises:
+            ModelError: the manifest gives this tier none.
+        """
+        name = self.tiers.bridge if tier == "bridge" else self.tiers.cloud
+        if name is None:
+            raise ModelError(f"{self.folder / FILE}: tiers.{tier}: model {self.name} names no variant for this tier")
+        return self.variant(name)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check `model.toml` of one model; its ONNX files are not opened (see `verify`).
+
+    Args:
+        folder: the model's folder.
+
+    Raises:
+        ModelError: the file is missing, is not TOML, has an unknown, missing or unfit key, or contradicts itself.
+    """
+    file = folder.absolute() / FILE
+    try:
+        document = load(file, Document)
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+    if problems := [*_not_finite(msgspec.to_builtins(document), ""), *_contradictions(document)]:
+        raise ModelError(f"{file}: {'; '.join(problems)}")
+    fields = {name: getattr(document, name) for name in document.__struct_fields__}
+    return Manifest(folder=file.parent, **fields)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _not_finite(value: Any, key: str) -> Iterator[str]:
+    """TOML has nan and inf, and both pass a bound such as `ge`."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{key}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}: {value} is not a finite number"
+
+
+def _contradictions(document: Document) -> Iterator[str]:
+    shape = document.input
+    if shape.hop > shape.rows:
+        yield f"input.hop: {shape.hop} is more than input.rows, {shape.rows}: rows between windows would be skipped"
+    yield from _twice("input.channels", shape.channels)
+    yield from _twice("output.labels", document.output.labels)
+    yield from _twice("variants.name", (variant.name for variant in document.variants))
+    yield from _lengths(document)
+    names = {variant.name for variant in document.variants}
+    for tier, name in (("bridge", document.tiers.bridge), ("cloud", document.tiers.cloud)):
+        if name is not None and name not in names:
+            yield f"tiers.{tier}: no variant {name!r}"
+    for index, variant in enumerate(document.variants):
+        for problem in _variant(variant, names):
+            yield f"variants[{index}].{problem}"
+    yield from _circles(document.variants)
+
+
+def _twice(key: str, values: Iterable[str]) -> Iterator[str]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield f"{key}: {value!r} is there {count} times"
+
+
+def _lengths(document: Document) -> Iterator[str]:
+    count = len(document.input.channels)
+    lists: dict[str, tuple[Any, ...]] = {"input.units": document.input.units}
+    if isinstance(document.normalisation, Normalisation):
+        lists["normalisation.mean"] = document.normalisation.mean
+        lists["normalisation.std"] = document.normalisation.std
+    for key, values in lists.items():
+        if len(values) != count:
+            yield f"{key}: has {len(values)} entries for {count} channels"
+
+
+def _variant(variant: Variant, names: set[str]) -> Iterator[str]:
+    path = PureWindowsPath(variant.file)  # reads both separators, and drive letters
+    if path.drive or path.root or ".." in path.parts or "\0" in variant.file:
+        yield f"file: {variant.file!r} does not stay inside the model's folder"
+    if variant.escalates_to is not None and variant.escalates_to not in names:
+        yield f"escalates_to: no variant {variant.escalates_to!r}"
+    if (variant.escalates_to is None) != (variant.below is None):
+        yield "escalates_to and below: give both or neither"
+
+
+def _circles(variants: Iterable[Variant]) -> Iterator[str]:
+    following = {variant.name: variant.escalates_to for variant in variants}
+    for start in following:
+        seen: set[str] = set()
+        name: str | None = start
+        while name is not None and name not in seen:
+            seen.add(name)
+            name = following.get(name)
+        if name == start:
+            yield f"variants.escalates_to: {start!r} leads back to itself"

@@ -1,0 +1,1 @@
+"""MQTT 5: a session without I/O, a thin asyncio connection around it, and the embedded broker."""

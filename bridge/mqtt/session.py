@@ -1,0 +1,396 @@
+"""An MQTT 5 client session without I/O: bytes in → messages, messages in → bytes to write.
+
+It outlives connections: what was published and not acknowledged is sent again on the next one (section 4.4), what was
+received and not acknowledged comes again from the broker. Acknowledgements leave in the order in which the messages
+arrived, whatever the order in which they were settled ([MQTT-4.6.0-2]). Time comes in as an argument.
+
+::
+
+    DISCONNECTED ──connect()──▶ CONNECTING ──CONNACK 0──▶ CONNECTED
+         ▲                          │                         │
+         └────── lost(), DISCONNECT, CONNACK ≥ 0x80 ──────────┘
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+
+import msgspec
+
+from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
+from bridge.mqtt import codec
+
+NO_MATCHING_SUBSCRIBERS = 0x10
+PACKET_TOO_LARGE = 0x95
+SESSION_TAKEN_OVER = 0x8E
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a session asks of the broker.
+
+    Attributes:
+        client_id: name of the session.
+        username: for authentication.
+        password: for authentication; never logged.
+        keep_alive: seconds; the broker's Server Keep Alive replaces it.
+        session_expiry: seconds for which the broker keeps our session while we are away.
+        receive_maximum: messages that the broker may send ahead of our acknowledgements.
+        maximum_packet: bytes of the largest packet we take.
+        subscriptions: topic filters, all at QoS 1.
+        will: topic and payload that the broker publishes, retained, when we vanish.
+        clean_start: begin anew; only for sessions that must not survive their process.
+    """
+
+    client_id: str
+    username: str | None = None
+    password: bytes | None = None
+    keep_alive: int = 30
+    session_expiry: int = 86_400
+    receive_maximum: int = 1_024
+    maximum_packet: int = 2_097_152
+    subscriptions: tuple[str, ...] = ()
+    will: tuple[str, bytes] | None = None
+    clean_start: bool = False
+
+    def __repr__(self) -> str:
+        return f"Settings(client_id={self.client_id!r}, username={self.username!r})"  # never the password
+
+
+class Publish(msgspec.Struct, frozen=True, eq=False):
+    """A message to publish.
+
+    Attributes:
+        topic: where to.
+        payload: bytes.
+        qos: 0 or 1.
+        retain: the broker keeps it for later subscribers.
+        content_type: MIME type of the payload.
+        response_topic: where an answer is expected.
+        correlation: opaque bytes that the answer repeats.
+        expiry: seconds after which the broker drops it undelivered.
+        done: called once with the PUBACK's reason code (0 for QoS 0 once written); never while the outcome is open.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry: int | None = None
+    done: Callable[[int], None] | None = None
+
+
+class Delivery(msgspec.Struct, eq=False):
+    """A message received, together with the right to acknowledge it.
+
+    Attributes:
+        topic: as published.
+        payload: bytes.
+        qos: 0 or 1.
+        retain: it was kept by the broker from before.
+        content_type: MIME type, if given.
+        response_topic: where to answer, if asked.
+        correlation: to repeat in the answer.
+        packet_id: of the connection it came on; None at QoS 0.
+        settled: reason code of the acknowledgement, once decided.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    content_type: str | None
+    response_topic: str | None
+    correlation: bytes | None
+    packet_id: int | None
+    settled: int | None = None
+
+
+class State(Enum):
+    """Where a session is."""
+
+    DISCONNECTED = auto()
+    CONNECTING = auto()
+    CONNECTED = auto()
+
+
+class Session:
+    """One MQTT 5 session. Not thread-safe; does no I/O.
+
+    Attributes:
+        state: where it is.
+        session_present: whether the broker still knew us at the last CONNACK.
+        connects: connections that succeeded so far.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = State.DISCONNECTED
+        self.session_present = False
+        self.connects = 0
+        self._buffer = bytearray()
+        self._out: list[bytes] = []
+        self._unacked: deque[Delivery] = deque()
+        self._queue: deque[Publish] = deque()
+        self._flying: dict[int, Publish] = {}
+        self._next_id = 1
+        self._peer_receive_maximum = 65_535
+        self._peer_maximum_packet: int | None = None
+        self._keep_alive = settings.keep_alive
+        self._subscribing: set[int] = set()
+        self._last_sent = 0.0
+        self._last_received = 0.0
+
+    # ---- what the owner asks
+
+    @property
+    def ready(self) -> bool:
+        """Connected, and every subscription confirmed."""
+        return self.state is State.CONNECTED and not self._subscribing
+
+    @property
+    def waiting(self) -> int:
+        """Messages handed to `publish` and not acknowledged by the broker."""
+        return len(self._queue) + len(self._flying)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages received and not acknowledged by us."""
+        return len(self._unacked)
+
+    def connect(self, now: float) -> None:
+        """Begin on a new transport: everything half-done on the old one is forgotten by protocol."""
+        if self.state is not State.DISCONNECTED:
+            raise LocalProtocolError(f"connect() in state {self.state.name}")
+        self.lost()
+        self.state = State.CONNECTING
+        self._last_sent = self._last_received = now
+        asked = self.settings
+        will = None
+        if asked.will is not None:
+            will = codec.Will(asked.will[0], payload=asked.will[1], qos=codec.QoS.AT_LEAST_ONCE, retain=True)
+        packet = codec.ConnectPacket(
+            asked.client_id,
+            username=asked.username,
+            password=asked.password,
+            clean_start=asked.clean_start,
+            will=will,
+            keep_alive=asked.keep_alive,
+            session_expiry_interval=asked.session_expiry,
+            receive_max=asked.receive_maximum,
+            max_packet_size=asked.maximum_packet,
+        )
+        self._out.append(packet.write())
+
+    def lost(self) -> None:
+        """The transport is gone."""
+        self.state = State.DISCONNECTED
+        self._buffer.clear()
+        self._out.clear()
+        self._unacked.clear()
+        self._subscribing.clear()
+
+    def publish(self, messages: Iterable[Publish]) -> None:
+        """Queue messages; they leave as the broker's Receive Maximum allows, also on a later connection."""
+        self._queue.extend(messages)
+        self._fill()
+
+    def acknowledge(self, delivery: Delivery, code: int = 0) -> None:
+        """Settle a delivery. Its PUBACK leaves once all earlier ones are settled; a stale one is no error."""
+        delivery.settled = code
+        unacked = self._unacked
+        while unacked and (code_ := unacked[0].settled) is not None:
+            head = unacked.popleft()
+            assert head.packet_id is not None  # noqa: S101 # only QoS 1 deliveries are in the queue
+            self._out.append(codec.PubAckPacket(head.packet_id, reason_code=codec.PubAckReasonCode(code_)).write())
+
+    def disconnect(self, code: int = 0) -> None:
+        """Say goodbye; the will is not published when the code is 0."""
+        if self.state is State.CONNECTED:
+            self._out.append(codec.DisconnectPacket(reason_code=codec.DisconnectReasonCode(code)).write())
+
+    def outgoing(self, now: float) -> bytes:
+        """Bytes to write; each is handed out once."""
+        if not self._out:
+            return b""
+        data = b"".join(self._out)
+        self._out.clear()
+        self._last_sent = now
+        return data
+
+    def tick(self, now: float, *, listening: bool = True) -> None:
+        """Keep-alive (section 3.1.2.10). Call about once a second.
+
+        Args:
+            now: monotonic seconds.
+            listening: whether the owner reads the socket; while it does not, silence proves nothing.
+
+        Raises:
+            LinkError: nothing came from the broker for one and a half keep-alives.
+        """
+        if self.state is State.DISCONNECTED or not self._keep_alive:
+            return
+        if listening and now - self._last_received > 1.5 * self._keep_alive:
+            raise LinkError(f"nothing heard from the broker for {now - self._last_received:.0f} s")
+        idle = now - min(self._last_sent, self._last_received)
+        if self.state is State.CONNECTED and idle >= 0.75 * self._keep_alive:
+            self._out.append(codec.PingReqPacket().write())
+
+    # ---- what the peer sends
+
+    def receive(self, data: bytes, now: float) -> list[Delivery]:
+        """Take bytes from the transport.
+
+        Returns:
+            The messages that became complete.
+
+        Raises:
+            RemoteProtocolError: the bytes are not MQTT 5, or break its rules.
+            ConnectionRefusedByPeer: CONNACK or SUBACK said no.
+            TakenOver: another client has our client id.
+            LinkError: the broker ended the connection.
+        """
+        self._last_received = now
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            buffer = self._buffer
+        packets, used = codec.read_packets(buffer, self.settings.maximum_packet)
+        if buffer is self._buffer:
+            del self._buffer[:used]
+        elif used < len(data):
+            self._buffer += memoryview(data)[used:]
+        deliveries: list[Delivery] = []
+        for packet in packets:
+            if isinstance(packet, codec.PublishPacket):
+                deliveries.append(self._on_publish(packet))
+            elif isinstance(packet, codec.PubAckPacket):
+                self._on_puback(packet)
+            else:
+                self._on_control(packet)
+        self._fill()
+        return deliveries
+
+    def _on_publish(self, packet: codec.PublishPacket) -> Delivery:
+        if self.state is not State.CONNECTED:
+            raise RemoteProtocolError("PUBLISH before CONNACK")
+        if not packet.topic:
+            raise RemoteProtocolError("a topic alias, and we allowed none", code=0x94)
+        delivery = Delivery(
+            packet.topic,
+            packet.payload,
+            int(packet.qos),
+            packet.retain,
+            packet.content_type,
+            packet.response_topic,
+            packet.correlation_data,
+            packet.packet_id,
+        )
+        if delivery.qos == 2:
+            raise RemoteProtocolError("QoS 2, and we subscribed at QoS 1", code=0x9B)
+        if delivery.qos:
+            self._unacked.append(delivery)
+        return delivery
+
+    def _on_puback(self, packet: codec.PubAckPacket) -> None:
+        message = self._flying.pop(packet.packet_id, None)
+        if message is not None and message.done is not None:
+            message.done(int(packet.reason_code))
+
+    def _on_control(self, packet: codec.Packet) -> None:
+        if isinstance(packet, codec.ConnAckPacket):
+            self._on_connack(packet)
+        elif isinstance(packet, codec.SubAckPacket):
+            self._on_suback(packet)
+        elif isinstance(packet, codec.DisconnectPacket):
+            code = int(packet.reason_code)
+            self.state = State.DISCONNECTED
+            if code == SESSION_TAKEN_OVER:
+                raise TakenOver(f"another client connected as {self.settings.client_id!r}; give each its own id")
+            detail = f" ({packet.reason_str})" if packet.reason_str else ""
+            raise LinkError(f"the broker ended the connection: {codec.in_words(code)}{detail}")
+        elif not isinstance(packet, codec.PingRespPacket):
+            raise RemoteProtocolError(f"{type(packet).__name__} from a broker, unasked")
+
+    def _on_connack(self, packet: codec.ConnAckPacket) -> None:
+        if self.state is not State.CONNECTING:
+            raise RemoteProtocolError("a second CONNACK")
+        code = int(packet.reason_code)
+        if code:
+            self.state = State.DISCONNECTED
+            detail = f" ({packet.reason_str})" if packet.reason_str else ""
+            raise ConnectionRefusedByPeer(f"the broker refused us: {codec.in_words(code)}{detail}", code=code)
+        self.state = State.CONNECTED
+        self.connects += 1
+        self.session_present = packet.session_present
+        self._peer_receive_maximum = packet.receive_max
+        self._peer_maximum_packet = packet.max_packet_size
+        self._keep_alive = self.settings.keep_alive if packet.server_keep_alive is None else packet.server_keep_alive
+        # What was under way goes out first and in its old order; DUP only where the broker may know the first copy.
+        for packet_id, message in self._flying.items():
+            self._write(message, packet_id, duplicate=packet.session_present)
+        # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
+        if self.settings.subscriptions:
+            packet_id = self._free_id()
+            filters = [codec.TopicFilter(text, max_qos=codec.QoS.AT_LEAST_ONCE) for text in self.settings.subscriptions]
+            self._subscribing.add(packet_id)
+            self._out.append(codec.SubscribePacket(packet_id, filters).write())
+
+    def _on_suback(self, packet: codec.SubAckPacket) -> None:
+        self._subscribing.discard(packet.packet_id)
+        for text, code in zip(self.settings.subscriptions, packet.reason_codes, strict=False):
+            if int(code) >= 0x80:
+                self.state = State.DISCONNECTED
+                raise ConnectionRefusedByPeer(
+                    f"the broker refused the subscription {text!r}: {codec.in_words(int(code))}", code=int(code)
+                )
+
+    # ---- outgoing publishes
+
+    def _fill(self) -> None:
+        """Write queued messages up to the broker's Receive Maximum."""
+        if self.state is not State.CONNECTED:
+            return
+        queue, flying = self._queue, self._flying
+        while queue and len(flying) < self._peer_receive_maximum:
+            message = queue.popleft()
+            if self._peer_maximum_packet is not None and len(message.payload) + len(message.topic) + 64 > (
+                self._peer_maximum_packet
+            ):
+                if message.done is not None:
+                    message.done(PACKET_TOO_LARGE)
+                continue
+            if message.qos == 0:
+                self._write(message, None)
+                if message.done is not None:
+                    message.done(0)
+                continue
+            packet_id = self._free_id()
+            flying[packet_id] = message
+            self._write(message, packet_id)
+
+    def _write(self, message: Publish, packet_id: int | None, *, duplicate: bool = False) -> None:
+        packet = codec.PublishPacket(
+            message.topic,
+            message.payload,
+            qos=codec.QoS.AT_MOST_ONCE if packet_id is None else codec.QoS.AT_LEAST_ONCE,
+            retain=message.retain,
+            packet_id=packet_id,
+            duplicate=duplicate,
+            message_expiry_interval=message.expiry,
+            content_type=message.content_type,
+            response_topic=message.response_topic,
+            correlation_data=message.correlation,
+        )
+        self._out.append(packet.write())
+
+    def _free_id(self) -> int:
+        while True:
+            candidate = self._next_id
+            self._next_id = candidate % 65_535 + 1
+            if candidate not in self._flying and candidate not in self._subscribing:
+                return candidate

@@ -1,0 +1,1 @@
+"""What must survive a kill: SQLite, WAL, `synchronous=FULL`, many rows a commit."""

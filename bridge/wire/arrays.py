@@ -1,0 +1,126 @@
+"""Rows of numbers: lists, or RFC 8746 typed arrays (tag 40 around 85 float32, 84 float16, 72 sint8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import cbor2
+import msgspec
+import numpy as np
+
+from bridge.errors import Refused
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bridge.messages import Rows
+
+MULTI_DIMENSIONAL = 40  # RFC 8746 section 3.1.1, row-major
+FLOAT32_LE, FLOAT16_LE, SINT8 = 85, 84, 72  # RFC 8746 section 2.1
+_DTYPES: dict[int, np.dtype[Any]] = {FLOAT32_LE: np.dtype("<f4"), FLOAT16_LE: np.dtype("<f2"), SINT8: np.dtype("i1")}
+
+Packing = Literal["float32", "float16", "int8"]
+
+
+def decode_rows(value: Any, *, scale: Any = None, zero: Any = None) -> Rows:
+    """Rows of an Observation's `values`.
+
+    Args:
+        value: a list of rows, or a tag-40 array.
+        scale: with tag 72, what one step stands for: a number, or one a channel.
+        zero: with tag 72, the step that stands for 0.0 (default 0): a number, or one a channel.
+
+    Returns:
+        float32, shape (rows, channels), all finite, rows ≥ 1, channels ≥ 1.
+
+    Raises:
+        Refused: `malformed`, `shape` or `not_finite`, naming the place.
+    """
+    rows = _from_tag(value, scale, zero) if isinstance(value, cbor2.CBORTag) else _from_lists(value)
+    if not np.isfinite(rows).all():
+        row, channel = np.argwhere(~np.isfinite(rows))[0]
+        raise Refused("not_finite", f"values[{row}][{channel}] is not a finite float32")
+    return rows
+
+
+def _from_lists(value: Any) -> Rows:
+    try:
+        lists = msgspec.convert(value, list[list[float]])
+    except msgspec.ValidationError as why:
+        raise Refused("shape", f"values must be rows × channels of numbers: {why}") from why
+    if not lists or not lists[0]:
+        raise Refused("shape", "values has no row or no channel")
+    channels = len(lists[0])
+    for i, row in enumerate(lists):
+        if len(row) != channels:
+            raise Refused("shape", f"values[{i}] has {len(row)} channels, values[0] has {channels}")
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes ∞ and is refused as such
+        return np.array(lists, dtype=np.float32)
+
+
+def _from_tag(tag: cbor2.CBORTag, scale: Any, zero: Any) -> Rows:
+    body = tag.value
+    if tag.tag != MULTI_DIMENSIONAL or not isinstance(body, list | tuple) or len(body) != 2:
+        raise Refused("shape", f"values has tag {tag.tag}; give tag 40 around [[rows, channels], array]")
+    dims, array = body
+    if not isinstance(dims, list | tuple) or len(dims) != 2 or not all(type(n) is int and n > 0 for n in dims):
+        raise Refused("shape", "tag 40 needs the two dimensions [rows, channels], both positive")
+    rows, channels = dims
+    if not isinstance(array, cbor2.CBORTag) or array.tag not in _DTYPES or not isinstance(array.value, bytes):
+        raise Refused("shape", "tag 40 must hold tag 85 (float32), 84 (float16) or 72 (sint8) around a byte string")
+    dtype = _DTYPES[array.tag]
+    expected = rows * channels * dtype.itemsize
+    if len(array.value) != expected:
+        raise Refused("shape", f"{rows} × {channels} of tag {array.tag} is {expected} bytes, not {len(array.value)}")
+    raw = np.frombuffer(array.value, dtype=dtype).reshape(rows, channels)
+    if array.tag == SINT8:
+        return _dequantize(raw, scale, zero)
+    return np.asarray(raw, dtype=np.float32)
+
+
+def _per_channel(name: str, value: Any, channels: int) -> NDArray[np.float64]:
+    try:
+        numbers = msgspec.convert(value, float | list[float])
+    except msgspec.ValidationError as why:
+        raise Refused("malformed", f"{name}: {why}") from why
+    array = np.asarray(numbers, dtype=np.float64)
+    if array.ndim and array.size != channels:
+        raise Refused("shape", f"{name} has {array.size} numbers for {channels} channels")
+    if not np.isfinite(array).all():
+        raise Refused("not_finite", f"{name} is not finite")
+    return array
+
+
+def _dequantize(raw: NDArray[np.int8], scale: Any, zero: Any) -> Rows:
+    if scale is None:
+        raise Refused("missing_key", "scale: tag 72 (sint8) needs it")
+    channels = raw.shape[1]
+    steps = raw.astype(np.float64) - _per_channel("zero", 0.0 if zero is None else zero, channels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (steps * _per_channel("scale", scale, channels)).astype(np.float32)
+
+
+def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str, Any]]:
+    """A tag-40 array, and the keys that go beside it in the Observation.
+
+    Args:
+        values: float32, shape (rows, channels).
+        packing: `int8` quantises linearly a channel over its own range in this message.
+
+    Returns:
+        The array; `{"scale": …, "zero": …}` for int8, else nothing.
+    """
+    rows, channels = values.shape
+    beside: dict[str, Any] = {}
+    if packing == "int8":
+        low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
+        scale = np.where(high > low, (high - low) / 254.0, np.maximum(np.abs(low), 1e-30) / 127.0)
+        zero = np.where(high > low, -127.0 - low / scale, 0.0)
+        steps = np.clip(np.rint(values / scale + zero), -127, 127)
+        beside = {"scale": scale.tolist(), "zero": zero.tolist()}
+        array = cbor2.CBORTag(SINT8, steps.astype("i1").tobytes())
+    elif packing == "float16":
+        array = cbor2.CBORTag(FLOAT16_LE, values.astype("<f2").tobytes())
+    else:
+        array = cbor2.CBORTag(FLOAT32_LE, values.astype("<f4", copy=False).tobytes())
+    return cbor2.CBORTag(MULTI_DIMENSIONAL, [[rows, channels], array]), beside

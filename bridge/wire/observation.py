@@ -1,0 +1,139 @@
+"""Observation ↔ bytes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cbor2
+import msgspec
+
+from bridge.errors import Refused
+from bridge.messages import Lane, Observation, Rows
+from bridge.wire.arrays import Packing, decode_rows, encode_rows
+from bridge.wire.formats import Format
+from bridge.wire.parse import DEPTH, parse
+
+MAX_SEQ = 2**53 - 1  # what JSON numbers carry exactly everywhere
+MAX_EPOCH = 64
+
+
+def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH) -> Observation:
+    """The Observation that the payload encodes.
+
+    Raises:
+        Refused: with a reason of the contract; carries `seq` where that could still be read.
+    """
+    return observation_of(parse(payload, form, depth=depth))
+
+
+def observation_of(value: Any) -> Observation:
+    """The Observation that a parsed value stands for.
+
+    Raises:
+        Refused: with a reason of the contract; carries `seq` where that could still be read.
+    """
+    if not isinstance(value, dict):
+        raise Refused("malformed", f"an Observation is a map with the key `values`, not {_kind(value)}")
+    seq = _seq(value.get("seq"))
+    try:
+        return Observation(
+            values=_values(value),
+            seq=seq,
+            epoch=_epoch(value.get("epoch")),
+            t=_number("t", value.get("t")),
+            dt=_positive("dt", value.get("dt")),
+            lane=_lane(value.get("lane", "live")),
+            receipt=_flag("receipt", value.get("receipt", False)),
+        )
+    except Refused as why:
+        raise Refused(why.reason, why.detail, seq=seq) from why
+
+
+def _values(value: dict[str, Any]) -> Rows:
+    if "values" not in value:
+        raise Refused("missing_key", "values")
+    return decode_rows(value["values"], scale=value.get("scale"), zero=value.get("zero"))
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", tuple: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+
+
+def _seq(value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        raise Refused("malformed", f"seq must be a row number from 0 to {MAX_SEQ}, not {str(value)[:40]!r}")
+    return value
+
+
+def _epoch(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_EPOCH or not value.isprintable():
+        raise Refused("malformed", f"epoch must be a name of 1 to {MAX_EPOCH} printable characters")
+    return value
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused("malformed", f"{name} must be a number of seconds")
+    try:
+        number = float(value)
+    except OverflowError as why:
+        raise Refused("not_finite", f"{name} is beyond a 64-bit float") from why
+    if not math.isfinite(number):
+        raise Refused("not_finite", f"{name} is not finite")
+    return number
+
+
+def _positive(name: str, value: Any) -> float | None:
+    number = _number(name, value)
+    if number is not None and number <= 0:
+        raise Refused("malformed", f"{name} must be above 0 s, not {number}")
+    return number
+
+
+def _lane(value: Any) -> Lane:
+    if value == "live":
+        return "live"
+    if value == "backlog":
+        return "backlog"
+    raise Refused("malformed", f"lane must be 'live' or 'backlog', not {str(value)[:40]!r}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused("malformed", f"{name} must be true or false")
+    return value
+
+
+def encode_observation(observation: Observation, form: Format, *, packing: Packing = "float32") -> bytes:
+    """Bytes of an Observation.
+
+    Args:
+        observation: what to encode.
+        form: JSON writes rows as lists; CBOR as an RFC 8746 array.
+        packing: number type of that array; JSON ignores it.
+    """
+    fields: dict[str, Any] = {}
+    if observation.seq is not None:
+        fields["seq"] = observation.seq
+    if observation.epoch:
+        fields["epoch"] = observation.epoch
+    if observation.t is not None:
+        fields["t"] = observation.t
+    if observation.dt is not None:
+        fields["dt"] = observation.dt
+    if observation.lane != "live":
+        fields["lane"] = observation.lane
+    if observation.receipt:
+        fields["receipt"] = True
+    if form is Format.JSON:
+        return msgspec.json.encode({"values": observation.values.tolist(), **fields})
+    array, beside = encode_rows(observation.values, packing)
+    return cbor2.dumps({"values": array, **beside, **fields})

@@ -1,0 +1,160 @@
+"""Which rows of one series are to be sent now: new ones, or ones whose receipt did not come. Pure: `now` is given.
+
+A message is *under way* until its acknowledgement, *taken* when the broker has acknowledged it, and gone only when a
+receipt covers all its rows. Ranges are remembered, never rows: those stay on disk until they are sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from edge_agent.ranges import Range, subtract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST = 30.0  # seconds between two sendings of rows that nobody vouches for
+MOST_OPEN = 256  # messages without a receipt: more would only fill a broker's queue (Mosquitto keeps 1,000)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Rows to send, inclusive, and how often they were sent before."""
+
+    first: int
+    last: int
+    attempts: int = 0
+
+
+class Flight(msgspec.Struct):
+    """A message that was sent.
+
+    Attributes:
+        missing: rows that no receipt covers yet.
+        state: `under_way`, `taken` (waits for a receipt until `due`) or `again` (to be sent at `due`).
+        due: monotonic seconds.
+        attempts: how often it was sent.
+    """
+
+    missing: list[Range]
+    state: Literal["under_way", "taken", "again"]
+    due: float
+    attempts: int
+
+
+class Flights:
+    """The messages of one series.
+
+    Args:
+        start: first row that was not sent yet in this life of the agent.
+        rows: rows a message.
+        longest_wait: seconds that a row waits for its message to fill.
+        whole: only full messages, until the series ends.
+        receipt_timeout: seconds to wait for a first receipt.
+    """
+
+    def __init__(
+        self, start: int, *, rows: int, longest_wait: float, whole: bool = False, receipt_timeout: float = 10.0
+    ) -> None:
+        self.cursor = start
+        self.end = start
+        self.ended = False
+        self._rows = rows
+        self._wait = float("inf") if whole else longest_wait
+        self._timeout = receipt_timeout
+        self._since = 0.0  # when the row at the cursor came
+        self._open: dict[int, Flight] = {}
+        self._heard = float("-inf")  # when the last receipt came
+        self._probe: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def under_way(self) -> int:
+        """Messages whose acknowledgement is awaited."""
+        return sum(flight.state == "under_way" for flight in self._open.values())
+
+    def grew(self, end: int, now: float) -> None:
+        """Rows before number `end` are on disk."""
+        if self.cursor == self.end:
+            self._since = now
+        self.end = max(self.end, end)
+
+    def pick(self, now: float, room: int) -> Span | None:
+        """What to send next: what is overdue first, then new rows, of at most `room` messages."""
+        if room <= 0:
+            return None
+        return self._overdue(now) or self._new(now, min(room, MOST_OPEN - len(self._open)))
+
+    def _overdue(self, now: float) -> Span | None:
+        due = [first for first, flight in self._open.items() if flight.state != "under_way" and flight.due <= now]
+        if not due:
+            return None
+        first = min(due)
+        flight = self._open[first]
+        if flight.state == "taken" and self._heard < flight.due:
+            # Nobody has vouched for anything since: one message asks whether the bridge is there, the others wait.
+            probe = self._open.get(self._probe) if self._probe is not None else None
+            if probe is not None and probe.due > now:
+                return None
+            self._probe = first
+        del self._open[first]
+        return Span(flight.missing[0][0], flight.missing[-1][1], flight.attempts)
+
+    def _new(self, now: float, room: int) -> Span | None:
+        if self.cursor >= self.end or room <= 0:
+            return None
+        stop = min(self.end, (self.cursor // self._rows + room) * self._rows)
+        if not self.ended and now - self._since < self._wait:
+            stop -= stop % self._rows
+        if stop <= self.cursor:
+            return None
+        span = Span(self.cursor, stop - 1)
+        self.cursor = stop
+        self._since = now
+        return span
+
+    def sent(self, first: int, last: int, attempts: int) -> None:
+        """A message with these rows is under way."""
+        self._open[first] = Flight([(first, last)], "under_way", 0.0, attempts + 1)
+
+    def taken(self, first: int, now: float) -> None:
+        """The broker has it; a receipt is due."""
+        flight = self._open.get(first)
+        if flight is not None and flight.state == "under_way":
+            flight.state = "taken"
+            flight.due = now + min(max(LONGEST, self._timeout), self._timeout * 2.0 ** (flight.attempts - 1))
+
+    def again(self, first: int, at: float) -> None:
+        """What became of it is not known, or it must wait: to be sent again at `at`."""
+        flight = self._open.get(first)
+        if flight is not None:
+            flight.state, flight.due = "again", at
+
+    def forget(self, first: int) -> Range | None:
+        """It will not be sent again; its rows, if it was known."""
+        flight = self._open.pop(first, None)
+        return None if flight is None else (flight.missing[0][0], flight.missing[-1][1])
+
+    def receipt(self, safe: Iterable[Range], now: float) -> None:
+        """These rows are safe; twice is the same as once."""
+        safe = list(safe)
+        self._heard = now
+        for first, flight in list(self._open.items()):
+            flight.missing = subtract(flight.missing, safe)
+            if not flight.missing:
+                del self._open[first]
+
+    def link_lost(self, now: float, *, everything: bool) -> None:
+        """Sends again, in order, what was under way; with `everything` also what a broker without memory had taken."""
+        for flight in self._open.values():
+            if flight.state == "under_way" or (everything and flight.state == "taken"):
+                flight.state, flight.due = "again", now
+
+    def next_due(self) -> float:
+        """Monotonic seconds at which `pick` may have more to say than now; infinite if only events can change it."""
+        due = [flight.due for flight in self._open.values() if flight.state != "under_way"]
+        if self.cursor < self.end and not self.ended and len(self._open) < MOST_OPEN:
+            due.append(self._since + self._wait)
+        return min(due, default=float("inf"))
