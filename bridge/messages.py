@@ -101,10 +101,17 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Where a window is computed, and why in words and numbers."""
+    """Where a window is computed, and why.
+
+    Attributes:
+        tier: who answers.
+        reason: why, in words and numbers.
+        firm: it follows from the window and the settings alone, so that a repeat is decided the same way.
+    """
 
     tier: Tier
     reason: str
+    firm: bool
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=False):

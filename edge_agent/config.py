@@ -156,7 +156,8 @@ def read_password(path: str) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as why:
-        raise ConfigError(f"password_file {path}: cannot be read: {getattr(why, 'strerror', None) or 'not UTF-8'}") from why
+        reason = getattr(why, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"password_file {path}: cannot be read: {reason}") from why
     if not text.strip():
         raise ConfigError(f"password_file {path}: empty")
     return text.splitlines()[0]

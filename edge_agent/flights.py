@@ -95,12 +95,17 @@ class Flights:
         flight = self._open[first]
         if flight.state == "taken" and self._heard < flight.due:
             # Nobody has vouched for anything since: one message asks whether the bridge is there, the others wait.
-            probe = self._open.get(self._probe) if self._probe is not None else None
-            if probe is not None and probe.due > now:
+            if self._probed_until() > now:
                 return None
-            self._probe = first
+            self._probe = flight.missing[0][0]
         del self._open[first]
         return Span(flight.missing[0][0], flight.missing[-1][1], flight.attempts)
+
+    def _probed_until(self) -> float:
+        probe = None if self._probe is None else self._open.get(self._probe)
+        if probe is None:
+            return float("-inf")
+        return float("inf") if probe.state == "under_way" else probe.due
 
     def _new(self, now: float, room: int) -> Span | None:
         if self.cursor >= self.end or room <= 0:
@@ -154,7 +159,12 @@ class Flights:
 
     def next_due(self) -> float:
         """Monotonic seconds at which `pick` may have more to say than now; infinite if only events can change it."""
-        due = [flight.due for flight in self._open.values() if flight.state != "under_way"]
+        quiet = self._probed_until()
+        due = [
+            max(flight.due, quiet) if flight.state == "taken" and self._heard < flight.due else flight.due
+            for flight in self._open.values()
+            if flight.state != "under_way"
+        ]
         if self.cursor < self.end and not self.ended and len(self._open) < MOST_OPEN:
             due.append(self._since + self._wait)
         return min(due, default=float("inf"))

@@ -64,7 +64,7 @@ def split(values: Rows, ts: NDArray[np.float64] | None, dt: float | None) -> Ite
         ts: seconds since 1970 of each row, if known.
         dt: seconds between rows, if known.
     """
-    good = np.isfinite(values).all(axis=1)
+    good: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
     breaks = np.flatnonzero(good[1:] != good[:-1]) + 1
     skip = 0
     for run in np.split(np.arange(len(values)), breaks):

@@ -19,7 +19,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bridge.coap.messages import CoapReply
-from bridge.coap.slot import ACK_TIMEOUT_S, MAX_RETRANSMIT, Origin, Post, Slot, Timing
+from bridge.coap.origin import Origin
+from bridge.coap.slot import ACK_TIMEOUT_S, MAX_RETRANSMIT, Post, Slot, Timing
 from bridge.errors import LinkError
 
 if TYPE_CHECKING:

@@ -6,23 +6,27 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
-from aiocoap import COAP_PORT, Context, Message
+from aiocoap import Context, Message
 from aiocoap import error as aio
 from aiocoap.message import UndecidedRemote
+from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers import codes
 from aiocoap.numbers.constants import TransportTuning
 from aiocoap.numbers.types import ACK
+from aiocoap.tokenmanager import TokenManager
+from aiocoap.transports.simple6 import MessageInterfaceSimple6
 
+from bridge.coap.datagram import flaw
 from bridge.coap.messages import CoapReply, ReplyCode
-from bridge.errors import ConfigError, LinkError, RemoteProtocolError
+from bridge.errors import LinkError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bridge.coap.origin import Origin
 
 ACK_TIMEOUT_S = 2.0
 MAX_RETRANSMIT = 4
@@ -73,55 +77,6 @@ class Post(NamedTuple):
     max_retransmit: int
 
 
-class Origin:
-    """Where the bridge is: resolved once, and again only after a failure."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
-        self._address: str | None = None
-
-    @classmethod
-    def parse(cls, url: str) -> Origin:
-        """Read `coap://host[:port]`.
-
-        Raises:
-            ConfigError: it is not such a URL.
-        """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as e:
-            raise ConfigError(f"{url!r} is not a URL: {e}") from e
-        if parts.scheme == "coaps":
-            raise ConfigError(f"{url!r}: DTLS is not offered; use coap:// inside a tunnel or VPN, or mqtts://")
-        if parts.scheme != "coap" or not parts.hostname:
-            raise ConfigError(f"{url!r} is not of the form coap://host[:port]")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-            raise ConfigError(f"{url!r}: nothing may follow or precede coap://host[:port]")
-        return cls(parts.hostname, port or COAP_PORT)
-
-    def __str__(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"coap://{host}:{self._port}"
-
-    async def address(self) -> str:
-        """`address:port`, without asking the resolver again."""
-        if self._address is None:
-            try:
-                host = str(ipaddress.ip_address(self._host))
-            except ValueError:
-                loop = asyncio.get_running_loop()
-                found = await loop.getaddrinfo(self._host, self._port, type=2)
-                host = str(found[0][4][0])
-            self._address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
-        return self._address
-
-    def doubt(self) -> None:
-        """A post failed: the name may have moved."""
-        self._address = None
-
-
 class _Timers(TransportTuning):
     """One post's timers, and the witness of its progress.
 
@@ -147,6 +102,30 @@ class _Timers(TransportTuning):
         return self._post.max_retransmit
 
 
+class _Datagrams(MessageInterfaceSimple6):
+    """aiocoap's socket, given only what is well-formed, and nothing once it closes: that would be a traceback each."""
+
+    def _received_datagram(self, address: Any, datagram: bytes) -> None:
+        if self._mman is not None and flaw(datagram) is None:
+            super()._received_datagram(address, datagram)
+
+    def _received_exception(self, address: Any, exception: Exception) -> None:
+        if self._mman is not None:
+            super()._received_exception(address, exception)
+
+
+async def _open_context(log: logging.Logger) -> Context:
+    """What Context.create_client_context does for "simple6", with our `_Datagrams`."""
+    loop = asyncio.get_running_loop()
+    context = Context(loop=loop, loggername=log.name)
+    tokens = TokenManager(context)
+    messages = MessageManager(tokens)
+    messages.message_interface = await _Datagrams.create_client_transport_endpoint(messages, log, loop)
+    tokens.token_interface = messages
+    context.request_interfaces.append(tokens)
+    return context
+
+
 class Slot:
     """Sends one post after the other."""
 
@@ -154,6 +133,7 @@ class Slot:
         self._origin = origin
         self._context: Context | None = None
         self._remote: Any = None
+        self._response: asyncio.Future[Message] | None = None
         self._sent = 0
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -166,10 +146,9 @@ class Slot:
             return _reply(response, self._origin), timing
         except (aio.NetworkError, aio.LibraryShutdown, OSError) as e:
             self._origin.doubt()
-            why = str(e) or type(e).__name__
-            raise LinkError(f"{self._origin}: {why}; whether the message arrived is unknown") from e
+            raise LinkError(f"{self._origin}: {_why(e)}; whether the message arrived is unknown") from e
         except aio.Error as e:
-            raise RemoteProtocolError(f"{self._origin}: {str(e) or type(e).__name__}") from e
+            raise RemoteProtocolError(f"{self._origin}: {_why(e)}") from e
         finally:
             if not clean:
                 self._replace()
@@ -181,8 +160,11 @@ class Slot:
             await asyncio.wait(self._closing)
 
     async def _exchange(self, post: Post) -> tuple[Message, Timing]:
-        async with asyncio.timeout(post.timeout_s):
-            context, remote = await self._open()
+        try:
+            async with asyncio.timeout(post.timeout_s):
+                context, remote = await self._open()
+        except TimeoutError as e:
+            raise LinkError(f"{self._origin}: its name was not resolved within {post.timeout_s:g} s") from e
         blocks = max(1, -(-len(post.payload) // _BLOCK))
         timers = _Timers(post)
         message = Message(
@@ -194,13 +176,12 @@ class Slot:
             transport_tuning=timers,
         )
         message.remote = remote
-        response = context.request(message).response
+        # Never cancelled: aiocoap 0.4.17 sets results on cancelled futures, a traceback each. If nobody waits any more,
+        # closing the context ends it.
+        self._response = response = context.request(message).response
+        response.add_done_callback(_look_at)
         self._sent += blocks
-        try:
-            await _wait(response, timers, post.timeout_s, most=timers.began + post.timeout_s * (blocks + 4))
-        except BaseException:
-            response.cancel()
-            raise
+        await _wait(response, timers, post.timeout_s, most=timers.began + post.timeout_s * (blocks + 4))
         answer = response.result()
         return answer, Timing(asyncio.get_running_loop().time() - timers.began, timers.repeats, blocks)
 
@@ -210,7 +191,7 @@ class Slot:
             log = logging.getLogger(_LOGGER)
             if log.level == logging.NOTSET:
                 log.setLevel(logging.ERROR)
-            self._context = await Context.create_client_context(loggername=_LOGGER, transports=["simple6"])
+            self._context = await _open_context(log)
             probe = Message(code=codes.POST)
             probe.remote = UndecidedRemote("coap", address)
             await self._context.find_remote_and_interface(probe)
@@ -220,12 +201,25 @@ class Slot:
     def _replace(self) -> None:
         """Have the context closed behind our back; the next post opens a new one."""
         context, self._context = self._context, None
+        response, self._response = self._response, None
         self._remote = None
         self._sent = 0
         if context is not None:
-            task = asyncio.create_task(context.shutdown(), name="closing a CoAP context")
+            task = asyncio.create_task(_close(context, response), name="closing a CoAP context")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+async def _close(context: Context, response: asyncio.Future[Message] | None) -> None:
+    await context.shutdown()
+    if response is not None and not response.done():
+        await asyncio.wait({response}, timeout=1)
+
+
+def _look_at(response: asyncio.Future[Message]) -> None:
+    """An error that nobody waits for is no news."""
+    if not response.cancelled():
+        response.exception()
 
 
 async def _wait(response: asyncio.Future[Message], timers: _Timers, timeout_s: float, *, most: float) -> None:
@@ -236,6 +230,11 @@ async def _wait(response: asyncio.Future[Message], timers: _Timers, timeout_s: f
         if left <= 0:
             raise TimeoutError(f"no answer within {timeout_s:g} s")
         await asyncio.wait({response}, timeout=left)
+
+
+def _why(error: BaseException) -> str:
+    cause = error.__cause__ or error  # aiocoap wraps what the system says and adds nothing
+    return str(cause) or type(cause).__name__
 
 
 def _reply(response: Message, origin: Origin) -> CoapReply:

@@ -36,6 +36,7 @@ AIOCOAP_LOGGER = "bridge.coap.aiocoap"
 _MAX_DATAGRAM = 65_535
 _RECEIVE_BUFFER = 2**20
 _MAX_BACKLOG = 16
+_MAX_ANSWERS = 2**24
 _MAX_EXCHANGES = 4_096
 
 
@@ -54,7 +55,7 @@ class Messages(MessageManager):
 
     def __init__(self, token_manager: TokenManager, *, entries: int, age: float) -> None:
         super().__init__(token_manager)
-        self._seen: Bounded[str, _Seen] = Bounded(entries=entries, age=age)
+        self._seen: Bounded[str, _Seen] = Bounded(entries=entries, size=_MAX_ANSWERS, age=age)
         self._waiting: dict[Any, set[asyncio.Future[None]]] = {}
 
     @property
@@ -128,7 +129,8 @@ class Messages(MessageManager):
         key = _key(message)
         seen = self._seen.get(key, now)
         if seen is not None:
-            self._seen.put(key, _Seen(seen.token, message.encode()), 0, now)
+            answer = message.encode()
+            self._seen.put(key, _Seen(seen.token, answer), len(answer), now)
 
 
 def _key(message: Message) -> str:

@@ -68,6 +68,7 @@ class Connection:
         self._paused = False
         self._choked = False
         self._announced = False
+        self._delivering = True
         self._closing = asyncio.Event()
 
     # ---- what the owner asks
@@ -103,6 +104,10 @@ class Connection:
             if delivery.qos:
                 self.session.acknowledge(delivery)
         self._schedule_flush()
+
+    def stop_delivering(self) -> None:
+        """Hand over nothing more; what still arrives stays with the broker, unacknowledged."""
+        self._delivering = False
 
     def pause(self) -> None:
         """Stop reading the socket."""
@@ -228,7 +233,7 @@ class Connection:
             self._ready.set()
         if not self.session.waiting:
             self._drained.set()
-        if deliveries:
+        if deliveries and self._delivering:
             self._on_deliveries(deliveries)
         self._schedule_flush()
 

@@ -1,7 +1,8 @@
 """The embedded broker: rumqttd (through PyPI `iotcore`) as a child process, for trying out and never for durability.
 
-rumqttd keeps everything in memory, speaks one protocol a port and can stop serving while its port looks alive
-(rumqtt PR 812), so a watchdog asks both ports for a real CONNACK and replaces the child that no longer gives one.
+rumqttd keeps everything in memory, speaks one protocol a port, and one ill-behaved client can make a listener refuse
+everybody while its port looks alive. So a watchdog asks both ports for a real CONNACK and replaces the child that no
+longer gives one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import errno
 import importlib.util
 import logging
+import os
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -139,6 +141,7 @@ class EmbeddedBroker:
                     stdout=subprocess.DEVNULL,
                     stderr=last_words,
                     start_new_session=True,
+                    env=os.environ | {"RUST_BACKTRACE": "0"},  # a panic is one sentence in the log
                 )
         except OSError as error:
             raise LinkError(f"the embedded broker cannot be started from {self._directory}: {error}") from error
@@ -154,8 +157,8 @@ class EmbeddedBroker:
 
     async def _healthy(self) -> bool:
         host = _LOOPBACK.get(self._address, self._address)
-        return await rumqttd.answers(host, self._port5, rumqttd.CONNECT5, PROBE_TIMEOUT) and await rumqttd.answers(
-            host, self._port, rumqttd.CONNECT4, PROBE_TIMEOUT
+        return await rumqttd.answers(host, self._port5, 5, PROBE_TIMEOUT) and await rumqttd.answers(
+            host, self._port, 4, PROBE_TIMEOUT
         )
 
     async def _watch(self) -> None:
@@ -202,7 +205,7 @@ class EmbeddedBroker:
             lines = (self._directory / rumqttd.LOG_NAME).read_text(errors="replace").split("\n")
         except OSError:
             return ""
-        said = [line.strip() for line in lines if line.strip()]
+        said = [line.strip() for line in lines if line.strip() and not line.startswith("note:")]
         return f": {said[-1][:300]}" if said else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import sys
 from pathlib import Path
 
@@ -18,12 +19,6 @@ SEGMENT_BYTES = 4 << 20
 SEGMENT_MESSAGES = 4
 SEGMENTS = 8
 PACKET_OVERHEAD = 16 << 10  # topic and properties around a payload: rumqttd limits whole packets
-
-# CONNECT of MQTT 5 (section 3.1) and of 3.1.1: clean, keep-alive 5 s (rumqttd refuses 0). Two client ids, because the
-# second listener closes a connection whose id the first has not cleared away yet.
-CONNECT5 = b"\x10\x15\x00\x04MQTT\x05\x02\x00\x05\x00\x00\x08_health5"
-CONNECT4 = b"\x10\x14\x00\x04MQTT\x04\x02\x00\x05\x00\x08_health4"
-DISCONNECT = b"\xe0\x00"
 
 _CHILD = Path(__file__).with_name("rumqttd_child.py")
 
@@ -68,15 +63,30 @@ def command(config: Path) -> list[str]:
     return [sys.executable, "-P", str(_CHILD), str(config)]
 
 
-async def answers(host: str, port: int, connect: bytes, timeout: float) -> bool:  # noqa: ASYNC109 - a bound on the whole exchange
-    """Whether the listener answers a CONNECT with a CONNACK of code 0 in time."""
+def probe(version: int) -> bytes:
+    """A CONNECT of MQTT 3.1.1 (version 4) or 5: clean, keep-alive 5 s (rumqttd refuses 0), a client id not used before.
+
+    Not used before, because a client that leaves between CONNECT and CONNACK and comes again under the same id makes
+    rumqttd panic while it holds a lock: that listener then refuses everybody, for good.
+    """
+    client = f"_health-{secrets.token_hex(4)}".encode()
+    properties = b"\x00" if version == 5 else b""
+    body = b"\x00\x04MQTT" + bytes([version, 2, 0, 5]) + properties + len(client).to_bytes(2, "big") + client
+    return b"\x10" + bytes([len(body)]) + body
+
+
+async def answers(host: str, port: int, version: int, timeout: float) -> bool:  # noqa: ASYNC109 - bounds the whole exchange
+    """Whether the listener answers a CONNECT with a CONNACK of code 0 in time.
+
+    It leaves without a DISCONNECT: who sends one and closes at once is taken off rumqttd's list twice, and the second
+    time may hit another client that has got the place meanwhile.
+    """
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(connect)
+                writer.write(probe(version))
                 head = await reader.readexactly(4)  # type, remaining length, flags, code: the same in both versions
-                writer.write(DISCONNECT)
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):

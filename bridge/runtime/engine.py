@@ -32,6 +32,7 @@ class OnnxEngine:
     Attributes:
         manifest: the model.
         choice: provider and options asked for.
+        nodes: how many of the graph's nodes each execution provider runs, by ONNX Runtime's names.
         skipped: why each better provider was passed over, when `load` tried several.
     """
 
@@ -74,6 +75,7 @@ class OnnxEngine:
         path = verify(manifest, variant)
         self._session = ort.open_session(path, self.choice, threads=threads, spinning=spinning)
         self.provider: str = self._session.get_providers()[0]
+        self.nodes = dict(ort.placement(self._session))
         self.max_batch = self._fit(graph.check(self._session, manifest, path), max_batch, path)
         self._input = np.zeros((self.max_batch, self.rows, self.channels), np.float32)
         self._output = np.zeros((self.max_batch, len(self.labels)), np.float32)

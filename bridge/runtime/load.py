@@ -57,8 +57,9 @@ def load(
                 skipped=tuple(skipped),
             )
         except ConfigError as error:
+            if provider != "auto":
+                raise
             skipped.append(str(error))
-            if provider == "auto":
-                log.warning("%s/%s: passed over: %s", manifest.name, variant.name, error)
+            log.warning("%s/%s: passed over: %s", manifest.name, variant.name, error)
     needed = " (require_accelerator is set)" if require_accelerator else ""
     raise ConfigError(f"{manifest.name}/{variant.name}: no provider loads{needed}: {'; '.join(skipped)}")

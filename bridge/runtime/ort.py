@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import ConfigError, ModelError
@@ -69,9 +71,8 @@ def open_session(path: Path, choice: Choice, *, threads: int, spinning: bool) ->
         ModelError: the file is no graph that ONNX Runtime can run.
         ConfigError: the provider did not load.
     """
-    if choice.provider.name in {"cuda", "tensorrt"} and hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(sys.stderr):  # it prints, and our stdout is for the ready line
-            onnxruntime.preload_dlls()
+    if choice.provider.name in {"cuda", "tensorrt"}:
+        _preload()
     with translated(path, choice):
         session = onnxruntime.InferenceSession(
             str(path),
@@ -85,7 +86,29 @@ def open_session(path: Path, choice: Choice, *, threads: int, spinning: bool) ->
             f"{', '.join(session.get_providers())} instead; its reason is on stderr above. Needed: "
             f"{choice.provider.install}"
         )
+    nodes = placement(session)
+    if nodes and choice.provider.ort not in nodes:
+        raise ConfigError(
+            f"provider: {choice.provider.name} ({choice.provider.ort}) loaded, but can run none of {path}'s "
+            f"{nodes.total()} nodes: use another provider, or another precision of the model"
+        )
     return session
+
+
+def placement(session: Any) -> Counter[str]:
+    """How many of the graph's nodes each provider runs, by ONNX Runtime's names; empty before version 1.24."""
+    nodes: Counter[str] = Counter()
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        for part in session.get_provider_graph_assignment_info():
+            nodes[part.ep_name] += len(part.get_nodes())
+    return nodes
+
+
+@functools.cache
+def _preload() -> None:
+    """Load CUDA's and cuDNN's libraries from NVIDIA's wheels, where those are installed."""
+    with contextlib.redirect_stdout(sys.stderr):  # it prints, and our stdout is for the ready line
+        onnxruntime.preload_dlls()
 
 
 @contextlib.contextmanager
@@ -121,5 +144,6 @@ def _options(*, threads: int, spinning: bool) -> Any:
     # (big fp32 activity model, 50 shapes: 1.01×; 1.03× with plans; 1.6× to 1.9× with malloc instead of the arena).
     options.enable_cpu_mem_arena = True
     options.enable_mem_pattern = False
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return options

@@ -146,7 +146,7 @@ def _named(name: str, options: Mapping[str, str], there: list[Provider]) -> Choi
 
 
 def _no_accelerator(preference: str, there: list[Provider]) -> str:
-    ways = "; ".join(f"{p.name}: {p.install}" for p in PROVIDERS if p.kind != "cpu" and p not in there)
+    ways = "; ".join(f"{p.name}: {p.install}" for p in PROVIDERS if p.kind != "cpu" and not p.helper and p not in there)
     return (
         f"require_accelerator: provider {preference!r} computes on the CPU here: ONNX Runtime {ort.version()} has "
         f"{_names(there)}. Install one ({ways or 'see the providers guide'}), or take require_accelerator out"

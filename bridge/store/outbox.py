@@ -203,6 +203,12 @@ class Outbox:
                     ranges.append((first, last))
         return ranges
 
+    def holds(self, series: int) -> bool:
+        """Whether any row of the series is kept."""
+        with translated(self._name):
+            query = "SELECT EXISTS(SELECT 1 FROM blobs WHERE series = ?)"
+            return bool(self._db.execute(query, (series,)).fetchone()[0])
+
     def rows(self) -> int:
         """How many rows are kept."""
         with translated(self._name):

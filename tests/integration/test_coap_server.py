@@ -199,8 +199,10 @@ async def test_a_result_that_changes_between_its_blocks_is_read_as_it_was(server
 
 async def test_observers_see_the_newest_and_are_bounded(client: Context, server: CoapServer, url: str) -> None:
     server.publish(RESULT_PATH, b"0")
-    requests = [client.request(Message(code=codes.GET, uri=f"{url}/{RESULT_PATH}", observe=0)) for _ in range(3)]
-    replies = [await request.response for request in requests]
+    requests, replies = [], []
+    for _ in range(3):
+        requests.append(client.request(Message(code=codes.GET, uri=f"{url}/{RESULT_PATH}", observe=0)))
+        replies.append(await requests[-1].response)
     assert [reply.payload for reply in replies] == [b"0"] * 3
     assert [reply.opt.observe is not None for reply in replies] == [True, True, False]
     news = [aiter(request.observation) for request in requests[:2]]

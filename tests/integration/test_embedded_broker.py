@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from bridge.errors import ConfigError, LocalProtocolError
 from bridge.mqtt import embedded, rumqttd
 from bridge.mqtt.embedded import EmbeddedBroker
+from tests.support.paho_client import client, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator
 
 pytest.importorskip("iotcore")
 
@@ -40,53 +41,10 @@ async def broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
         await broker.stop()
 
 
-async def until(true: Callable[[], object], timeout: float = 10) -> None:  # noqa: ASYNC109 - how long a test waits
-    async with asyncio.timeout(timeout):
-        while not true():  # noqa: ASYNC110 - what is awaited happens in threads and other processes
-            await asyncio.sleep(0.01)
-
-
-class Client:
-    """A connected paho client that keeps what it receives and counts its connections' ends."""
-
-    def __init__(self, url: str, version: MQTTProtocolVersion, name: str) -> None:
-        self.received: list[bytes] = []
-        self.subscribed = 0
-        self.lost = 0
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=version)
-        self.paho.on_message = lambda _c, _u, message: self.received.append(bytes(message.payload))
-        self.paho.on_connect = lambda client, *_: client.subscribe(TOPIC, 1)
-        self.paho.on_subscribe = self._count_subscribed
-        self.paho.on_disconnect = self._count_lost
-        self.paho.reconnect_delay_set(1, 1)
-        host, port = url.removeprefix("mqtt://").rsplit(":", 1)
-        self.paho.connect(host, int(port))
-
-    def _count_subscribed(self, *_: object) -> None:
-        self.subscribed += 1
-
-    def _count_lost(self, *_: object) -> None:
-        self.lost += 1
-
-    def publish(self, payload: bytes) -> None:
-        self.paho.publish(TOPIC, payload, qos=1)
-
-
-@contextmanager
-def client(url: str, version: MQTTProtocolVersion, name: str) -> Iterator[Client]:
-    it = Client(url, version, name)
-    it.paho.loop_start()
-    try:
-        yield it
-    finally:
-        it.paho.disconnect()
-        it.paho.loop_stop()
-
-
 async def test_both_protocols_pass_messages_to_each_other(broker: EmbeddedBroker) -> None:
     with (
-        client(broker.url, MQTTProtocolVersion.MQTTv311, "old") as old,
-        client(broker.url5, MQTTProtocolVersion.MQTTv5, "new") as new,
+        client(TOPIC, broker.url, MQTTProtocolVersion.MQTTv311, "old") as old,
+        client(TOPIC, broker.url5, MQTTProtocolVersion.MQTTv5, "new") as new,
     ):
         await until(lambda: old.subscribed and new.subscribed)
         old.publish(b"from 3.1.1")
@@ -102,7 +60,7 @@ async def test_a_killed_child_is_replaced_and_told(tmp_path: Path) -> None:
     try:
         first, urls = broker.pid, (broker.url, broker.url5)
         assert first is not None
-        with client(broker.url5, MQTTProtocolVersion.MQTTv5, "survivor") as survivor:
+        with client(TOPIC, broker.url5, MQTTProtocolVersion.MQTTv5, "survivor") as survivor:
             await until(lambda: survivor.subscribed == 1)
             os.kill(first, signal.SIGKILL)
             await until(lambda: told)
@@ -168,7 +126,7 @@ async def test_a_second_start_is_our_bug_and_a_second_stop_is_none(broker: Embed
 async def test_it_runs_in_its_own_session_and_is_silent(tmp_path: Path, broker: EmbeddedBroker) -> None:
     assert broker.pid is not None
     assert os.getsid(broker.pid) == os.getpgid(broker.pid) == broker.pid
-    with client(broker.url5, MQTTProtocolVersion.MQTTv5, "talker") as talker:
+    with client(TOPIC, broker.url5, MQTTProtocolVersion.MQTTv5, "talker") as talker:
         await until(lambda: talker.subscribed)
         talker.publish(b"x")
         await until(lambda: talker.received)
@@ -185,8 +143,8 @@ async def test_it_opens_no_port_but_its_two(broker: EmbeddedBroker) -> None:
 async def test_an_oversize_payload_costs_only_its_sender(broker: EmbeddedBroker, version: MQTTProtocolVersion) -> None:
     old = version == MQTTProtocolVersion.MQTTv311
     with (
-        client(broker.url5, MQTTProtocolVersion.MQTTv5, "bystander") as bystander,
-        client(broker.url if old else broker.url5, version, "glutton") as glutton,
+        client(TOPIC, broker.url5, MQTTProtocolVersion.MQTTv5, "bystander") as bystander,
+        client(TOPIC, broker.url if old else broker.url5, version, "glutton") as glutton,
     ):
         await until(lambda: bystander.subscribed and glutton.subscribed)
         first = broker.pid
@@ -201,6 +159,48 @@ async def test_an_oversize_payload_costs_only_its_sender(broker: EmbeddedBroker,
         assert broker.pid == first
 
 
+async def test_a_client_that_makes_rumqttd_panic_is_survived(broker: EmbeddedBroker) -> None:
+    host, port = broker.url5.removeprefix("mqtt://").rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(rumqttd.probe(5) + b"\x20\x03\x00\x00\x00")  # a CONNACK, from a client
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    assert await rumqttd.answers(host, int(port), 5, 1)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_a_listener_that_refuses_everybody_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Twice CONNECT and away before the CONNACK, under one id: the listener is dead though its port accepts."""
+    monkeypatch.setattr(embedded, "PROBE_INTERVAL", 0.1)
+    told: list[str] = []
+    broker = EmbeddedBroker(port=0, port5=0, directory=tmp_path, max_payload=MAX_PAYLOAD, on_restart=told.append)
+    await broker.start()
+    try:
+        port = int((broker.url if version == 4 else broker.url5).rsplit(":", 1)[1])
+        connect = rumqttd.probe(version)
+        async with asyncio.timeout(10):
+            while not told:
+                _come_and_go(port, connect)
+                await asyncio.sleep(0.01)
+        assert "no CONNACK 2 times" in told[0]
+        assert await rumqttd.answers("127.0.0.1", port, version, 1)
+    finally:
+        await broker.stop()
+
+
+def _come_and_go(port: int, connect: bytes) -> None:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with RST
+        sock.sendall(connect)
+
+
 async def test_a_burst_is_not_slowed_by_nagle(broker: EmbeddedBroker) -> None:
     """Ten publishes at once: without TCP_NODELAY at the broker the last PUBACK comes 40 ms after the first."""
     host, port = broker.url5.removeprefix("mqtt://").rsplit(":", 1)
@@ -209,7 +209,7 @@ async def test_a_burst_is_not_slowed_by_nagle(broker: EmbeddedBroker) -> None:
     body = len(topic).to_bytes(2, "big") + topic + b"\x00\x07\x00" + b"x" * 50
     loop = asyncio.get_running_loop()
     try:
-        writer.write(rumqttd.CONNECT5.replace(b"_health5", b"_burster"))
+        writer.write(rumqttd.probe(5))
         head = await reader.readexactly(2)
         await reader.readexactly(head[1])
         took = []

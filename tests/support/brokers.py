@@ -95,6 +95,8 @@ class RunningBroker:
     def start(self) -> Self:
         """Starts it, again on the same ports if it ran before, and returns once it answers."""
         assert self._process is None, f"{self.name} is running"
+        for port in {self.port, self.port311}:
+            _require_free(self.name, port)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -133,7 +135,7 @@ class RunningBroker:
                 process.kill()
 
     def _answers(self, port: int) -> bool:
-        connect = rumqttd.CONNECT4 if self.port != self.port311 == port else rumqttd.CONNECT5
+        connect = rumqttd.probe(4 if self.port != self.port311 == port else 5)
         try:
             with socket.create_connection((HOST, port), timeout=1) as plain:
                 if self._tls is not None:
@@ -147,10 +149,17 @@ class RunningBroker:
 
 def _connack(sock: socket.socket, connect: bytes) -> bool:
     sock.sendall(connect)
-    if sock.recv(2)[:1] != b"\x20":  # a refusal for want of a password is an answer too
-        return False
-    sock.sendall(rumqttd.DISCONNECT)
-    return True
+    return sock.recv(2)[:1] == b"\x20"  # a refusal for want of a password is an answer too
+
+
+def _require_free(name: str, port: int) -> None:
+    """Else another broker's CONNACK would be taken for this one's."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, port))
+        except OSError as error:
+            raise BrokerDidNotStartError(f"{name}: port {port}: {error.strerror}") from error
 
 
 def free_port() -> int:

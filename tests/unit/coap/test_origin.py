@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.coap.client import CoapClient
-from bridge.coap.slot import Origin
+from bridge.coap.origin import Origin
 from bridge.errors import ConfigError
 
 

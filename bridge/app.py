@@ -1,0 +1,276 @@
+"""The bridge, put together: the composition root. Nothing else knows all the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import bridge
+from bridge import assembly, topics
+from bridge.coap.server import CoapServer
+from bridge.errors import BridgeError
+from bridge.mqtt.connection import Connection
+from bridge.mqtt.embedded import EmbeddedBroker
+from bridge.mqtt.endpoint import Endpoint, parse_url
+from bridge.mqtt.session import Publish, Session, Settings
+from bridge.offload.client import CloudClient
+from bridge.pipeline.admit import Admission, ErrorGate
+from bridge.pipeline.doors import CoapDoor, MqttDoor
+from bridge.pipeline.inbox import Inbox
+from bridge.pipeline.outbound import Outbound
+from bridge.pipeline.pipeline import Pipeline
+from bridge.pipeline.window import Patience, Windower
+from bridge.runtime.load import load as load_engine
+from bridge.store.journal import Journal
+from bridge.wire.answers import encode_status
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from bridge.config import Config
+    from bridge.pipeline.routes import Route, RouteTable
+
+log = logging.getLogger("bridge")
+
+STATUS_EVERY = 10.0  # seconds between two publications of the bridge's status
+
+
+class App:
+    """One bridge.
+
+    Args:
+        config: its settings.
+        base: folder that relative paths in them start from.
+    """
+
+    def __init__(self, config: Config, base: Path) -> None:
+        self._config = config
+        self._base = base
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counts: Counter[str] = Counter()
+        self._status: dict[str, Any] = {}
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain.
+
+        Raises:
+            ConfigError: the settings cannot be used.
+            ModelError: a model cannot be used.
+            StoreError: the journal cannot be used.
+            TakenOver: another client uses this bridge's id.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        state = assembly.state_folder(self._config, self._base)
+        models = assembly.manifests(self._config, assembly.catalog_of(self._config, self._base))
+        table = assembly.route_table(self._config, models)
+        cloud_endpoint = self._cloud_endpoint()
+        journal = await asyncio.to_thread(Journal, state / "journal.db", log.warning)
+        try:
+            engines = {
+                name: await asyncio.to_thread(
+                    load_engine, manifest, manifest.for_tier("bridge"), threads=self._config.bridge.threads
+                )
+                for name, manifest in models.items()
+            }
+            broker = await self._embedded(state)
+            try:
+                await self._serve(table, assembly.infer_routes(table, models), engines, journal, broker, cloud_endpoint)
+            finally:
+                if broker is not None:
+                    await broker.stop()
+        finally:
+            journal.close()
+
+    def _cloud_endpoint(self) -> Endpoint | None:
+        section = self._config.cloud
+        return None if section is None else assembly.endpoint_of(section, self._base, "cloud")
+
+    async def _embedded(self, state: Path) -> EmbeddedBroker | None:
+        section = self._config.mqtt
+        if section.url is not None:
+            return None
+        broker = EmbeddedBroker(
+            host=section.listen,
+            port=section.port,
+            port5=section.port5,
+            directory=state / "broker",
+            max_payload=self._config.limits.packet,
+            on_restart=lambda why: log.warning("the embedded broker was restarted: %s", why),
+        )
+        await broker.start()
+        return broker
+
+    async def _serve(
+        self,
+        table: RouteTable,
+        infer: dict[str, Route],
+        engines: dict[str, Any],
+        journal: Journal,
+        broker: EmbeddedBroker | None,
+        cloud_endpoint: Endpoint | None,
+    ) -> None:
+        config, limits = self._config, self._config.limits
+
+        def may_answer(topic: str) -> bool:
+            return topics.safe_reply(topic) and not any(topics.matches(text, topic) for text in table.filters)
+
+        inbox = Inbox(limits.inbox, lambda: door.space())
+        door = MqttDoor(inbox, may_answer)
+        devices = door.connection = Connection(
+            self._devices_endpoint(broker),
+            self._session(table, broker),
+            door.received,
+            on_connected=lambda session: self._announce(devices, session),
+            backlog=limits.publishes,
+        )
+        cloud = None
+        if cloud_endpoint is not None:
+            cloud = CloudClient(
+                cloud_endpoint, config.bridge.id, lambda event: inbox.put([event]), max_open=limits.questions
+            )
+        coap_door = CoapDoor(inbox, lambda: pipeline.stalled or devices.full)
+        host, port = config.coap.address()
+        coap = CoapServer(coap_door.handle, host=host, port=port, max_body=limits.payload)
+        self._status = {"version": bridge.__version__, "models": {n: e.version for n, e in engines.items()}}
+        gate = ErrorGate(limits.errors)
+        counts = self._counts
+        pipeline = Pipeline(
+            inbox=inbox,
+            admission=Admission(table, infer, max_payload=limits.payload, max_rows=limits.rows, depth=limits.depth),
+            table=table,
+            windower=Windower(
+                Patience(
+                    gap=limits.gap,
+                    gap_receipts=limits.gap_receipts,
+                    held_rows=limits.held_rows,
+                    series=limits.series,
+                ),
+                lambda: f"b-{secrets.token_hex(6)}",
+            ),
+            engines=engines,
+            journal=journal,
+            outbound=Outbound(devices, coap.publish, gate, counts),
+            cloud=cloud,
+            counts=counts,
+        )
+        url = await coap.start() if config.coap.enabled else None
+        self._start(devices.run())
+        if cloud is not None:
+            self._start(cloud.connection.run())
+        running = self._start(pipeline.run())
+        try:
+            if await self._or_stop(devices.ready()):
+                self._ready(broker, devices, url)
+                self._start(self._keep_telling(devices))
+                await self._or_stop(asyncio.Event().wait())
+            log.info("stopping: %d messages wait, %d questions are open", len(inbox), pipeline.open)
+        finally:
+            await self._shut_down(devices, cloud, coap, coap_door, pipeline, running)
+
+    def _devices_endpoint(self, broker: EmbeddedBroker | None) -> Endpoint:
+        if broker is None:
+            return assembly.endpoint_of(self._config.mqtt, self._base, "mqtt")
+        _, host, port = parse_url(broker.url5, key="mqtt")
+        return Endpoint(host, port)
+
+    def _session(self, table: RouteTable, broker: EmbeddedBroker | None) -> Settings:
+        section, me = self._config.mqtt, self._config.bridge.id
+        endpoint = self._devices_endpoint(broker)
+        return Settings(
+            client_id=me,
+            username=endpoint.username,
+            password=endpoint.password,
+            keep_alive=section.keep_alive,
+            session_expiry=section.session_expiry,
+            receive_maximum=section.receive_maximum,
+            maximum_packet=self._config.limits.packet,
+            subscriptions=table.filters,
+            will=(topics.bridge_status(me), encode_status(online=False, t=time.time())),
+        )
+
+    # ---- telling who we are
+
+    def _announce(self, connection: Connection, _session: Session) -> None:
+        connection.publish([self._status_message(online=True)])
+
+    def _status_message(self, *, online: bool) -> Publish:
+        payload = encode_status(online=online, t=time.time(), **self._status, counts=dict(self._counts))
+        return Publish(topics.bridge_status(self._config.bridge.id), payload, retain=True)
+
+    async def _keep_telling(self, connection: Connection) -> None:
+        while True:
+            await asyncio.sleep(STATUS_EVERY)
+            if connection.connected:
+                connection.publish([self._status_message(online=True)])
+
+    @staticmethod
+    def _ready(broker: EmbeddedBroker | None, devices: Connection, coap: str | None) -> None:
+        url = str(devices.endpoint)
+        urls = {"mqtt": url if broker is None else broker.url, "mqtt5": url, "coap": coap}
+        sys.stdout.write(f"ready {json.dumps({name: found for name, found in urls.items() if found})}\n")
+        sys.stdout.flush()
+
+    # ---- living and dying
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def _or_stop(self, work: Coroutine[Any, Any, Any]) -> bool:
+        """Wait for the work, for a signal, or for a part that fails.
+
+        Returns:
+            Whether the work came to its end.
+        """
+        mine = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({mine, stop, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return mine in done
+        finally:
+            mine.cancel()
+            stop.cancel()
+
+    async def _shut_down(
+        self,
+        devices: Connection,
+        cloud: CloudClient | None,
+        coap: CoapServer,
+        coap_door: CoapDoor,
+        pipeline: Pipeline,
+        running: asyncio.Task[None],
+    ) -> None:
+        devices.stop_delivering()
+        failed = running.done()
+        if not failed:
+            await pipeline.drain(self._config.bridge.drain)
+            await asyncio.wait([running], timeout=self._config.bridge.drain)
+        coap_door.close()
+        await coap.stop()
+        if devices.connected:
+            devices.publish([self._status_message(online=False)])
+            await asyncio.wait([asyncio.ensure_future(devices.drained())], timeout=self._config.bridge.drain)
+        await devices.close()
+        if cloud is not None:
+            await cloud.connection.close()
+        if not failed:
+            await pipeline.finish()
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, BridgeError):
+                log.error("%s", outcome)

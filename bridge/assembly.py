@@ -1,0 +1,126 @@
+"""Settings → parts: models, routes, endpoints. What `run` and `check` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge import settings
+from bridge.catalog import Catalog, Manifest, default_directory, verify
+from bridge.errors import ConfigError, ModelError
+from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
+from bridge.pipeline.routes import Route, RouteTable
+
+if TYPE_CHECKING:
+    from bridge.config import BrokerSection, Config
+
+
+def catalog_of(config: Config, base: Path) -> Catalog:
+    """The models that the settings name.
+
+    Raises:
+        ModelError: the folder is not there.
+    """
+    chosen = config.bridge.models
+    return Catalog(base / chosen if chosen is not None else default_directory())
+
+
+def manifests(config: Config, catalog: Catalog) -> dict[str, Manifest]:
+    """Every usable model, its files verified; those that routes name must be usable.
+
+    Raises:
+        ModelError: a model that a route names cannot be used, or there is none at all.
+    """
+    wanted = {route.model for route in config.routes} or set(catalog)
+    if not wanted:
+        where = ", ".join(map(str, catalog.directories))
+        raise next(iter(catalog.bad.values()), ModelError(f"{where}: no model.toml in any folder below"))
+    found = {name: catalog[name] for name in sorted(wanted)}
+    for manifest in found.values():
+        verify(manifest, manifest.for_tier("bridge"))
+    return found
+
+
+def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
+    """The routes of the settings; without any, a stream called like a model goes to that model.
+
+    Raises:
+        ConfigError: a route that its model cannot serve.
+    """
+    if not config.routes:
+        return RouteTable([Route(model=name, manifest=manifest, stream=name) for name, manifest in models.items()])
+    routes = []
+    for i, section in enumerate(config.routes):
+        manifest = models[section.model]
+        fields = section.decode.fields if section.decode is not None else None
+        if fields is not None and len(fields) != len(manifest.input.channels):
+            raise ConfigError(
+                f"routes[{i}].decode.fields: {len(fields)} paths; {section.model} takes {len(manifest.input.channels)} "
+                f"channels: {', '.join(manifest.input.channels)}"
+            )
+        routes.append(
+            Route(
+                model=section.model,
+                manifest=manifest,
+                stream=section.stream,
+                windows=section.windows,
+                policy=section.place,
+                deadline=section.deadline,
+                below=section.below,
+                filter=section.filter,
+                site=section.site,
+                device=section.device or "",
+                decoding=section.decode,
+            )
+        )
+    return RouteTable(routes)
+
+
+def infer_routes(table: RouteTable, models: dict[str, Manifest]) -> dict[str, Route]:
+    """A whole-window route for each model: what `_infer` uses, with the deadline of the model's first route."""
+    first = {route.model: route for route in reversed(table.routes)}
+    return {
+        name: Route(
+            model=name,
+            manifest=manifest,
+            stream="_infer",
+            windows="whole",
+            deadline=first[name].deadline if name in first else 2.0,
+            below=first[name].below if name in first else None,
+        )
+        for name, manifest in models.items()
+    }
+
+
+def endpoint_of(section: BrokerSection, base: Path, name: str) -> Endpoint:
+    """The broker of a section.
+
+    Raises:
+        ConfigError: a URL or file that cannot be used.
+    """
+    assert section.url is not None  # noqa: S101 # Config refuses a [cloud] without, App starts its own for [mqtt]
+    scheme, host, port = parse_url(section.url, key=f"{name}.url")
+
+    def path(text: str | None) -> Path | None:
+        return None if text is None else base / Path(text).expanduser()
+
+    secure = scheme == "mqtts"
+    if not secure and (section.ca or section.cert or section.key):
+        raise ConfigError(f"{name}: ca, cert and key need an mqtts:// url")
+    if section.key is not None and section.cert is None:
+        raise ConfigError(f"{name}.key: needs cert")
+    tls = (
+        tls_context(ca=path(section.ca), cert=path(section.cert), key=path(section.key), section=name)
+        if secure
+        else None
+    )
+    file = path(section.password_file)
+    password = None if file is None else read_password(file, key=f"{name}.password_file")
+    if password is not None and section.username is None:
+        raise ConfigError(f"{name}.password_file: needs username")
+    return Endpoint(host, port, tls, section.username, password)
+
+
+def state_folder(config: Config, base: Path) -> Path:
+    """Where the journal lives."""
+    return settings.beside(base / "bridge.toml", config.bridge.state)

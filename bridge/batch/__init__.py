@@ -1,0 +1,6 @@
+"""Which windows run together, in which order, and which are given up. PURE: `now` is an argument."""
+
+from bridge.batch.queue import Queue, Shed
+from bridge.batch.size import best_size
+
+__all__ = ["Queue", "Shed", "best_size"]

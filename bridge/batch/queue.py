@@ -1,0 +1,193 @@
+"""A bounded queue that hands out batches of one model: fair between owners, earliest deadline first within each.
+
+Fair is start-time fair queueing (Goyal, Vin and Cheng, 1997): each item taken moves its owner's turn on by one, the
+owner with the lowest turn comes next, and among equal turns the earliest deadline. So an owner with one item waits for
+about one item of each other owner, however many those have. Who comes back from idleness starts at the lowest turn of
+those who wait: nobody saves up turns, nobody loses a debt.
+
+Giving up, when the queue is full: what is stale goes first. Then a newcomer is turned away if its owner holds its share
+(limit ÷ owners) or more; else the owner that holds most gives up its item of the latest deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+_Key: TypeAlias = tuple[int, float, int, Hashable]  # turn, deadline, number, owner: where a flow stands in the agenda
+
+
+class Shed(NamedTuple, Generic[T]):
+    """An item that was given up, and the contract's reason for it."""
+
+    item: T
+    reason: Literal["stale", "overload"]
+
+
+class _Owner(Generic[T]):
+    """Items of one owner: a heap a model, and the key under which that heap is in the model's agenda."""
+
+    __slots__ = ("booked", "flows", "held", "turn")
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.held = 0
+        self.flows: dict[str, list[tuple[float, int, T]]] = {}
+        self.booked: dict[str, _Key] = {}
+
+
+class Queue(Generic[T]):
+    """See the module. Every operation is O(log n), but for giving up a waiting item when full."""
+
+    def __init__(self, limit: int) -> None:
+        """Start empty.
+
+        Args:
+            limit: items held at most.
+        """
+        self._limit = limit
+        self._numbers = count()
+        self._owners: dict[Hashable, _Owner[T]] = {}
+        self._agenda: dict[str, list[_Key]] = {}  # may hold keys no longer booked; they are skipped
+        self._waiting: dict[int, tuple[Hashable, str]] = {}
+        self._deadlines: list[tuple[float, int]] = []  # may hold numbers no longer waiting; they are skipped
+        self._active = 0
+        self._stale: list[T] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._stale)
+
+    def add(self, item: T, *, model: str, deadline: float, owner: Hashable, now: float) -> list[Shed[T]]:
+        """Queue an item.
+
+        Args:
+            item: anything.
+            model: what it can be batched by.
+            deadline: when it becomes stale, on the clock of `now`; not NaN.
+            owner: whom it is for; owners share fairly.
+            now: the present.
+
+        Returns:
+            What was given up for it, or the item itself; each such item is the caller's again.
+        """
+        if deadline <= now:
+            return [Shed(item, "stale")]
+        shed: list[Shed[T]] = []
+        mine = self._owners.get(owner)
+        if len(self) >= self._limit:
+            shed = [Shed(old, "stale") for old in self.expired(now)]
+            if not shed:
+                held = mine.held if mine else 0
+                if held >= self._limit // (self._active + (not held)):
+                    return [Shed(item, "overload")]
+                shed = [Shed(self._latest_of_fullest(), "overload")]
+        mine = self._enter(owner)
+        number = next(self._numbers)
+        heappush(mine.flows.setdefault(model, []), (deadline, number, item))
+        mine.held += 1
+        self._waiting[number] = (owner, model)
+        if len(self._deadlines) > 2 * self._limit:
+            self._deadlines = [pair for pair in self._deadlines if pair[1] in self._waiting]
+            heapify(self._deadlines)
+        heappush(self._deadlines, (deadline, number))
+        self._book(owner, mine, model)
+        return shed
+
+    def turn(self, now: float) -> str | None:
+        """The model that `take` will hand out; None when nothing waits."""
+        self._sweep(now)
+        keys = [(key, model) for model in self._agenda if (key := self._first(model)) is not None]
+        return min(keys)[1] if keys else None
+
+    def take(self, now: float, limit: int) -> list[T]:
+        """The next batch: items of one model, none stale, in the order in which they are due; [] when nothing waits."""
+        model = self.turn(now)
+        taken: list[T] = []
+        while model is not None and len(taken) < limit and (key := self._first(model)) is not None:
+            owner = self._owners[key[3]]
+            owner.turn += 1
+            _, number, item = heappop(owner.flows[model])
+            self._left(number)
+            taken.append(item)
+        return taken
+
+    def expired(self, now: float) -> list[T]:
+        """Remove and return what is stale: items whose deadline is not after `now`."""
+        self._sweep(now)
+        stale, self._stale = self._stale, []
+        return stale
+
+    def _sweep(self, now: float) -> None:
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][0] <= now or deadlines[0][1] not in self._waiting):
+            _, number = heappop(deadlines)
+            if number in self._waiting:
+                owner, model = self._waiting[number]
+                self._stale.append(heappop(self._owners[owner].flows[model])[2])  # the earliest of all heads its heap
+                self._left(number)
+
+    def _latest_of_fullest(self) -> T:
+        fullest = max(self._owners.values(), key=lambda owner: owner.held)
+        flow, entry = max(((f, e) for f in fullest.flows.values() for e in f), key=lambda pair: pair[1][:2])
+        flow.remove(entry)
+        heapify(flow)
+        self._left(entry[1])
+        return entry[2]
+
+    def _enter(self, name: Hashable) -> _Owner[T]:
+        """The owner, about to hold one more."""
+        if name not in self._owners and len(self._owners) >= 2 * self._limit:
+            self._owners = {key: owner for key, owner in self._owners.items() if owner.held}
+        owner = self._owners.setdefault(name, _Owner())
+        if not owner.held:
+            turns = [key[0] for model in self._agenda if (key := self._first(model)) is not None]
+            owner.turn = max(owner.turn, min(turns, default=0))
+            self._active += 1
+        return owner
+
+    def _left(self, number: int) -> None:
+        """An item has left its heap; when it was the last of all, debts are void."""
+        name, model = self._waiting.pop(number)
+        owner = self._owners[name]
+        owner.held -= 1
+        self._active -= not owner.held
+        self._book(name, owner, model)
+        if not self._waiting:
+            self._owners.clear()
+            self._agenda.clear()
+            self._deadlines.clear()
+
+    def _book(self, name: Hashable, owner: _Owner[T], model: str) -> None:
+        """Enter the head of a flow into the model's agenda, or strike the flow when it is empty."""
+        flow = owner.flows[model]
+        if not flow:
+            del owner.flows[model], owner.booked[model]
+            return
+        key = (owner.turn, *flow[0][:2], name)
+        if owner.booked.get(model) == key:
+            return
+        owner.booked[model] = key
+        agenda = self._agenda.setdefault(model, [])
+        if len(agenda) > 2 * self._limit:
+            agenda[:] = [owner.booked[model] for owner in self._owners.values() if model in owner.booked]
+            heapify(agenda)
+        else:
+            heappush(agenda, key)
+
+    def _first(self, model: str) -> _Key | None:
+        """The key that is due next; keys from before a change of turn or head are put right on the way."""
+        agenda = self._agenda.get(model, [])
+        while agenda:
+            key = agenda[0]
+            owner = self._owners.get(key[3])
+            if owner is not None and owner.booked.get(model) == key:
+                if key[0] == owner.turn:
+                    return key
+                heappop(agenda)
+                self._book(key[3], owner, model)
+            else:
+                heappop(agenda)
+        return None

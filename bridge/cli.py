@@ -1,0 +1,76 @@
+"""`inference-bridge run | check | watch`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from bridge import config as configuration
+from bridge.errors import BridgeError, ConfigError, ModelError, StoreError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0; 1 when serving failed; 2 when the settings or a model cannot be used.
+    """
+    parser = argparse.ArgumentParser(prog="inference-bridge", description="Sensors in, inferences out.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("run", "serve"), ("check", "check settings, models and accelerators")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--config", type=Path, help="bridge.toml; defaults without")
+    watch = commands.add_parser("watch", help="show results as they come")
+    watch.add_argument("--url", default="mqtt://127.0.0.1:1883", help="broker; mqtts:// for TLS (default %(default)s)")
+    watch.add_argument("--json", action="store_true", help="one Result in JSON a line")
+    watch.add_argument("--protocol", choices=("3.1.1", "5"), default="3.1.1", help="MQTT version (default %(default)s)")
+    watch.add_argument("--username")
+    watch.add_argument("--password-file", type=Path)
+    watch.add_argument("--ca", type=Path, help="PEM file of certificates to trust")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _dispatch(chosen)
+    except (ConfigError, ModelError) as why:
+        sys.stderr.write(f"inference-bridge: {why}\n")
+        return 2
+    except (BridgeError, StoreError) as why:
+        sys.stderr.write(f"inference-bridge: {why}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _dispatch(chosen: argparse.Namespace) -> int:
+    if chosen.command == "watch":
+        from bridge.watch import watch  # operators' tool: aiomqtt only here
+
+        return asyncio.run(watch(chosen))
+    config, base = configuration.load(chosen.config)
+    named = f"{chosen.config}: " if chosen.config is not None else ""
+    try:
+        if chosen.command == "check":
+            from bridge.check import check  # prints, and nothing else here does
+
+            return check(config, base)
+        from bridge.app import App  # loads ONNX Runtime
+
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=config.bridge.log_level.upper(),
+            format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        )
+
+        async def serve() -> None:
+            await App(config, base).run()
+
+        asyncio.run(serve())
+    except ConfigError as why:
+        raise ConfigError(f"{named}{why}") from why
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

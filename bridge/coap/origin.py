@@ -1,0 +1,61 @@
+"""Where the bridge is, as the edge agent was told."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from bridge.errors import ConfigError
+
+_PORT = 5683  # RFC 7252 section 12.6
+
+
+class Origin:
+    """Where the bridge is: resolved once, and again only after a failure."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._address: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Origin:
+        """Read `coap://host[:port]`.
+
+        Raises:
+            ConfigError: it is not such a URL.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as e:
+            raise ConfigError(f"{url!r} is not a URL: {e}") from e
+        if parts.scheme == "coaps":
+            raise ConfigError(f"{url!r}: DTLS is not offered; use coap:// inside a tunnel or VPN, or mqtts://")
+        if parts.scheme != "coap" or not parts.hostname:
+            raise ConfigError(f"{url!r} is not of the form coap://host[:port]")
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+            raise ConfigError(f"{url!r}: nothing may follow or precede coap://host[:port]")
+        return cls(parts.hostname, port or _PORT)
+
+    def __str__(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"coap://{host}:{self._port}"
+
+    async def address(self) -> str:
+        """`address:port`, without asking the resolver again."""
+        if self._address is None:
+            try:
+                host = str(ipaddress.ip_address(self._host))
+            except ValueError:
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+                host = str(found[0][4][0])
+            self._address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        return self._address
+
+    def doubt(self) -> None:
+        """A post failed: the name may have moved."""
+        self._address = None

@@ -1,0 +1,255 @@
+"""Settings of the bridge: `bridge.toml`, key by key. An unknown key is an error, not a silence."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bridge import settings, topics
+from bridge.errors import ConfigError
+from bridge.pipeline.routes import highest_slot
+from bridge.settings import InvalidKey
+from bridge.wire.foreign import Decoding
+
+Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[bridge]`.
+
+    Attributes:
+        id: name of this bridge; unique among bridges on a broker.
+        state: folder for the journal, relative to the config file.
+        models: folder of model folders; the shipped ones when left out.
+        threads: threads that one run of a model may use.
+        drain: seconds that SIGTERM leaves for answers of the cloud; the journal keeps what is open then.
+        log_level: least severe log messages shown on stderr.
+    """
+
+    id: str
+    state: str = "state"
+    models: str | None = None
+    threads: Count = 1
+    drain: Seconds = 5.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        if not topics.is_name(self.id):
+            raise InvalidKey("id", f"{self.id!r} is not a name: letters, digits, `_`, `.`, `-`, at most 64")
+
+
+class BrokerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A broker to connect to: `[mqtt]` and `[cloud]`.
+
+    Attributes:
+        url: mqtt://host[:port] or mqtts://host[:port]; left out in `[mqtt]`: the embedded broker.
+        username: for authentication.
+        password_file: file whose first line is the password.
+        ca: PEM file of certificates to trust; the system's when left out.
+        cert: our own certificate, for brokers that ask for one.
+        key: its private key.
+        keep_alive: seconds of silence after which a connection is tested.
+    """
+
+    url: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    keep_alive: Annotated[int, Meta(ge=5, le=3_600)] = 30
+
+
+class MqttSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt]`: the devices' broker.
+
+    Attributes:
+        session_expiry: seconds for which the broker keeps messages for a bridge that is away.
+        receive_maximum: messages that the broker may send ahead of our acknowledgements.
+        listen: address of the embedded broker.
+        port: its port for MQTT 3.1.1; 0 picks a free one.
+        port5: its port for MQTT 5; 0 picks a free one.
+    """
+
+    session_expiry: Annotated[int, Meta(ge=0)] = 86_400
+    receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 1_024
+    listen: str = "127.0.0.1"
+    port: Port = 1_883
+    port5: Port = 1_884
+
+
+class CoapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[coap]`.
+
+    Attributes:
+        bind: address:port to listen on; [address]:port for IPv6.
+        enabled: whether to listen at all.
+    """
+
+    bind: str = "127.0.0.1:5683"
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        self.address()
+
+    def address(self) -> tuple[str, int]:
+        """Host and port.
+
+        Raises:
+            InvalidKey: `bind` is not address:port.
+        """
+        found = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", self.bind)
+        if found is None or int(found["port"]) > 65_535:
+            raise InvalidKey("bind", f"{self.bind!r} is not address:port, such as 127.0.0.1:5683")
+        return found["six"] or found["host"], int(found["port"])
+
+
+class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits]`: what bounds memory and patience.
+
+    Attributes:
+        payload: bytes of a message.
+        packet: bytes of an MQTT packet that is still read, so that a message too large gets its Error.
+        rows: rows of a message.
+        depth: nested containers in a message.
+        inbox: bytes waiting for the pipeline, above which no door reads.
+        publishes: messages waiting for the broker, above which the pipeline stands still.
+        questions: windows waiting for the cloud, above which the bridge answers itself.
+        series: series remembered; the longest idle goes first.
+        held_rows: rows held beyond a gap, a series.
+        gap: seconds to wait for missing rows of a plain device.
+        gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
+        errors: Errors a second and device.
+    """
+
+    payload: Count = 1_048_576
+    packet: Count = 16_777_216
+    rows: Count = 65_536
+    depth: Count = 32
+    inbox: Count = 33_554_432
+    publishes: Count = 8_192
+    questions: Count = 1_024
+    series: Count = 50_000
+    held_rows: Count = 8_192
+    gap: Seconds = 2.0
+    gap_receipts: Seconds = 60.0
+    errors: Seconds = 10.0
+
+
+class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[routes]]`.
+
+    Attributes:
+        stream: stream that the route takes; "*" takes every stream no other route names. With `filter` the name given
+            to the foreign stream, where `{n}` stands for the n-th wildcard.
+        model: model to ask.
+        windows: "rows": the rows of all messages form one series; "whole": one message is one window.
+        place: "cascade": the bridge, and the cloud where the bridge is unsure; "bridge" or "cloud": always there.
+        deadline: seconds after a window's last row within which it is to be answered.
+        below: escalate below this probability; left out: what the model's manifest says.
+        filter: topic filter of foreign devices.
+        site: site of foreign devices, may hold `{n}`.
+        device: device name of foreign devices, may hold `{n}`.
+        decode: how a foreign payload is read; left out: it is an Observation.
+    """
+
+    stream: str
+    model: str
+    windows: Literal["rows", "whole"] = "rows"
+    place: Literal["cascade", "bridge", "cloud"] = "cascade"
+    deadline: Seconds = 2.0
+    below: Share | None = None
+    filter: str | None = None
+    site: str = "local"
+    device: str | None = None
+    decode: Decoding | None = None
+
+    def __post_init__(self) -> None:
+        if self.filter is None:
+            if self.device is not None or self.decode is not None:
+                raise InvalidKey("device" if self.device is not None else "decode", "needs `filter`")
+            if self.stream != "*" and not topics.is_name(self.stream):
+                raise InvalidKey("stream", f"{self.stream!r} is not a name, nor *")
+            return
+        self._check_filter(self.filter)
+
+    def _check_filter(self, text: str) -> None:
+        if not topics.is_filter(text):
+            raise InvalidKey("filter", f"{text!r} is not a topic filter")
+        for reserved in topics.RESERVED_FILTERS:
+            if topics.overlaps(text, reserved):
+                raise InvalidKey(
+                    "filter", f"{text!r} overlaps {reserved!r}, which the bridge itself uses: it would loop"
+                )
+        if self.device is None:
+            raise InvalidKey("device", "missing; say which device a foreign topic belongs to, for example {1}")
+        wildcards = sum(level in {"+", "#"} for level in text.split("/"))
+        for key, template in (("site", self.site), ("device", self.device), ("stream", self.stream)):
+            if highest_slot(template) > wildcards or "{0}" in template:
+                raise InvalidKey(key, f"{template!r}: the filter has {wildcards} wildcards, counted from {{1}}")
+            if not topics.is_name(re.sub(r"\{\d+\}", "x", template)):
+                raise InvalidKey(key, f"{template!r} does not make a name")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        bridge: see `BridgeSection`.
+        mqtt: see `MqttSection`.
+        coap: see `CoapSection`.
+        cloud: see `BrokerSection`; left out: no cloud.
+        limits: see `LimitsSection`.
+        routes: see `RouteSection`; none: a stream called like a model goes to that model.
+    """
+
+    bridge: BridgeSection
+    mqtt: MqttSection = MqttSection()
+    coap: CoapSection = CoapSection()
+    cloud: BrokerSection | None = None
+    limits: LimitsSection = LimitsSection()
+    routes: tuple[RouteSection, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.cloud is not None and self.cloud.url is None:
+            raise InvalidKey("cloud.url", "missing; leave out the whole section for a bridge without a cloud")
+        taken: dict[str, int] = {}
+        for i, route in enumerate(self.routes):
+            if route.filter is None and taken.setdefault(route.stream, i) != i:
+                raise InvalidKey(f"routes[{i}].stream", f"{route.stream!r} is routes[{taken[route.stream]}]'s already")
+        self._check_foreign()
+
+    def _check_foreign(self) -> None:
+        foreign = [(i, route.filter) for i, route in enumerate(self.routes) if route.filter is not None]
+        for n, (i, one) in enumerate(foreign):
+            for j, other in foreign[n + 1 :]:
+                if topics.overlaps(one, other):
+                    raise InvalidKey(f"routes[{j}].filter", f"{other!r} overlaps routes[{i}]'s {one!r}")
+
+
+def load(path: Path | None) -> tuple[Config, Path]:
+    """Read the settings.
+
+    Args:
+        path: the file; None for the defaults.
+
+    Returns:
+        The settings, and the folder that relative paths start from.
+
+    Raises:
+        ConfigError: naming file, key and why.
+    """
+    if path is None:
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip("_.-")[:64] or "bridge"
+        return Config(BridgeSection(id=name)), Path.cwd()
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    return settings.load(path, Config), path.resolve().parent

@@ -1,0 +1,1 @@
+"""The main job on recorded people, end to end: `make demo`."""

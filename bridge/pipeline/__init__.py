@@ -1,0 +1,1 @@
+"""From arrival to answer: admit, window, infer, place, commit, publish, settle. `pipeline.py` is the whole way."""

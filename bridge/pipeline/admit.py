@@ -1,0 +1,129 @@
+"""Bytes of an arrival → rows of a known stream, or `Refused`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from bridge import topics
+from bridge.errors import Refused
+from bridge.messages import Observation
+from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.routes import Route, RouteTable
+from bridge.topics import DataTopic
+from bridge.wire import formats
+from bridge.wire.foreign import decode_foreign
+from bridge.wire.observation import decode_observation
+
+
+class Admitted(msgspec.Struct, frozen=True, eq=False):
+    """An arrival that may pass.
+
+    Attributes:
+        arrival: as it came.
+        route: where its rows go.
+        source: whose rows they are.
+        seen: the rows.
+    """
+
+    arrival: Arrival
+    route: Route
+    source: DataTopic
+    seen: Observation
+
+
+class Admission:
+    """The bridge's doorkeeper: format, size, depth, route, shape.
+
+    Args:
+        table: the routes.
+        infer: a whole-window route for each model, for `_infer`.
+        max_payload: bytes of a message.
+        max_rows: rows of a message.
+        depth: nesting of its containers.
+    """
+
+    def __init__(
+        self, table: RouteTable, infer: dict[str, Route], *, max_payload: int, max_rows: int, depth: int
+    ) -> None:
+        self._table = table
+        self._infer = infer
+        self._max_payload = max_payload
+        self._max_rows = max_rows
+        self._depth = depth
+
+    def admit(self, arrival: Arrival) -> Admitted:
+        """Decode an arrival and find its route.
+
+        Raises:
+            Refused: with a reason of the contract.
+        """
+        model = topics.parse_infer(arrival.topic)
+        if model is None:
+            route, source = self._table.find(arrival.topic)
+        else:
+            if arrival.reply_to is None:
+                raise Refused("malformed", "_infer without a Response Topic that may be answered to")
+            route, source = self._infer_route(model), DataTopic("_infer", "_infer", "_infer")
+        seen = self._decode(arrival, route)
+        rows, channels = seen.values.shape
+        wanted = len(route.manifest.input.channels)
+        if channels != wanted:
+            names = ", ".join(route.manifest.input.channels)
+            raise Refused("shape", f"{channels} channels; {route.model} takes {wanted}: {names}", seq=seen.seq)
+        if rows > self._max_rows:
+            raise Refused("too_large", f"{rows} rows in a message; at most {self._max_rows}", seq=seen.seq)
+        return Admitted(arrival, route, source, seen)
+
+    def source(self, arrival: Arrival) -> DataTopic | None:
+        """Whose message it was, as far as its topic tells; to address an Error."""
+        try:
+            return topics.parse_data(arrival.topic) or self._table.find(arrival.topic)[1]
+        except Refused:
+            return None
+
+    def _infer_route(self, model: str) -> Route:
+        route = self._infer.get(model)
+        if route is None:
+            known = ", ".join(sorted(self._infer)) or "none"
+            raise Refused("no_route", f"no model {model!r}; there are: {known}")
+        return route
+
+    def _decode(self, arrival: Arrival, route: Route) -> Observation:
+        payload = arrival.payload
+        if len(payload) > self._max_payload:
+            raise Refused("too_large", f"{len(payload)} bytes; at most {self._max_payload}")
+        if route.decoding is not None:
+            return decode_foreign(payload, route.decoding, len(route.manifest.input.channels))
+        if arrival.content_format is not None:
+            form = formats.of_content_format(arrival.content_format, payload)
+        else:
+            form = formats.of_content_type(arrival.content_type, payload)
+        return decode_observation(payload, form, depth=self._depth)
+
+
+class ErrorGate:
+    """At most so many Errors a second a device; the rest is counted (token bucket). No clock: `now` is an argument.
+
+    Args:
+        rate: Errors a second; also how many may come at once.
+        devices: devices remembered; the longest quiet goes first.
+    """
+
+    def __init__(self, rate: float = 10.0, devices: int = 10_000) -> None:
+        self._rate = rate
+        self._devices = devices
+        self._tokens: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self.suppressed = 0
+
+    def allows(self, site: str, device: str, now: float) -> bool:
+        """Whether one more Error of this device may be told now."""
+        tokens, then = self._tokens.pop((site, device), (self._rate, now))
+        tokens = min(self._rate, tokens + (now - then) * self._rate)
+        allowed = tokens >= 1.0
+        self._tokens[site, device] = (tokens - 1.0 if allowed else tokens, now)
+        if len(self._tokens) > self._devices:
+            self._tokens.popitem(last=False)
+        self.suppressed += not allowed
+        return allowed

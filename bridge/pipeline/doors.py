@@ -1,0 +1,132 @@
+"""MQTT and CoAP → arrivals: the same pipeline behind either door."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from bridge import topics
+from bridge.coap.messages import JSON, CoapReply, CoapRequest, ReplyCode
+from bridge.pipeline.arrival import Arrival, Verdict
+from bridge.wire.answers import encode_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.errors import Reason
+    from bridge.mqtt.connection import Connection
+    from bridge.mqtt.session import Delivery
+    from bridge.pipeline.inbox import Inbox
+
+RETRY_AFTER = 2  # seconds a CoAP client is asked to wait
+
+_COAP_CODES: dict[Reason, ReplyCode] = {
+    "no_route": "no_route",
+    "too_large": "too_large",
+    "unknown_format": "unknown_format",
+    "overload": "overload",
+}
+
+
+class MqttDoor:
+    """Deliveries of the devices' broker → arrivals.
+
+    Args:
+        inbox: where arrivals go.
+        may_answer: whether a Response Topic may be answered to.
+    """
+
+    def __init__(self, inbox: Inbox, may_answer: Callable[[str], bool]) -> None:
+        self._inbox = inbox
+        self._may_answer = may_answer
+        self.connection: Connection | None = None
+
+    def received(self, deliveries: list[Delivery]) -> None:
+        """Take deliveries; stop reading while the inbox is full."""
+        now = time.monotonic()
+        self._inbox.put([self._arrival(delivery, now) for delivery in deliveries])
+        if self._inbox.full and self.connection is not None:
+            self.connection.pause()
+
+    def space(self) -> None:
+        """The inbox has room again."""
+        if self.connection is not None:
+            self.connection.resume()
+
+    def _arrival(self, delivery: Delivery, now: float) -> Arrival:
+        def settle(_verdict: Verdict) -> None:
+            if self.connection is not None:
+                self.connection.acknowledge([delivery])
+
+        reply_to = delivery.response_topic if topics.parse_infer(delivery.topic) is not None else None
+        if reply_to is not None and not self._may_answer(reply_to):
+            reply_to = None
+        return Arrival(
+            topic=delivery.topic,
+            payload=delivery.payload,
+            arrived=now,
+            settle=settle,
+            content_type=delivery.content_type,
+            reply_to=reply_to,
+            correlation=delivery.correlation or b"" if reply_to is not None else None,
+        )
+
+
+class CoapDoor:
+    """Posted bodies → arrivals; verdicts → answers.
+
+    Args:
+        inbox: where arrivals go.
+        closed: whether nothing can be made safe now.
+    """
+
+    def __init__(self, inbox: Inbox, closed: Callable[[], bool]) -> None:
+        self._inbox = inbox
+        self._closed = closed
+        self._waiting: set[asyncio.Future[Verdict]] = set()
+
+    async def handle(self, request: CoapRequest) -> CoapReply:
+        """Answer a request once it is safe, refused, or must wait."""
+        if self._inbox.full or self._closed():
+            return CoapReply("overload", b"the bridge is busy", max_age=RETRY_AFTER)
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+        def settle(found: Verdict) -> None:
+            if not verdict.done():
+                verdict.set_result(found)
+
+        arrival = Arrival(
+            topic=request.path,
+            payload=request.payload,
+            arrived=time.monotonic(),
+            settle=settle,
+            content_format=request.content_format,
+            transient=True,
+            wants_result=request.wants_result,
+        )
+        self._waiting.add(verdict)
+        self._inbox.put([arrival])
+        try:
+            return _reply(await verdict, wants_result=request.wants_result)
+        except asyncio.CancelledError:
+            if verdict.cancelled():  # by `close`
+                return CoapReply("overload", b"the bridge is stopping", max_age=RETRY_AFTER)
+            raise
+        finally:
+            self._waiting.discard(verdict)
+
+    def close(self) -> None:
+        """Answer what still waits: it may or may not be safe, so it is to be sent again."""
+        for verdict in list(self._waiting):
+            verdict.cancel()
+
+
+def _reply(verdict: Verdict, *, wants_result: bool) -> CoapReply:
+    refused = verdict.refused
+    if refused is not None:
+        code = _COAP_CODES.get(refused.reason, "malformed")
+        return CoapReply(code, str(refused).encode(), max_age=RETRY_AFTER if code == "overload" else None)
+    if wants_result and len(verdict.results) == 1:
+        return CoapReply("content", encode_answer(verdict.results[0]), content_format=JSON)
+    return CoapReply("changed")

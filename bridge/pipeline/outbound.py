@@ -1,0 +1,198 @@
+"""The way out: Results, Errors and Receipts are published, and what waited for them is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from bridge import topics
+from bridge.messages import Error, Receipt
+from bridge.mqtt.codec import in_words
+from bridge.mqtt.session import Publish
+from bridge.pipeline.arrival import Verdict
+from bridge.wire.answers import encode_answer
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from bridge.pipeline.admit import ErrorGate
+    from bridge.pipeline.turn import Refusal, Ticket
+    from bridge.store.journal import SavedResult
+
+log = logging.getLogger("bridge.pipeline")
+
+JSON = "application/json"
+MAX_RANGES = 64  # of one Receipt
+
+
+class Publisher(Protocol):
+    """What the way out needs of a connection."""
+
+    @property
+    def full(self) -> bool:
+        """More publishes wait for the broker than may."""
+        ...
+
+    def publish(self, messages: list[Publish]) -> None:
+        """Queue messages."""
+        ...
+
+
+class Outbound:
+    """Publishes and settles.
+
+    Args:
+        publisher: the broker's connection.
+        on_result: told topic and payload of each Result, for CoAP's GET and Observe.
+        gate: bounds the Errors.
+        counts: where to count.
+    """
+
+    def __init__(
+        self, publisher: Publisher, on_result: Callable[[str, bytes], None], gate: ErrorGate, counts: Counter[str]
+    ) -> None:
+        self._publisher = publisher
+        self._on_result = on_result
+        self._gate = gate
+        self._counts = counts
+        self._waiting: dict[str, list[Ticket]] = {}
+        self._taken: list[str] = []
+
+    async def room(self) -> None:
+        """Wait while the broker takes no more: then the inbox fills, and the doors close."""
+        while self._publisher.full:  # noqa: ASYNC110 # the broker is slow or away; nobody is in a hurry
+            await asyncio.sleep(0.05)
+
+    def wait(self, window: str, ticket: Ticket) -> None:
+        """The ticket is to know this window's Result."""
+        self._waiting.setdefault(window, []).append(ticket)
+
+    def waits_for(self, window: str) -> bool:
+        """Whether this window's Result is on its way to the broker."""
+        return window in self._waiting
+
+    def taken(self) -> list[str]:
+        """Ids of journalled Results that the broker took since the last call."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def results(self, decided: list[SavedResult], journalled: set[str]) -> None:
+        """Publish Results; those journalled are struck from the journal once the broker has them."""
+        messages = []
+        told: list[Ticket] = []
+        wall = time.time()
+        for saved in decided:
+            result = msgspec.structs.replace(saved.result, latency_ms=round(max(0.0, wall - saved.arrived) * 1e3, 3))
+            payload = encode_answer(result)
+            for ticket in self._waiting.get(result.id, ()):
+                ticket.results.append(result)
+                told.append(ticket)
+            messages.append(
+                Publish(
+                    saved.topic,
+                    payload,
+                    content_type=JSON,
+                    correlation=saved.correlation,
+                    done=self._published(result.id, journalled=result.id in journalled),
+                )
+            )
+            if saved.correlation is None and topics.parse_result(saved.topic) is not None:
+                self._on_result(saved.topic, payload)
+        self._publisher.publish(messages)
+        self.settle([ticket for ticket in told if ticket.durable])
+
+    def _published(self, window: str, *, journalled: bool) -> Callable[[int], None]:
+        def done(code: int) -> None:
+            if code >= 0x80:
+                self._counts["results_refused_by_broker"] += 1
+                log.error("the broker refused a Result: %s; check what the bridge may publish", in_words(code))
+            elif journalled:
+                self._taken.append(window)
+            tickets = self._waiting.pop(window, ())
+            for ticket in tickets:
+                ticket.windows.discard(window)
+            self.settle([ticket for ticket in tickets if not ticket.settled])
+
+        return done
+
+    def refusals(self, refused: list[Refusal], now: float) -> None:
+        """Publish Errors; each arrival is settled once its Error is out, or at once where none is sent."""
+        messages = []
+        for refusal in refused:
+            topic = self._error_topic(refusal, now)
+            settle = _settler(refusal)
+            if topic is None or (refusal.arrival is not None and refusal.arrival.transient):
+                settle(0)
+            if topic is not None:
+                stream = refusal.source.stream if refusal.source is not None else None
+                error = Error(refusal.why.reason, refusal.why.detail, stream, refusal.why.seq)
+                messages.append(
+                    Publish(
+                        topic, encode_answer(error), content_type=JSON, correlation=refusal.correlation, done=settle
+                    )
+                )
+        self._publisher.publish(messages)
+
+    def _error_topic(self, refusal: Refusal, now: float) -> str | None:
+        if refusal.reply_to is not None:
+            return refusal.reply_to if self._gate.allows("_infer", refusal.reply_to, now) else None
+        source = refusal.source
+        if source is None:
+            if self._gate.allows("", "", now):
+                log.warning("refused, and nobody to tell: %s", refusal.why)
+            return None
+        return topics.error(source.site, source.device) if self._gate.allows(source.site, source.device, now) else None
+
+    def settle(self, tickets: list[Ticket]) -> None:
+        """Settle what may be settled now, and receipt it."""
+        safe: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
+        for ticket in tickets:
+            waits = ticket.windows and (not ticket.durable or self._wants_result(ticket))
+            if ticket.settled or waits:
+                continue
+            ticket.settle()
+            if ticket.receipt and ticket.key.device != "_infer":
+                key = ticket.key
+                safe.setdefault((key.site, key.device, key.stream, key.epoch), []).append(ticket.rows)
+        messages = []
+        for (site, device, stream, epoch), ranges in safe.items():
+            merged = merge(ranges)
+            for i in range(0, len(merged), MAX_RANGES):
+                receipt = Receipt(epoch, merged[i : i + MAX_RANGES])
+                messages.append(
+                    Publish(topics.receipt(site, device, stream), encode_answer(receipt), content_type=JSON)
+                )
+        self._publisher.publish(messages)
+
+    @staticmethod
+    def _wants_result(ticket: Ticket) -> bool:
+        return ticket.arrival.wants_result and ticket.completed == 1 and not ticket.results
+
+
+def _settler(refusal: Refusal) -> Callable[[int], None]:
+    arrival = refusal.arrival
+    done = False
+
+    def settle(_code: int) -> None:
+        nonlocal done
+        if arrival is not None and not done:
+            done = True
+            arrival.settle(Verdict(refused=refusal.why))
+
+    return settle
+
+
+def merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Inclusive ranges, sorted, with those that touch joined."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged

@@ -1,0 +1,92 @@
+"""Journal records ↔ what the pipeline works with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
+from bridge.pipeline.series import Chunk, Series
+from bridge.pipeline.window import Entry, Windower
+from bridge.store.journal import Saved, SavedWindow
+from bridge.topics import DataTopic
+
+if TYPE_CHECKING:
+    from bridge.pipeline.routes import RouteTable
+
+
+def source(key: SeriesKey) -> DataTopic | None:
+    """Whose rows a series holds; None for `_infer`."""
+    return None if key.device == "_infer" else DataTopic(key.site, key.device, key.stream)
+
+
+def placement(tier: Tier, reason: str) -> Placement:
+    """A placement that depended on the cloud."""
+    return Placement(tier, reason, firm=False)
+
+
+def save_window(window: Window, local: Answer, why: str, *, now: float, wall: float) -> SavedWindow:
+    """A window that the cloud is asked about, as the journal keeps it."""
+    return SavedWindow(
+        id=window.id,
+        key=window.key,
+        seq=window.seq,
+        data=window.values.astype("<f4", copy=False).tobytes(),
+        channels=window.values.shape[1],
+        t=window.t,
+        t_source=window.t_source,
+        arrived=wall - (now - window.arrived),
+        model=window.model,
+        lane=window.lane,
+        patience=window.deadline - window.arrived,
+        local=local,
+        why=why,
+        reply_to=window.reply_to,
+        correlation=window.correlation,
+    )
+
+
+def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
+    """The same window after a restart, with its patience begun anew."""
+    return Window(
+        id=saved.id,
+        key=saved.key,
+        seq=saved.seq,
+        values=np.frombuffer(saved.data, "<f4").reshape(-1, saved.channels),
+        t=saved.t,
+        t_source=saved.t_source,
+        arrived=now - max(0.0, wall - saved.arrived),
+        model=saved.model,
+        lane=saved.lane,
+        deadline=now + saved.patience,
+        reply_to=saved.reply_to,
+        correlation=saved.correlation,
+    )
+
+
+def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> list[SeriesKey]:
+    """Hand journalled series and rows to the windower.
+
+    Returns:
+        Series that no route takes any more.
+    """
+    entries: dict[SeriesKey, Entry] = {}
+    orphans: list[SeriesKey] = []
+    for kept in saved.series:
+        route = table.of(kept.key, kept.model)
+        if route is None:
+            orphans.append(kept.key)
+            continue
+        shape = route.manifest.input
+        start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
+        series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start)
+        entries[kept.key] = Entry(series, route, kept.numbered)
+    for rows in saved.rows:
+        entry = entries.get(rows.key)
+        if entry is not None and rows.values.shape[1] == len(entry.route.manifest.input.channels):
+            chunk = Chunk(rows.first, rows.values, rows.t, rows.dt, rows.t_source, now, rows.lane)
+            entry.series.restore(chunk, now)
+    for key, entry in entries.items():
+        windower.restore(key, entry)
+    return orphans

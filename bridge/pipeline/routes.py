@@ -1,0 +1,117 @@
+"""Which messages go to which model: our own data topics by stream, foreign topics by filter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from bridge import topics
+from bridge.catalog import Manifest
+from bridge.errors import Refused
+from bridge.topics import DataTopic
+from bridge.wire.foreign import Decoding
+
+if TYPE_CHECKING:
+    from bridge.messages import SeriesKey
+
+Policy = Literal["cascade", "bridge", "cloud"]
+_SLOT = re.compile(r"\{(\d+)\}")
+
+
+class Route(msgspec.Struct, frozen=True, eq=False):
+    """Where a stream's rows go.
+
+    Attributes:
+        model: model asked.
+        manifest: that model's manifest.
+        stream: stream name; "*" takes every stream that no other route names.
+        windows: rows of all messages form one series, or one message is one window.
+        policy: "cascade": the bridge, and the cloud where the bridge is unsure; or always one of them.
+        deadline: seconds after a window's last row within which it is to be answered.
+        below: escalate below this probability; None: what the manifest says.
+        filter: topic filter of foreign devices; None for our own data topics.
+        site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
+        device: device name of foreign devices, likewise.
+        decoding: how their payload becomes an Observation; None: it is one.
+    """
+
+    model: str
+    manifest: Manifest
+    stream: str
+    windows: Literal["rows", "whole"] = "rows"
+    policy: Policy = "cascade"
+    deadline: float = 2.0
+    below: float | None = None
+    filter: str | None = None
+    site: str = "local"
+    device: str = ""
+    decoding: Decoding | None = None
+
+    def source(self, topic: str) -> DataTopic | None:
+        """Whose rows a foreign topic carries; None if the topic is not this route's.
+
+        Raises:
+            Refused: `no_route`: the topic yields no allowed name.
+        """
+        if self.filter is None or not topics.matches(self.filter, topic):
+            return None
+        found = topics.wildcards(self.filter, topic) or []
+        names = [_fill(template, found) for template in (self.site, self.device, self.stream)]
+        for name in names:
+            if not topics.is_name(name):
+                raise Refused("no_route", f"topic {topic[:120]!r} yields the name {name[:80]!r}, which is not allowed")
+        return DataTopic(*names)
+
+
+def _fill(template: str, found: list[str]) -> str:
+    return _SLOT.sub(lambda slot: found[int(slot[1]) - 1], template)
+
+
+def highest_slot(template: str) -> int:
+    """Greatest n of the `{n}` in a template; 0 if it has none."""
+    return max((int(n) for n in _SLOT.findall(template)), default=0)
+
+
+class RouteTable:
+    """All routes of a bridge."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._by_stream = {route.stream: route for route in routes if route.filter is None}
+        self._foreign = [route for route in routes if route.filter is not None]
+        self.routes = tuple(routes)
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What to subscribe to."""
+        return (topics.DATA_FILTER, topics.INFER_FILTER, *(r.filter for r in self._foreign if r.filter is not None))
+
+    def of(self, key: SeriesKey, model: str) -> Route | None:
+        """The route that a journalled series belongs to; None if no route takes it to that model any more."""
+        ours = self._by_stream.get(key.stream) or self._by_stream.get("*")
+        for route in (ours, *self._foreign):
+            if route is None or route.model != model or route.windows != "rows":
+                continue
+            if route.filter is None or route.stream == key.stream or "{" in route.stream:
+                return route
+        return None
+
+    def find(self, topic: str) -> tuple[Route, DataTopic]:
+        """The route of a message and whose rows it carries.
+
+        Raises:
+            Refused: `no_route`.
+        """
+        ours = topics.parse_data(topic)
+        if ours is not None:
+            route = self._by_stream.get(ours.stream) or self._by_stream.get("*")
+            if route is None:
+                known = ", ".join(sorted(self._by_stream)) or "none"
+                raise Refused("no_route", f"stream {ours.stream!r} has no route; there are: {known}")
+            return route, ours
+        for route in self._foreign:
+            source = route.source(topic)
+            if source is not None:
+                return route, source
+        raise Refused("no_route", f"topic {topic[:120]!r}; names are [A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}")

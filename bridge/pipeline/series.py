@@ -1,0 +1,192 @@
+"""One numbering of rows, cut into windows however the rows were packed.
+
+Windows start where row number mod hop = 0. Rows that came too early are held until the gap before them closes or is
+given up; a gap that is given up ends the windows that would span it. No clock: `now` is an argument.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from bridge.messages import Lane, Rows
+
+MAX_SKIPPED = 64  # given-up ranges remembered, to tell late rows from known ones
+
+
+class Chunk(msgspec.Struct, frozen=True, eq=False):
+    """Consecutive rows that arrived together.
+
+    Attributes:
+        first: row number of the first row.
+        values: float32, shape (rows, channels).
+        t: seconds since 1970 of the first row.
+        dt: seconds between rows.
+        t_source: who stamped t.
+        arrived: monotonic seconds of arrival.
+        lane: lane of the message.
+    """
+
+    first: int
+    values: Rows
+    t: float
+    dt: float
+    t_source: Literal["device", "bridge"]
+    arrived: float
+    lane: Lane
+
+    @property
+    def end(self) -> int:
+        """Row number after the last row."""
+        return self.first + len(self.values)
+
+    def since(self, row: int) -> Chunk:
+        """The part from that row on."""
+        skip = row - self.first
+        return msgspec.structs.replace(self, first=row, values=self.values[skip:], t=self.t + skip * self.dt)
+
+
+class Cut(msgspec.Struct, frozen=True, eq=False):
+    """A complete window.
+
+    Attributes:
+        seq: row number of its first row.
+        values: float32, shape (rows, channels).
+        t: seconds since 1970 of its first row.
+        t_source: who stamped t.
+        arrived: monotonic seconds at which its last missing row arrived.
+        lane: lane of its last row.
+    """
+
+    seq: int
+    values: Rows
+    t: float
+    t_source: Literal["device", "bridge"]
+    arrived: float
+    lane: Lane
+
+
+class Series:
+    """The rows of one series that unfinished windows still need.
+
+    Attributes:
+        next_row: rows below are known.
+        next_window: first row of the next window to cut.
+        patient: the sender keeps rows until receipted, so that a gap is worth a longer wait.
+    """
+
+    def __init__(self, rows: int, hop: int, *, next_row: int = 0, next_window: int = 0, max_held: int = 8_192) -> None:
+        """Begin or take up a series.
+
+        Args:
+            rows: rows of a window.
+            hop: rows between starts of windows.
+            next_row: first row not known yet.
+            next_window: first row of the next window; a multiple of hop.
+            max_held: rows held beyond a gap before it is given up at once.
+        """
+        self._rows = rows
+        self._hop = hop
+        self._max_held = max_held
+        self.next_row = next_row
+        self.next_window = next_window
+        self.patient = False
+        self._tail: list[Chunk] = []
+        self._held: dict[int, Chunk] = {}
+        self._gap_since: float | None = None
+        self._skipped: list[tuple[int, int]] = []
+
+    @property
+    def gap_since(self) -> float | None:
+        """Monotonic seconds since when rows are waited for; None without a gap."""
+        return self._gap_since
+
+    def restore(self, chunk: Chunk, now: float) -> None:
+        """Take up rows from the journal; they give no window that was cut before."""
+        if chunk.first < self.next_row:
+            self._tail.append(chunk)
+        else:
+            self._held[chunk.first] = chunk
+            self._gap_since = now
+
+    def skipped(self, first: int, end: int) -> tuple[int, int] | None:
+        """The given-up range that these rows fall into, inclusive; None if none."""
+        for low, high in self._skipped:
+            if first < high and low < end:
+                return max(low, first), min(high, end) - 1
+        return None
+
+    def add(self, chunk: Chunk, now: float) -> tuple[Chunk | None, list[Cut]]:
+        """Take rows.
+
+        Returns:
+            The part that was new, None if all were known; the windows that became complete.
+        """
+        if chunk.end <= self.next_row:
+            return None, []
+        if chunk.first < self.next_row:
+            chunk = chunk.since(self.next_row)
+        if chunk.first > self.next_row:
+            if (known := self._held.get(chunk.first)) is not None and known.end >= chunk.end:
+                return None, []
+            self._held[chunk.first] = chunk
+            if self._gap_since is None:
+                self._gap_since = now
+            return chunk, self.give_up(now) if self._held_rows() > self._max_held else []
+        self._append(chunk)
+        self._drain(now)
+        return chunk, self._cut(now)
+
+    def give_up(self, now: float) -> list[Cut]:
+        """Stop waiting for the first gap: go on with the rows after it.
+
+        Returns:
+            The windows that are complete without it.
+        """
+        if not self._held:
+            return []
+        first = min(self._held)
+        if first > self.next_row:
+            self._skipped = [*self._skipped[1 - MAX_SKIPPED :], (self.next_row, first)]
+        self._tail.clear()
+        self.next_row = first
+        self.next_window = -(-first // self._hop) * self._hop
+        self._drain(now)
+        return self._cut(now)
+
+    def _held_rows(self) -> int:
+        return sum(len(chunk.values) for chunk in self._held.values())
+
+    def _append(self, chunk: Chunk) -> None:
+        self._tail.append(chunk)
+        self.next_row = chunk.end
+
+    def _drain(self, now: float) -> None:
+        """Append what was held and follows now."""
+        while self._held:
+            first = min(self._held)
+            if first > self.next_row:
+                self._gap_since = now
+                return
+            chunk = self._held.pop(first)
+            if chunk.end > self.next_row:
+                self._append(chunk.since(self.next_row) if first < self.next_row else chunk)
+        self._gap_since = None
+
+    def _cut(self, now: float) -> list[Cut]:
+        cuts: list[Cut] = []
+        while self.next_window + self._rows <= self.next_row:
+            cuts.append(self._assemble(self.next_window, now))
+            self.next_window += self._hop
+        self._tail = [chunk for chunk in self._tail if chunk.end > self.next_window]
+        return cuts
+
+    def _assemble(self, start: int, now: float) -> Cut:
+        end = start + self._rows
+        parts = [chunk for chunk in self._tail if chunk.first < end and chunk.end > start]
+        head, last = parts[0], parts[-1]
+        pieces = [chunk.values[max(start - chunk.first, 0) : end - chunk.first] for chunk in parts]
+        values = pieces[0].copy() if len(pieces) == 1 else np.concatenate(pieces)
+        return Cut(start, values, head.t + (start - head.first) * head.dt, head.t_source, now, last.lane)

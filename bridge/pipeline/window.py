@@ -1,0 +1,223 @@
+"""Rows of all series → windows. Numbers rows whose sender does not; knows what was seen; bounded in every direction."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bridge.errors import Refused
+from bridge.messages import Observation, SeriesKey, Window, window_id
+from bridge.pipeline.routes import Route
+from bridge.pipeline.series import Chunk, Cut, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.catalog import Manifest
+    from bridge.topics import DataTopic
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long and how much the windower keeps.
+
+    Attributes:
+        gap: seconds to wait for missing rows of a plain device.
+        gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
+        held_rows: rows held beyond a gap, a series.
+        series: series kept; the longest idle goes first.
+        seen: ids of whole windows remembered.
+    """
+
+    gap: float = 2.0
+    gap_receipts: float = 60.0
+    held_rows: int = 8_192
+    series: int = 50_000
+    seen: int = 65_536
+
+
+class Taken(msgspec.Struct, eq=False):
+    """What became of an Observation.
+
+    Attributes:
+        key: its series.
+        first: row number of its first row.
+        windows: windows it completed.
+        chunk: its new rows, to be journalled until their windows are cut; None if it was known or a whole window.
+        known: id of the whole window seen before; "" for known rows; None if it was new.
+    """
+
+    key: SeriesKey
+    first: int
+    windows: list[Window]
+    chunk: Chunk | None = None
+    known: str | None = None
+
+
+class Entry(msgspec.Struct, eq=False):
+    """A series and what is known of it.
+
+    Attributes:
+        series: its rows.
+        route: route it came by.
+        numbered: whether its sender numbers the rows.
+    """
+
+    series: Series
+    route: Route
+    numbered: bool
+
+
+class Windower:
+    """All series of the bridge. Pure but for `new_epoch`."""
+
+    def __init__(self, patience: Patience, new_epoch: Callable[[], str]) -> None:
+        """Begin empty.
+
+        Args:
+            patience: the bounds.
+            new_epoch: makes a name, never repeated, for rows that the bridge numbers.
+        """
+        self._patience = patience
+        self._new_epoch = new_epoch
+        self._entries: OrderedDict[SeriesKey, Entry] = OrderedDict()
+        self._numbering: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._gaps: set[SeriesKey] = set()
+        self.evicted: list[SeriesKey] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, key: SeriesKey) -> Entry | None:
+        """What is known of a series."""
+        return self._entries.get(key)
+
+    def restore(self, key: SeriesKey, entry: Entry) -> None:
+        """Take up a series from the journal."""
+        self._entries[key] = entry
+        if entry.series.gap_since is not None:
+            self._gaps.add(key)
+        if not entry.numbered:
+            self._numbering[key.site, key.device, key.stream] = key.epoch
+
+    def take(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
+        """Cut an Observation into windows.
+
+        Args:
+            route: the route that took it.
+            topic: whose rows these are.
+            seen: the rows.
+            now: monotonic seconds of arrival.
+            wall: the same in seconds since 1970.
+
+        Raises:
+            Refused: `shape` for a whole window of another length, `stale` for rows whose gap was given up.
+        """
+        if route.windows == "whole":
+            return self._whole(route, topic, seen, now, wall)
+        key, entry = self._find(route, topic, seen)
+        series = entry.series
+        first = series.next_row if seen.seq is None else seen.seq
+        chunk = _chunk(route.manifest, seen, first, now, wall)
+        if seen.seq is not None and (late := series.skipped(first, chunk.end)) is not None:
+            raise Refused("stale", f"rows {late[0]}–{late[1]} came after their gap had been given up", seq=first)
+        series.patient = seen.receipt
+        added, cuts = series.add(chunk, now)
+        self._note_gap(key, series)
+        windows = [self._window(route, key, cut) for cut in cuts]
+        return Taken(key, first, windows, added, known="" if added is None else None)
+
+    def _note_gap(self, key: SeriesKey, series: Series) -> None:
+        if series.gap_since is None:
+            self._gaps.discard(key)
+        else:
+            self._gaps.add(key)
+
+    def forget(self, window: str) -> None:
+        """A whole window was not answered after all: its next copy is new."""
+        self._seen.pop(window, None)
+
+    def expire(self, now: float) -> list[tuple[SeriesKey, list[Window]]]:
+        """Give up gaps that were waited for long enough.
+
+        Returns:
+            The series that went on, and the windows that are complete without what is missing.
+        """
+        moved: list[tuple[SeriesKey, list[Window]]] = []
+        for key in list(self._gaps):
+            entry = self._entries[key]
+            series = entry.series
+            wait = self._patience.gap_receipts if series.patient else self._patience.gap
+            if series.gap_since is not None and now - series.gap_since >= wait:
+                moved.append((key, [self._window(entry.route, key, cut) for cut in series.give_up(now)]))
+                self._note_gap(key, series)
+        return moved
+
+    def _whole(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
+        wanted = route.manifest.input.rows
+        if len(seen.values) != wanted:
+            raise Refused(
+                "shape", f"{len(seen.values)} rows; a whole window of {route.model} has {wanted}", seq=seen.seq
+            )
+        numbered = seen.seq is not None
+        key = SeriesKey(topic.site, topic.device, topic.stream, seen.epoch if numbered else self._new_epoch())
+        first = seen.seq or 0
+        chunk = _chunk(route.manifest, seen, first, now, wall)
+        window = self._window(route, key, Cut(first, chunk.values, chunk.t, chunk.t_source, now, chunk.lane))
+        if numbered:
+            if window.id in self._seen:
+                self._seen.move_to_end(window.id)
+                return Taken(key, first, [], known=window.id)
+            self._seen[window.id] = None
+            if len(self._seen) > self._patience.seen:
+                self._seen.popitem(last=False)
+        return Taken(key, first, [window])
+
+    def _find(self, route: Route, topic: DataTopic, seen: Observation) -> tuple[SeriesKey, Entry]:
+        numbered = seen.seq is not None
+        epoch = seen.epoch
+        if not numbered:
+            who = (topic.site, topic.device, topic.stream)
+            epoch = self._numbering.get(who) or self._new_epoch()
+            self._numbering[who] = epoch
+        key = SeriesKey(topic.site, topic.device, topic.stream, epoch)
+        entry = self._entries.get(key)
+        if entry is None:
+            shape = route.manifest.input
+            entry = Entry(Series(shape.rows, shape.hop, max_held=self._patience.held_rows), route, numbered)
+            self._entries[key] = entry
+            self._evict()
+        else:
+            self._entries.move_to_end(key)
+        return key, entry
+
+    def _evict(self) -> None:
+        while len(self._entries) > self._patience.series:
+            key, entry = self._entries.popitem(last=False)
+            self._gaps.discard(key)
+            if not entry.numbered:
+                self._numbering.pop((key.site, key.device, key.stream), None)
+            self.evicted.append(key)
+
+    def _window(self, route: Route, key: SeriesKey, cut: Cut) -> Window:
+        return Window(
+            id=window_id(key, cut.seq, route.model),
+            key=key,
+            seq=cut.seq,
+            values=cut.values,
+            t=cut.t,
+            t_source=cut.t_source,
+            arrived=cut.arrived,
+            model=route.model,
+            lane=cut.lane,
+            deadline=cut.arrived + route.deadline,
+        )
+
+
+def _chunk(manifest: Manifest, seen: Observation, first: int, now: float, wall: float) -> Chunk:
+    dt = seen.dt if seen.dt is not None else 1.0 / manifest.input.rate_hz
+    if seen.t is None:
+        return Chunk(first, seen.values, wall - (len(seen.values) - 1) * dt, dt, "bridge", now, seen.lane)
+    return Chunk(first, seen.values, seen.t, dt, "device", now, seen.lane)

@@ -1,0 +1,1 @@
+"""Where to compute. Pure: no I/O, no clock."""

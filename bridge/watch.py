@@ -1,0 +1,119 @@
+"""`inference-bridge watch`: results as they come, for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import aiomqtt
+
+from bridge import topics
+from bridge.errors import ConfigError, Refused
+from bridge.messages import Result
+from bridge.mqtt.backoff import Backoff
+from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
+from bridge.wire.answers import decode_answer
+
+if TYPE_CHECKING:
+    import argparse
+    import ssl
+
+REMEMBERED = 65_536  # ids of Results shown, to show repeats once
+
+
+async def watch(chosen: argparse.Namespace) -> int:
+    """Print Results until interrupted; come back when the broker does.
+
+    Args:
+        chosen: the command line.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the URL or a file cannot be used.
+    """
+    endpoint = _endpoint(chosen)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    show = asyncio.create_task(_show_for_ever(endpoint, chosen))
+    await asyncio.wait({show, waiter := asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    show.cancel()
+    try:
+        await show
+    except asyncio.CancelledError:
+        return 0
+    return 0
+
+
+def _endpoint(chosen: argparse.Namespace) -> Endpoint:
+    scheme, host, port = parse_url(chosen.url, key="--url")
+    if chosen.ca is not None and scheme != "mqtts":
+        raise ConfigError("--ca: needs an mqtts:// url")
+    tls: ssl.SSLContext | None = None
+    if scheme == "mqtts":
+        tls = tls_context(ca=chosen.ca, cert=None, key=None, section="--ca")
+    password = None if chosen.password_file is None else read_password(chosen.password_file, key="--password-file")
+    return Endpoint(host, port, tls, chosen.username, password)
+
+
+async def _show_for_ever(endpoint: Endpoint, chosen: argparse.Namespace) -> None:
+    backoff = Backoff()
+    seen: dict[str, None] = {}
+    while True:
+        try:
+            async with _client(endpoint, chosen.protocol) as client:
+                backoff.succeeded()
+                await client.subscribe(topics.RESULT_FILTER, qos=1)
+                async for message in client.messages:
+                    _show(message, seen, as_json=chosen.json)
+        except aiomqtt.MqttError as why:
+            delay = backoff.failed(random.random())  # noqa: S311 # jitter, not a secret
+            sys.stderr.write(f"{endpoint}: {why}; trying again in {delay:.1f} s\n")
+            await asyncio.sleep(delay)
+
+
+def _client(endpoint: Endpoint, protocol: str) -> aiomqtt.Client:
+    version = aiomqtt.ProtocolVersion.V5 if protocol == "5" else aiomqtt.ProtocolVersion.V311
+    return aiomqtt.Client(
+        endpoint.host,
+        endpoint.port,
+        username=endpoint.username,
+        password=None if endpoint.password is None else endpoint.password.decode(),
+        tls_context=endpoint.tls,
+        protocol=version,
+        max_queued_incoming_messages=0,
+    )
+
+
+def _show(message: aiomqtt.Message, seen: dict[str, None], *, as_json: bool) -> None:
+    payload = message.payload if isinstance(message.payload, bytes) else b""
+    place = topics.parse_result(str(message.topic))
+    if place is None:
+        return
+    try:
+        result = decode_answer(payload, Result)
+    except Refused as why:
+        sys.stderr.write(f"{message.topic}: {why}\n")
+        return
+    key = f"{result.id}.{result.rev}"
+    if key in seen:
+        return
+    seen[key] = None
+    if len(seen) > REMEMBERED:
+        seen.pop(next(iter(seen)))
+    if as_json:
+        sys.stdout.write(payload.decode() + "\n")
+    else:
+        clock = time.strftime("%H:%M:%S", time.localtime(result.t))
+        sys.stdout.write(
+            f"{clock}  {place.site}/{result.device}/{result.stream}  {result.label} {result.score:.0%}  {result.tier}  "
+            f"{result.latency_ms:.1f} ms  {result.reason}\n"
+        )
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""The cloud side: answers the windows that are too hard for a gateway."""

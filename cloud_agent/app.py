@@ -1,0 +1,164 @@
+"""The composition root: engine, service and connection, from start to the last goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from bridge import topics
+from bridge.errors import BridgeError, TakenOver
+from bridge.mqtt import session
+from bridge.mqtt.connection import Connection
+from bridge.mqtt.session import Publish
+from bridge.wire.answers import encode_status
+from cloud_agent.engines import onnx
+from cloud_agent.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.mqtt.endpoint import Endpoint
+    from cloud_agent.config import Engine, Settings
+    from cloud_agent.engines.port import CloudEngine
+
+log = logging.getLogger("cloud_agent")
+
+GOODBYE = 2.0  # seconds for the broker to take the last replies and the status
+
+
+class App:
+    """One agent at one broker."""
+
+    def __init__(self, settings: Settings, endpoint: Endpoint, engine: CloudEngine) -> None:
+        """Prepare; `run` connects.
+
+        Args:
+            settings: the file.
+            endpoint: the broker.
+            engine: loaded and warm.
+        """
+        self._settings = settings
+        self._engine = engine
+        self._announced = False
+        self._connection = Connection(
+            endpoint,
+            self._session(endpoint),
+            lambda deliveries: self._service.take(deliveries),
+            on_connected=self._connected,
+        )
+        self._service = Service(settings.cloud.id, engine, self._connection, settings.limits)
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Serve until told to stop.
+
+        Args:
+            stop: set it to drain and end.
+
+        Returns:
+            Exit status: 0 after `stop`; 1 when another agent has our id or the engine keeps failing.
+        """
+        link = asyncio.create_task(self._connection.run())
+        work = asyncio.create_task(self._service.serve())
+        told = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({link, work, told}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._end(link, work)
+        finally:
+            for task in (link, work, told):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, BridgeError):
+                await asyncio.gather(link, work, told)
+            service = self._service
+            log.info("stopped: %d questions answered, %d refused", service.answered, service.refused)
+
+    async def _end(self, link: asyncio.Task[None], work: asyncio.Task[None]) -> int:
+        if link.done():
+            why: BaseException | None = link.exception()
+            if not isinstance(why, TakenOver):
+                link.result()
+            log.error("%s; this agent stops, since coming back would fight the other for ever", why)
+            return 1
+        if work.done():
+            self._service.abandon()
+            await self._goodbye("engine failed")
+            why = work.exception()
+            if not isinstance(why, BridgeError):
+                work.result()
+            log.error("the engine keeps failing, last with: %s", why)
+            return 1
+        log.info("told to stop: answering what waits")
+        await self._service.drain(self._settings.limits.drain)
+        await self._goodbye("stopped")
+        return 0
+
+    async def _goodbye(self, why: str) -> None:
+        if self._connection.connected:
+            payload = encode_status(online=False, t=time.time(), why=why)
+            self._connection.publish([Publish(topics.cloud_status(self._settings.cloud.id), payload, retain=True)])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await self._connection.drained()
+        await self._connection.close()
+
+    def _session(self, endpoint: Endpoint) -> session.Settings:
+        cloud, limits = self._settings.cloud, self._settings.limits
+        return session.Settings(
+            client_id=f"cloud-agent-{cloud.id}",
+            username=endpoint.username,
+            password=endpoint.password,
+            keep_alive=cloud.keepalive,
+            # A session that outlived us would go on being sent its share of the questions (Mosquitto).
+            session_expiry=0,
+            clean_start=True,
+            receive_maximum=limits.receive_maximum,
+            maximum_packet=limits.maximum_packet,
+            subscriptions=(f"$share/{cloud.group}/{topics.ESCALATE_FILTER}",),
+            will=(topics.cloud_status(cloud.id), encode_status(online=False, t=time.time(), why="vanished")),
+        )
+
+    def _connected(self, _: session.Session) -> None:
+        served = self._engine.served
+        facts: dict[str, Any] = {
+            "id": self._settings.cloud.id,
+            "engine": ", ".join(sorted({model.provider for model in served.values()})),
+            "models": {name: model.version for name, model in served.items()},
+            "variants": {name: model.variant for name, model in served.items()},
+            "batch": {name: model.batch for name, model in served.items()},
+        }
+        status = encode_status(online=True, t=time.time(), **facts)
+        self._connection.publish([Publish(topics.cloud_status(facts["id"]), status, retain=True)])
+        if not self._announced:
+            self._announced = True
+            facts["cloud"] = str(self._connection.endpoint)
+            print(f"ready {json.dumps(facts)}", flush=True)  # noqa: T201 # the contract's line on stdout
+
+
+async def run(settings: Settings, endpoint: Endpoint, *, load: Callable[[Engine], CloudEngine] = onnx.load) -> int:
+    """Load the engine, serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: the file.
+        endpoint: the broker.
+        load: makes the engine; called in a thread.
+
+    Returns:
+        Exit status, as of `App.run`.
+
+    Raises:
+        ConfigError: the engine cannot be had as configured.
+        ModelError: a model cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    engine = await asyncio.to_thread(load, settings.engine)
+    try:
+        return await App(settings, endpoint, engine).run(stop)
+    finally:
+        await engine.close()

@@ -1,0 +1,54 @@
+"""Engines of `bridge.runtime` in a worker thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bridge.batch import best_size
+from cloud_agent.engines.port import Served
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bridge.messages import Rows
+    from bridge.runtime.port import Engine, Outcome
+
+HANDOVER = 0.0003  # seconds a batch costs around its run: two thread switches, stacking, one loop turn (2 cores)
+
+
+class InProcess:
+    """A `CloudEngine`. One thread, since engines take turns and each uses as many threads as it was loaded with."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        """Serve engines that are loaded and warm, `FakeEngine` among them.
+
+        Args:
+            engines: one a model, at least one.
+        """
+        self._engines = {engine.model: engine for engine in engines}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self.served: Mapping[str, Served] = {engine.model: _describe(engine) for engine in engines}
+
+    async def answers(self, model: str, windows: Sequence[Rows]) -> list[Outcome]:
+        """Label and score of each window; see `CloudEngine.answers`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: self._engines[model].answers(np.stack(windows)))
+
+    async def close(self) -> None:
+        """Finish what runs and end the thread."""
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+
+def _describe(engine: Engine) -> Served:
+    return Served(
+        version=engine.version,
+        variant=engine.variant,
+        provider=engine.provider,
+        rows=engine.rows,
+        channels=engine.channels,
+        batch=best_size(engine.run_seconds, engine.max_batch, overhead=HANDOVER),
+    )

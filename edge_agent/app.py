@@ -1,0 +1,247 @@
+"""The agent put together: sources → outbox → sender → uplink."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from bridge.store.outbox import Append, Limits, Outbox
+from edge_agent import config
+from edge_agent.keeper import Keeper
+from edge_agent.ranges import Range, text
+from edge_agent.sender import Route, Sender
+from edge_agent.sources.lines import Lines
+from edge_agent.sources.replay import Replay, named
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from bridge.store.outbox import Series
+    from edge_agent.config import Agent, Stream
+    from edge_agent.sampler import Chunk
+    from edge_agent.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT = 1.5  # seconds: a full disk must not hold up the end
+
+
+class Source(Protocol):
+    """Hands over rows; see `sources/`."""
+
+    def chunks(self, clock: Callable[[], float], mono: Callable[[], float]) -> AsyncIterator[Chunk]:
+        """Chunks, as they come."""
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """Rows that are on disk now."""
+
+    stream: str
+    epoch: str
+    accepted: Range
+
+
+class App:
+    """One agent with its outbox and its uplink.
+
+    Args:
+        agent: its settings.
+        streams: what it sends.
+        store: file of the outbox.
+        uplink: where it sends.
+        epoch: name of the numbering; None: made from the store's name, so the same as long as the store lives.
+        confirm: takes what is on disk, for streams that ask for it.
+        ready: called once rows can be accepted.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        streams: Sequence[Stream],
+        *,
+        store: Path,
+        uplink: Uplink,
+        epoch: str | None = None,
+        confirm: Callable[[Confirmation], None] = lambda _: None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        limits = Limits(agent.max_bytes, agent.max_age, agent.when_full)
+        self._streams = {stream.name: stream for stream in streams}
+        self._uplink = uplink
+        self._epoch = epoch
+        self._confirm = confirm
+        self._ready = ready
+        self.keeper = Keeper(
+            lambda: Outbox(store, limits, tell=log.error), clock=time.time, commit_wait=agent.commit_wait
+        )
+        self.sender = Sender(
+            self.keeper, uplink, clock=time.monotonic, dice=random.random, receipt_timeout=agent.receipt_timeout
+        )
+        self.accepted = 0
+        self.opened = False
+
+    async def run(self) -> None:
+        """Until every source has ended and every row is receipted or dropped by rule; or cancelled.
+
+        When cancelled, what was handed over is committed first.
+
+        Raises:
+            ConfigError: a recording cannot be used.
+            StoreError: the outbox cannot be used.
+            TakenOver: another client uses our name.
+        """
+        await self.keeper.open()
+        self.opened = True
+        try:
+            await self._take_up()
+            self._ready()
+            helpers = [self.keeper.run(), self.keeper.keep_house(), self.sender.run(), self._uplink.run(self.sender)]
+            await _while_running(self._work(), *helpers)
+        finally:
+            await self._uplink.close()
+            await self.keeper.close()
+
+    async def left(self) -> list[tuple[Series, list[Range]]]:
+        """Rows that are not receipted, by series; the outbox must be open."""
+        box = self.keeper.box
+        return await self.keeper.call(lambda: [(one, ranges) for one in box.series() if (ranges := box.kept(one.id))])
+
+    async def missing(self) -> list[Range]:
+        """Rows that are not receipted, of all series; nothing before the outbox is open."""
+        return [one for _, ranges in await self.left() for one in ranges] if self.opened else []
+
+    async def _pending(self) -> bool:
+        series = [route.series.id for route in self.sender.routes]
+        return await self.keeper.call(lambda: any(self.keeper.box.holds(one) for one in series))
+
+    async def _take_up(self) -> None:
+        """What an earlier life left behind is sent first."""
+        for series, ranges in await self.left():
+            stream = self._streams.get(series.stream)
+            if stream is None:
+                log.warning("stream %s is not configured any more; its rows stay in the outbox", series.stream)
+                continue
+            route = self.sender.add(series, stream, ranges[0][0])
+            route.flights.ended = True  # nothing follows, unless its source goes on
+            log.info("stream %s, epoch %s: rows %s to send", series.stream, series.epoch, text(ranges))
+
+    async def _work(self) -> None:
+        sources = [asyncio.create_task(self._take(stream)) for stream in self._streams.values()]
+        try:
+            await asyncio.gather(*sources)
+            while True:
+                commit = self.keeper.next_commit()
+                if not await self._pending():
+                    break
+                await commit.wait()
+        finally:
+            for source in sources:
+                source.cancel()
+            await asyncio.gather(*sources, return_exceptions=True)
+            try:
+                async with asyncio.timeout(FLUSH_TIMEOUT):
+                    await self.keeper.flush()
+            except TimeoutError:
+                log.error("the outbox does not take what is still in memory: it was not accepted, and is lost")  # noqa: TRY400 # no bug
+
+    async def _take(self, stream: Stream) -> None:
+        """All that the source of one stream gives."""
+        box = self.keeper.box
+        if stream.source == "stdin":
+            epoch = self._epoch or box.store
+            series = await self.keeper.call(lambda: box.begin(stream.name, epoch))
+            await self._take_series(stream, series, Lines(0, "stdin", rate=stream.rate))
+            return
+        for path, made in named([Path(file) for file in stream.files], box.store):
+            name = self._epoch or made
+            series = await self.keeper.call(lambda name=name: box.begin(stream.name, name))  # type: ignore[misc] # mypy cannot type a default
+            if not series.ended:
+                source = Replay(path, columns=stream.columns, rate=stream.rate, speed=stream.speed, start=series.next)
+                await self._take_series(stream, series, source)
+
+    async def _take_series(self, stream: Stream, series: Series, source: Source) -> None:
+        route = next((one for one in self.sender.routes if one.series.id == series.id), None)
+        route = route or self.sender.add(series, stream, series.next)
+        self.sender.grew(route, series.next)
+        waiting: set[asyncio.Task[None]] = set()
+        async for chunk in source.chunks(time.time, time.monotonic):
+            if chunk.skip:
+                log.warning("stream %s: %d rows were not finite and are left out", stream.name, chunk.skip)
+            append = Append(series.id, chunk.values, chunk.t, chunk.dt, chunk.skip, stream.rows_per_message)
+            committed = await self.keeper.append(append)
+            task = asyncio.create_task(self._accepted(route, committed, len(chunk.values)))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+        ended = self.keeper.end(series.id)
+        await self.keeper.flush()
+        await ended
+        await asyncio.gather(*waiting)
+        self.sender.grew(route, route.flights.end, ended=True)
+
+    async def _accepted(self, route: Route, committed: asyncio.Future[int], count: int) -> None:
+        first = await committed
+        self.accepted += count
+        self.sender.grew(route, first + count)
+        if route.stream.confirm:
+            self._confirm(Confirmation(route.series.stream, route.series.epoch, (first, first + count - 1)))
+
+
+async def _while_running(work: Coroutine[Any, Any, None], *helpers: Coroutine[Any, Any, None]) -> None:
+    """Runs helpers for as long as the work takes; the first error of any ends all.
+
+    The work is ended first, so that it can still use the helpers while it cleans up.
+    """
+    main = asyncio.create_task(work)
+    others = [asyncio.create_task(helper) for helper in helpers]
+    try:
+        done, _ = await asyncio.wait({main, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        main.cancel()
+        await asyncio.gather(main, return_exceptions=True)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
+    """The uplink that the URL asks for; only its library is imported.
+
+    Raises:
+        ConfigError: a file of credentials cannot be used.
+    """
+    url = config.parse_url(agent.url)
+    if url.scheme == "coap":
+        from edge_agent.coap import CoapUplink
+
+        return CoapUplink(
+            url, site=agent.site, device=agent.device, window=min(agent.window, 4), timeout=agent.publish_timeout
+        )
+    from edge_agent.mqtt import Login, MqttUplink
+
+    login = Login(
+        site=agent.site,
+        device=agent.device,
+        client_id=client_id,
+        username=agent.username,
+        password=None if agent.password_file is None else config.read_password(agent.password_file),
+        ca=agent.ca,
+        cert=agent.cert,
+        key=agent.key,
+        keep_session=keep_session,
+    )
+    return MqttUplink(
+        url,
+        login,
+        protocol=agent.protocol,
+        window=agent.window,
+        keepalive=agent.keepalive,
+        publish_timeout=agent.publish_timeout,
+    )

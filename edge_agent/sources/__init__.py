@@ -1,0 +1,1 @@
+"""Where rows come from: recordings, and any program that writes JSON lines."""

@@ -1,0 +1,170 @@
+"""JSON rows, one a line, from any program: `[1.0, 2.0]` or `{"values": [1.0, 2.0], "t": 1700000000.0}`.
+
+A line that is no row is told with its number and left out; the lines after it count as if it had not been there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edge_agent.sampler import Chunk, Stamper, split
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from bridge.messages import Rows
+
+log = logging.getLogger(__name__)
+
+READ = 65_536
+LONGEST = 1 << 20  # bytes a line
+
+
+class _Row(msgspec.Struct):
+    values: list[float]
+    t: float | None = None
+
+
+class LineParser:
+    """Bytes in, rows out; without I/O.
+
+    Args:
+        name: what to call the source when a line is bad.
+        tell: takes a sentence for each bad line.
+    """
+
+    def __init__(self, name: str, tell: Callable[[str], None]) -> None:
+        self._name = name
+        self._tell = tell
+        self._rest = b""
+        self._skipping = False
+        self._line = 0
+        self.channels: int | None = None
+        self.bad = 0
+
+    def feed(self, data: bytes) -> list[tuple[list[float], float | None]]:
+        """Rows of the lines that these bytes complete: numbers, and the time if the line tells it."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST:
+            self._rest, self._skipping = b"", True
+        return [row for line in lines for row in self._row(line)]
+
+    def end(self) -> list[tuple[list[float], float | None]]:
+        """Rows of a last line without an end."""
+        rest, self._rest = self._rest, b""
+        return list(self._row(rest)) if rest or self._skipping else []
+
+    def _row(self, line: bytes) -> Iterator[tuple[list[float], float | None]]:
+        self._line += 1
+        if self._skipping:
+            self._skipping = False
+            self._bad(f"longer than {LONGEST} bytes")
+            return
+        if not line.strip():
+            return
+        try:
+            value: Any = msgspec.json.decode(line)
+            row = msgspec.convert({"values": value} if isinstance(value, list) else value, _Row)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+            self._bad(f"{why}: {line[:60]!r}")
+            return
+        why_not = self._check(row)
+        if why_not is None:
+            yield row.values, row.t
+        else:
+            self._bad(why_not)
+
+    def _check(self, row: _Row) -> str | None:
+        if not row.values:
+            return "a row without a number"
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.array(row.values, dtype=np.float32)).all()
+        if not finite or (row.t is not None and not np.isfinite(row.t)):
+            return "a number beyond float32, or not finite"
+        if self.channels is None:
+            self.channels = len(row.values)
+        if len(row.values) != self.channels:
+            return f"{len(row.values)} numbers, the first row had {self.channels}"
+        return None
+
+    def _bad(self, why: str) -> None:
+        self.bad += 1
+        self._tell(f"{self._name}: line {self._line}: {why}; skipped")
+
+
+def timed(
+    rows: list[tuple[list[float], float | None]], dt: float | None, stamper: Stamper | None, now: float
+) -> Iterator[Chunk]:
+    """Chunks of rows that came together: with their own times where all tell them, else stamped.
+
+    Args:
+        rows: from `LineParser`.
+        dt: seconds between rows, if known.
+        stamper: gives times, if dt is known.
+        now: seconds since 1970.
+    """
+    values: Rows = np.array([numbers for numbers, _ in rows], dtype=np.float32)
+    if all(t is not None for _, t in rows):
+        yield from split(values, np.array([t for _, t in rows], dtype=np.float64), dt)
+    else:
+        yield Chunk(values, stamper.stamp(len(rows), now) if stamper is not None else now, dt)
+
+
+class Lines:
+    """Chunks from a file descriptor.
+
+    Args:
+        descriptor: where to read; 0 is stdin.
+        name: what to call it.
+        rate: rows a second; None: unknown.
+    """
+
+    def __init__(self, descriptor: int, name: str, *, rate: float | None) -> None:
+        self._descriptor = descriptor
+        self._parser = LineParser(name, log.warning)
+        self._dt = 1.0 / rate if rate else None
+        self._stamper = Stamper(self._dt) if self._dt else None
+
+    async def chunks(self, clock: Callable[[], float], mono: Callable[[], float]) -> AsyncIterator[Chunk]:  # noqa: ARG002 # as every source
+        """Chunks as lines come, until the end of the file.
+
+        Args:
+            clock: seconds since 1970.
+            mono: monotonic seconds.
+        """
+        queue: asyncio.Queue[bytes] = asyncio.Queue(4)
+        loop = asyncio.get_running_loop()
+
+        def pump() -> (
+            None
+        ):  # a pipe, a terminal and a file block alike, so a thread reads; the end does not wait for it
+            data = b"?"
+            while data:
+                try:
+                    data = os.read(self._descriptor, READ)
+                except OSError as why:
+                    log.warning("cannot read: %s", why)
+                    data = b""
+                with suppress(RuntimeError, asyncio.CancelledError):  # the loop is gone, nobody reads
+                    asyncio.run_coroutine_threadsafe(queue.put(data), loop).result()
+
+        threading.Thread(target=pump, name="lines", daemon=True).start()
+        data = await queue.get()
+        while data:
+            rows = self._parser.feed(data)
+            if rows:
+                for chunk in timed(rows, self._dt, self._stamper, clock()):
+                    yield chunk
+            data = await queue.get()
+        rows = self._parser.end()
+        if rows:
+            for chunk in timed(rows, self._dt, self._stamper, clock()):
+                yield chunk

@@ -1,0 +1,82 @@
+"""The port through which messages leave: MQTT, CoAP and a fake stand behind it.
+
+`send` says what became of one message; a `LinkError` means that nobody knows, so its rows are sent again under the
+same numbers. Receipts and refusals that come by themselves go to the listener.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from bridge.messages import Error, Receipt
+    from bridge.wire.formats import Format
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a message.
+
+    Attributes:
+        kind: `safe` with the bridge; `taken` by a broker, a receipt must follow; `refused` for ever; `wait`: try again.
+        detail: why it was refused or must wait.
+        wait: seconds to wait.
+    """
+
+    kind: Literal["safe", "taken", "refused", "wait"]
+    detail: str = ""
+    wait: float = 0.0
+
+
+SAFE = Outcome("safe")
+TAKEN = Outcome("taken")
+
+
+class Listener(Protocol):
+    """Who sends; called on the event loop, must return at once."""
+
+    def connected(self, *, fresh: bool) -> None:
+        """The way is open; `fresh`: the broker remembers nothing of us, what it had taken may be gone."""
+
+    def disconnected(self, why: str) -> None:
+        """The way is closed."""
+
+    def receipt(self, stream: str, receipt: Receipt) -> None:
+        """The bridge vouches for rows."""
+
+    def refusal(self, error: Error) -> None:
+        """The bridge refused a message."""
+
+
+class Uplink(Protocol):
+    """A way to the bridge.
+
+    Attributes:
+        transport: its name, for the status.
+        window: most messages under way at once.
+        in_order: messages of one stream overtake each other here, so only one of each may be under way.
+        most_bytes: largest payload the other side takes, if it said so.
+    """
+
+    transport: str
+    window: int
+    in_order: bool
+    most_bytes: int | None
+
+    async def run(self, listener: Listener) -> None:
+        """Opens the way and keeps it open until cancelled.
+
+        Raises:
+            TakenOver: another client uses our name; coming back would fight it for ever.
+        """
+
+    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+        """Sends one Observation.
+
+        Raises:
+            LinkError: what became of it is unknown.
+        """
+
+    async def close(self) -> None:
+        """Says goodbye, quickly; `run` must have ended."""

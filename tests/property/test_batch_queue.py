@@ -1,0 +1,136 @@
+"""Whatever comes and goes: nothing lost, nothing twice, the bound held, deadlines in order, nobody starved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from bridge.batch import Queue, best_size
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Item(NamedTuple):
+    number: int
+    owner: int
+    model: str
+    deadline: float
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """A model beside the queue: a plain list of what must be in it."""
+
+    @initialize(limit=st.integers(1, 8))
+    def start(self, limit: int) -> None:
+        self.limit = limit
+        self.queue: Queue[Item] = Queue(limit)
+        self.inside: dict[int, Item] = {}
+        self.now = 0.0
+        self.added = 0
+
+    def leave(self, item: Item) -> None:
+        assert self.inside.pop(item.number) == item
+
+    @rule(owner=st.integers(0, 4), model=st.sampled_from("xy"), patience=st.integers(0, 9))
+    def add(self, owner: int, model: str, patience: int) -> None:
+        item = Item(self.added, owner, model, self.now + patience)
+        self.added += 1
+        held = Counter(one.owner for one in self.inside.values())
+        full = len(self.inside) == self.limit
+        self.inside[item.number] = item
+        for gone, reason in self.queue.add(item, model=model, deadline=item.deadline, owner=owner, now=self.now):
+            self.leave(gone)
+            assert (reason == "stale") == (gone.deadline <= self.now)
+            assert full or reason == "stale"
+            if reason == "overload" and gone is not item:
+                assert held[gone.owner] == max(held.values()) > held[owner] + 1
+
+    @rule(limit=st.integers(1, 6))
+    def take(self, limit: int) -> None:
+        alive = [one for one in self.inside.values() if one.deadline > self.now]
+        model = self.queue.turn(self.now)
+        batch = self.queue.take(self.now, limit)
+        for item in batch:
+            self.leave(item)
+        same = [one for one in alive if one.model == model]
+        assert len(batch) == min(limit, len(same))
+        for owner in range(5):
+            due = sorted((one.deadline, one.number) for one in same if one.owner == owner)
+            got = [(one.deadline, one.number) for one in batch if one.owner == owner]
+            assert due[: len(got)] == got
+        assert not batch or model == batch[0].model
+
+    @rule(seconds=st.integers(1, 5))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule()
+    def expire(self) -> None:
+        stale = self.queue.expired(self.now)
+        for item in stale:
+            self.leave(item)
+            assert item.deadline <= self.now
+        assert all(item.deadline > self.now for item in self.inside.values())
+
+    @invariant()
+    def holds_what_it_should(self) -> None:
+        if hasattr(self, "queue"):
+            assert len(self.queue) == len(self.inside) <= self.limit
+
+    def teardown(self) -> None:
+        if hasattr(self, "queue"):
+            rest = self.queue.expired(self.now)
+            while batch := self.queue.take(self.now, 3):
+                rest += batch
+            assert sorted(item.number for item in rest) == sorted(self.inside)
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@given(
+    flood=st.lists(st.integers(0, 12), min_size=1, max_size=30),
+    neighbours=st.integers(0, 4),
+    rank=st.integers(0, 3),
+    batch=st.integers(1, 6),
+    random=st.randoms(use_true_random=False),
+)
+def test_a_flood_delays_others_by_a_few_batches(
+    flood: list[int], neighbours: int, rank: int, batch: int, random: Random
+) -> None:
+    """However urgent a flooding owner calls its items, the victim's r-th waits for r + 2 of each other owner's."""
+    queue: Queue[str] = Queue(10_000)
+
+    def others(count: int) -> None:
+        for owner in range(neighbours + 1):
+            for _ in range(count if owner == 0 else min(count, 2)):
+                deadline = 1.0 + random.random()
+                queue.add(f"other {owner}", model="m", deadline=deadline, owner=owner, now=0.0)
+
+    others(flood[0])
+    for i in range(rank + 1):
+        queue.add(f"victim {i}", model="m", deadline=1e6 + i, owner="victim", now=0.0)
+    bound = ((rank + 2) * (neighbours + 1) + rank) // batch + 1
+    for turn in range(bound):
+        if f"victim {rank}" in queue.take(0.0, batch):
+            return
+        others(flood[turn % len(flood)])
+    raise AssertionError(f"victim {rank} still waits after {bound} batches")
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.integers(1, 200), st.floats(0, 1))
+def test_a_chosen_size_costs_at_most_a_tenth_of_the_throughput(
+    once: float, each: float, most: int, overhead: float
+) -> None:
+    def seconds(size: int) -> float:
+        return once + each * size
+
+    size = best_size(seconds, most, overhead=overhead)
+    assert 1 <= size <= most
+    assert (seconds(size) + overhead) / size <= 1.1 * (seconds(most) + overhead) / most * (1 + 1e-9)

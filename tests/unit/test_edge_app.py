@@ -1,0 +1,153 @@
+"""The agent without a network: sources, outbox, sender and a fake uplink."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.messages import Receipt
+from edge_agent import config
+from edge_agent.app import App
+from edge_agent.config import Agent, Settings, Stream
+from edge_agent.fake import FakeUplink
+from edge_agent.uplink import SAFE, Outcome
+
+if TYPE_CHECKING:
+    from bridge.messages import Observation
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = 1000
+
+
+def app(tmp_path: Path, uplink: FakeUplink, **stream: object) -> App:
+    np.savez(tmp_path / "a.npz", values=np.arange(float(ROWS)), rate=50.0)
+    agent = Agent(site="s", device="d", url="mqtt://x")
+    made = Stream(name="wrist", source="replay", files=[str(tmp_path / "a.npz")], speed=0, **stream)  # type: ignore[arg-type] # the test's own keywords
+    return App(agent, [made], store=tmp_path / "state" / "a.db", uplink=uplink)
+
+
+def firsts(uplink: FakeUplink) -> list[float]:
+    rows = {o.seq + i: row[0] for _, o in uplink.sent for i, row in enumerate(o.values.tolist()) if o.seq is not None}
+    return [rows[number] for number in sorted(rows)]
+
+
+async def test_all_rows_go_at_most_sixteen_messages_at_once(tmp_path: Path) -> None:
+    uplink = FakeUplink()
+    agent = app(tmp_path, uplink)
+    await agent.run()
+    assert firsts(uplink) == list(range(ROWS))
+    assert uplink.most_under_way <= 16
+    assert all(o.receipt and o.epoch.endswith(".0.a") for _, o in uplink.sent)
+
+
+async def test_one_at_a_time_where_messages_overtake_each_other(tmp_path: Path) -> None:
+    uplink = FakeUplink()
+    uplink.in_order = True
+    await app(tmp_path, uplink, rows_per_message=50).run()
+    assert uplink.most_under_way == 1
+    assert [o.seq for _, o in uplink.sent] == list(range(0, ROWS, 50))
+
+
+async def test_unknown_outcomes_and_bad_times_are_tried_again(tmp_path: Path) -> None:
+    asked: dict[int | None, int] = {}
+
+    def answer(_: str, message: Observation) -> Outcome | None:
+        asked[message.seq] = asked.get(message.seq, 0) + 1
+        if message.seq == 100 and asked[100] == 1:
+            return None
+        return Outcome("wait", "overload", 0.01) if message.seq == 200 and asked[200] < 3 else SAFE
+
+    uplink = FakeUplink(answer)
+    await app(tmp_path, uplink, rows_per_message=100).run()
+    assert (asked[100], asked[200], asked[300]) == (2, 3, 1)
+    assert firsts(uplink) == list(range(ROWS))
+
+
+async def test_too_large_messages_are_halved(tmp_path: Path) -> None:
+    uplink = FakeUplink()
+    uplink.most_bytes = 600
+    await app(tmp_path, uplink, rows_per_message=500).run()
+    assert firsts(uplink) == list(range(ROWS))
+    assert max(len(o.values) for _, o in uplink.sent) == 125
+
+
+async def test_refused_rows_are_dropped_and_the_rest_goes_on(tmp_path: Path) -> None:
+    uplink = FakeUplink(lambda _, o: Outcome("refused", "no_route") if o.seq == 0 else SAFE)
+    agent = app(tmp_path, uplink, rows_per_message=100)
+    await agent.run()
+    assert agent.sender.routes[0].refused == [(0, 99)]
+
+
+async def test_a_receipt_for_another_numbering_frees_nothing(tmp_path: Path) -> None:
+    uplink = FakeUplink(lambda _stream, _message: Outcome("taken"))
+    agent = app(tmp_path, uplink)
+    work = asyncio.create_task(agent.run())
+    await uplink.until(40)
+    listener = uplink.listener
+    assert listener is not None
+    listener.receipt("wrist", Receipt("another", [(0, 999)]))
+    listener.receipt("ankle", Receipt(uplink.sent[0][1].epoch, [(0, 999)]))
+    await asyncio.sleep(0.1)
+    assert await agent.missing() == [(0, 999)]
+    listener.receipt("wrist", Receipt(uplink.sent[0][1].epoch, [(0, 999)]))
+    await asyncio.wait_for(work, 5)
+
+
+async def test_a_cancelled_agent_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = FakeUplink(lambda _, o: SAFE if o.seq is not None and o.seq < 500 else None)
+    work = asyncio.create_task(app(tmp_path, first).run())
+    await first.until(25)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    second = FakeUplink()
+    await app(tmp_path, second).run()
+    assert {o.epoch for _, o in second.sent} == {o.epoch for _, o in first.sent}
+    assert firsts(second)[-1] == ROWS - 1
+    assert sorted({*firsts(first), *firsts(second)}) == list(range(ROWS))
+
+
+def test_the_example_and_the_contracts_smallest_config(tmp_path: Path) -> None:
+    assert config.load(ROOT / "config" / "edge_agent.toml").agent.state == str(ROOT / "config" / "state")
+    file = tmp_path / "edge_agent.toml"
+    file.write_text(
+        '[agent]\nsite = "plant-a"\ndevice = "wrist-8"\nurl = "mqtt://127.0.0.1:1883"\n'
+        '[[streams]]\nname = "wrist"\nsource = "stdin"\nrate = 50\n'
+    )
+    assert config.load(file).streams[0].rate == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ('rate = "x"', "streams[0].rate: Expected `float | null`, got `str`"),
+        ("rows_per_mesage = 3", "streams[0].rows_per_mesage: unknown key; did you mean `rows_per_message`?"),
+        ('source = "replay"', "streams[0].files: missing"),
+        ('packing = "int8"\nencoding = "json"', "streams[0].packing: only cbor is packed"),
+        ('[[streams]]\nname = "wrist"\nsource = "stdin"', "streams[1].name: 'wrist' is there twice"),
+        ('[[streams]]\nname = "ankle"\nsource = "stdin"', "streams[1].source: only one stream can read stdin"),
+        ('[[streams]]\nname = "a/b"\nsource = "stdin"', "streams[1].name: 'a/b' is no name"),
+    ],
+)
+def test_a_bad_config_names_file_key_and_why(tmp_path: Path, change: str, says: str) -> None:
+    file = tmp_path / "edge_agent.toml"
+    source = "" if change.startswith("source") else 'source = "stdin"\n'
+    file.write_text(
+        f'[agent]\nsite = "s"\ndevice = "d"\nurl = "mqtt://h"\n[[streams]]\nname = "wrist"\n{source}{change}\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert str(caught.value).startswith(f"{file}: {says}")
+
+
+@pytest.mark.parametrize("kind", [Settings, Agent, Stream])
+def test_every_setting_is_documented(kind: type) -> None:
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined] # these are structs
+        described = field.type
+        assert isinstance(described, msgspec.inspect.Metadata) or "Meta" in str(kind.__annotations__[field.name]), field

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_agent import backoff
+from edge_agent.flights import LONGEST, MOST_OPEN, Flights, Span
+
+
+def flights(end: int = 0, **extra: object) -> Flights:
+    made = Flights(0, rows=10, longest_wait=1.0, **extra)  # type: ignore[arg-type] # the test's own keywords
+    made.grew(end, 0.0)
+    return made
+
+
+def send(one: Flights, now: float, room: int = 1) -> Span | None:
+    span = one.pick(now, room)
+    if span is not None:
+        for first in range(span.first, span.last + 1, 10):
+            one.sent(first, min(first + 9, span.last), span.attempts)
+    return span
+
+
+def test_full_messages_go_at_once_the_rest_after_the_longest_wait() -> None:
+    one = flights(25)
+    assert send(one, 0.0, room=16) == Span(0, 19)
+    assert send(one, 0.5) is None
+    assert one.next_due() == 1.0
+    assert send(one, 1.0) == Span(20, 24)
+    assert one.next_due() == math.inf
+
+
+def test_what_is_left_at_the_end_goes_at_once_even_when_only_full_messages_do() -> None:
+    one = flights(5, whole=True)
+    assert send(one, 1e9) is None
+    one.ended = True
+    assert send(one, 0.0) == Span(0, 4)
+
+
+def test_room_bounds_what_is_picked() -> None:
+    one = flights(1000)
+    assert one.pick(0.0, 0) is None
+    assert one.pick(0.0, 3) == Span(0, 29)
+
+
+def test_messages_without_a_receipt_are_bounded() -> None:
+    one = flights(100_000)
+    while send(one, 0.0, room=16) is not None:
+        pass
+    assert len(one) == MOST_OPEN
+    one.receipt([(0, 9)], 0.0)
+    assert send(one, 0.0) == Span(MOST_OPEN * 10, MOST_OPEN * 10 + 9)
+
+
+def test_a_receipt_ends_a_message_and_pieces_of_one_add_up() -> None:
+    one = flights(10)
+    send(one, 0.0)
+    one.taken(0, 0.0)
+    one.receipt([(0, 3), (2, 5)], 0.0)
+    assert len(one) == 1
+    one.receipt([(6, 9)], 0.0)
+    one.receipt([(6, 9)], 0.0)
+    assert len(one) == 0
+    assert one.next_due() == math.inf
+
+
+def test_without_a_receipt_one_message_asks_whether_the_bridge_is_there() -> None:
+    one = flights(30)
+    send(one, 0.0, room=3)
+    for first in (0, 10, 20):
+        one.taken(first, 0.0)
+    assert one.next_due() == 10.0
+    assert send(one, 9.9) is None
+    assert send(one, 10.0) == Span(0, 9, 1)
+    assert send(one, 10.0) is None, "the probe is under way"
+    assert one.next_due() == math.inf
+    one.taken(0, 10.0)
+    assert send(one, 10.0) is None, "the probe waits"
+    assert one.next_due() == 30.0
+    one.receipt([(0, 9)], 11.0)
+    assert send(one, 11.0) == Span(10, 19, 1), "somebody is there: the others follow"
+    assert send(one, 11.0) == Span(20, 29, 1)
+
+
+def test_asking_slows_down_but_never_stops() -> None:
+    one = flights(10)
+    now, waits = 0.0, []
+    send(one, now)
+    for _ in range(5):
+        one.taken(0, now)
+        waits.append(one.next_due() - now)
+        now = one.next_due()
+        assert send(one, now) is not None
+    assert waits == [10.0, 20.0, LONGEST, LONGEST, LONGEST]
+
+
+def test_what_is_unknown_goes_again_first() -> None:
+    one = flights(30)
+    send(one, 0.0, room=2)
+    one.again(0, 5.0)
+    assert send(one, 0.0) == Span(20, 29)
+    assert send(one, 5.0) == Span(0, 9, 1)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_lost_link_sends_again_in_order(everything: bool) -> None:
+    one = flights(40)
+    send(one, 0.0, room=4)
+    one.taken(0, 0.0)
+    one.receipt([(10, 19)], 0.0)
+    one.link_lost(1.0, everything=everything)
+    assert one.under_way() == 0
+    again = [send(one, 1.0), send(one, 1.0), send(one, 1.0)]
+    expected = [Span(0, 9, 1), Span(20, 29, 1), Span(30, 39, 1)]
+    assert again == (expected if everything else [*expected[1:], None])
+
+
+def test_a_refused_message_is_forgotten() -> None:
+    one = flights(10)
+    send(one, 0.0)
+    assert one.forget(0) == (0, 9)
+    assert one.forget(0) is None
+    one.again(0, 1.0)
+    one.taken(0, 1.0)
+    assert len(one) == 0
+
+
+def test_backoff_grows_to_its_cap() -> None:
+    assert [backoff.delay(n, 1.0) for n in (1, 2, 3, 99)] == [0.5, 1.0, 2.0, backoff.CAP]
+    assert backoff.delay(2, 0.0) == 0.5
