@@ -71,8 +71,7 @@ class App:
         finally:
             for task in (link, work, told):
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, BridgeError):
-                await asyncio.gather(link, work, told)
+            await asyncio.gather(link, work, told, return_exceptions=True)  # raised by `_end` where it matters
             service = self._service
             log.info("stopped: %d questions answered, %d refused", service.answered, service.refused)
 
@@ -161,4 +160,4 @@ async def run(settings: Settings, endpoint: Endpoint, *, load: Callable[[Engine]
     try:
         return await App(settings, endpoint, engine).run(stop)
     finally:
-        await engine.close()
+        engine.close()

@@ -17,7 +17,6 @@ from bridge.errors import BridgeError, Refused
 from bridge.mqtt.session import Publish
 from bridge.wire.offload import Reply, encode_reply
 from cloud_agent import intake
-from cloud_agent.intake import Task
 from cloud_agent.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from bridge.runtime.port import Outcome
     from cloud_agent.config import Limits
     from cloud_agent.engines.port import CloudEngine
+    from cloud_agent.intake import Task
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Service:
         self._limits = limits
         self._clock = clock
         self._queue: Queue[Task] = Queue(limits.queue)
+        self._running: Sequence[Task] = ()
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -159,14 +160,19 @@ class Service:
     async def _run(self, batch: Sequence[Task]) -> BridgeError | None:
         model = batch[0].model
         start = self._clock()
+        self._running = batch
         try:
             outcomes = await self._engine.answers(model, [task.values for task in batch])
         except BridgeError as why:
             self._failed.warn(f"{model}: {why}", now=start)
-            self._turn_away(batch, f"{intake.ENGINE_FAILED}: {why}")
+            self._turn_away(self._running, f"{intake.ENGINE_FAILED}: {why}")
             return why
-        self._reply(batch, outcomes, run_ms=1000.0 * (self._clock() - start))
-        return None
+        else:
+            if self._running:  # else `abandon` has turned them away
+                self._reply(batch, outcomes, run_ms=1000.0 * (self._clock() - start))
+            return None
+        finally:
+            self._running = ()
 
     # ---- replies out
 
@@ -232,14 +238,16 @@ class Service:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("%d questions still wait after %.1f s: turned away", len(self._queue), seconds)
+            left = len(self._queue) + len(self._running)
+            log.warning("%d questions are still open after %.1f s: turned away", left, seconds)
         self.abandon()
 
     def abandon(self) -> None:
-        """Turn away whatever waits."""
+        """Turn away whatever waits or runs."""
         self.stopping = True
         now = self._clock()
-        rest = self._queue.expired(now)
+        rest = [*self._running, *self._queue.expired(now)]
+        self._running = ()
         while batch := self._queue.take(now, self._limits.queue):
             rest += batch
         self._turn_away(rest, f"{intake.STOPPING}: {self._cloud} goes away, ask again")

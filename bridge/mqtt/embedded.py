@@ -65,6 +65,7 @@ class EmbeddedBroker:
         self._on_restart = on_restart
         self._process: asyncio.subprocess.Process | None = None
         self._watchdog: asyncio.Task[None] | None = None
+        self._unanswered = 0
 
     @property
     def url(self) -> str:
@@ -157,9 +158,12 @@ class EmbeddedBroker:
 
     async def _healthy(self) -> bool:
         host = _LOOPBACK.get(self._address, self._address)
-        return await rumqttd.answers(host, self._port5, 5, PROBE_TIMEOUT) and await rumqttd.answers(
-            host, self._port, 4, PROBE_TIMEOUT
-        )
+        for version, port in ((5, self._port5), (4, self._port)):
+            client_id = f"_health{version}-{self._unanswered}"
+            if not await rumqttd.answers(host, port, version, client_id, PROBE_TIMEOUT):
+                self._unanswered += 1
+                return False
+        return True
 
     async def _watch(self) -> None:
         while self._process is not None:

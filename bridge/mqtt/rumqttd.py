@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import sys
 from pathlib import Path
 
@@ -63,19 +62,20 @@ def command(config: Path) -> list[str]:
     return [sys.executable, "-P", str(_CHILD), str(config)]
 
 
-def probe(version: int) -> bytes:
-    """A CONNECT of MQTT 3.1.1 (version 4) or 5: clean, keep-alive 5 s (rumqttd refuses 0), a client id not used before.
+def probe(version: int, client_id: str) -> bytes:
+    """A CONNECT of MQTT 3.1.1 (version 4) or 5: clean, keep-alive 5 s (rumqttd refuses 0).
 
-    Not used before, because a client that leaves between CONNECT and CONNACK and comes again under the same id makes
-    rumqttd panic while it holds a lock: that listener then refuses everybody, for good.
+    Give the same id as long as probes are answered, for rumqttd forgets none (0.6 kB each), and another one after each
+    that was not: a client that leaves between CONNECT and CONNACK and comes again under its id makes rumqttd panic
+    while it holds a lock, and that listener then refuses everybody.
     """
-    client = f"_health-{secrets.token_hex(4)}".encode()
+    client = client_id.encode()
     properties = b"\x00" if version == 5 else b""
     body = b"\x00\x04MQTT" + bytes([version, 2, 0, 5]) + properties + len(client).to_bytes(2, "big") + client
     return b"\x10" + bytes([len(body)]) + body
 
 
-async def answers(host: str, port: int, version: int, timeout: float) -> bool:  # noqa: ASYNC109 - bounds the whole exchange
+async def answers(host: str, port: int, version: int, client_id: str, timeout: float) -> bool:  # noqa: ASYNC109 - of the whole exchange
     """Whether the listener answers a CONNECT with a CONNACK of code 0 in time.
 
     It leaves without a DISCONNECT: who sends one and closes at once is taken off rumqttd's list twice, and the second
@@ -85,7 +85,7 @@ async def answers(host: str, port: int, version: int, timeout: float) -> bool:  
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(probe(version))
+                writer.write(probe(version, client_id))
                 head = await reader.readexactly(4)  # type, remaining length, flags, code: the same in both versions
             finally:
                 writer.close()

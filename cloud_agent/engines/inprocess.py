@@ -38,9 +38,9 @@ class InProcess:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: self._engines[model].answers(np.stack(windows)))
 
-    async def close(self) -> None:
-        """Finish what runs and end the thread."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+    def close(self) -> None:
+        """End the thread; see `CloudEngine.close`."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _describe(engine: Engine) -> Served:

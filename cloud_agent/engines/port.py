@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from bridge.messages import Rows
-from bridge.runtime.port import Outcome
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bridge.messages import Rows
+    from bridge.runtime.port import Outcome
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -55,6 +57,6 @@ class CloudEngine(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Let go of threads and connections; what runs is finished first."""
+    def close(self) -> None:
+        """Let go of threads and connections; a run under way ends by itself."""
         ...

@@ -163,14 +163,14 @@ async def test_a_client_that_makes_rumqttd_panic_is_survived(broker: EmbeddedBro
     host, port = broker.url5.removeprefix("mqtt://").rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(rumqttd.probe(5) + b"\x20\x03\x00\x00\x00")  # a CONNACK, from a client
+        writer.write(rumqttd.probe(5, "client") + b"\x20\x03\x00\x00\x00")  # a CONNACK, from a client
         with contextlib.suppress(ConnectionResetError):
             await reader.read()
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-    assert await rumqttd.answers(host, int(port), 5, 1)
+    assert await rumqttd.answers(host, int(port), 5, "other", 1)
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -184,13 +184,13 @@ async def test_a_listener_that_refuses_everybody_is_replaced(
     await broker.start()
     try:
         port = int((broker.url if version == 4 else broker.url5).rsplit(":", 1)[1])
-        connect = rumqttd.probe(version)
+        connect = rumqttd.probe(version, "client")
         async with asyncio.timeout(10):
             while not told:
                 _come_and_go(port, connect)
                 await asyncio.sleep(0.01)
         assert "no CONNACK 2 times" in told[0]
-        assert await rumqttd.answers("127.0.0.1", port, version, 1)
+        assert await rumqttd.answers("127.0.0.1", port, version, "other", 1)
     finally:
         await broker.stop()
 
@@ -209,7 +209,7 @@ async def test_a_burst_is_not_slowed_by_nagle(broker: EmbeddedBroker) -> None:
     body = len(topic).to_bytes(2, "big") + topic + b"\x00\x07\x00" + b"x" * 50
     loop = asyncio.get_running_loop()
     try:
-        writer.write(rumqttd.probe(5))
+        writer.write(rumqttd.probe(5, "client"))
         head = await reader.readexactly(2)
         await reader.readexactly(head[1])
         took = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import signal
 import socket
 import ssl
@@ -135,7 +136,7 @@ class RunningBroker:
                 process.kill()
 
     def _answers(self, port: int) -> bool:
-        connect = rumqttd.probe(4 if self.port != self.port311 == port else 5)
+        connect = rumqttd.probe(4 if self.port != self.port311 == port else 5, f"_ready-{secrets.token_hex(4)}")
         try:
             with socket.create_connection((HOST, port), timeout=1) as plain:
                 if self._tls is not None:

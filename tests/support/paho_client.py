@@ -21,7 +21,7 @@ async def until(true: Callable[[], object], timeout: float = 10) -> None:  # noq
 
 
 class Client:
-    """A connected paho client, subscribed to one topic, that keeps what it receives and counts its connections' ends."""
+    """A paho client, subscribed to one topic, that keeps what it receives and counts its connections' ends."""
 
     def __init__(self, topic: str, url: str, version: MQTTProtocolVersion, name: str) -> None:
         self.topic = topic

@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs in .venv, without root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := bridge edge_agent cloud_agent tests models
+
+.PHONY: help setup demo test check bench train clean
+
+help:
+	@echo "make setup   .venv with everything for demo, test and check"
+	@echo "make demo    the main job on recorded people: devices, bridge and cloud agent on the embedded broker"
+	@echo "make test    all tests (those that need Mosquitto or libcoap skip without them)"
+	@echo "make check   ruff, mypy strict, import-linter"
+	@echo "make bench   figures of the data path, side by side (see docs/benchmarks.md)"
+	@echo "make train   rebuild models/activity from the packaged data set, in .venv-train"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/python -m bridge.demo
+
+test: setup
+	$(BIN)/python -m pytest -q --cov --cov-report= 
+	$(BIN)/coverage report --include='bridge/wire/*,bridge/link/*,bridge/place/*,bridge/batch/*' --fail-under=100 --show-missing --skip-covered
+
+check: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks.data_path
+
+train:
+	$(PYTHON) -m venv .venv-train
+	.venv-train/bin/python -m pip install --quiet -c models/activity/constraints.txt -r models/activity/requirements.txt
+	.venv-train/bin/python -m pip install --quiet --no-deps seglearn==1.2.5
+	.venv-train/bin/python models/activity/train.py
+
+clean:
+	rm -rf $(VENV) demo-report bench-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
