@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import bridge
 from bridge import assembly, topics
 from bridge.coap.server import CoapServer
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ConfigError
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
@@ -29,6 +29,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.window import Patience, Windower
 from bridge.runtime.load import load as load_engine
 from bridge.store.journal import Journal
+from bridge.twins import Twins
 from bridge.wire.answers import encode_status
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self._counts: Counter[str] = Counter()
         self._status: dict[str, Any] = {}
+        self._twins = Twins(config.bridge.id, secrets.token_hex(8))
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -108,7 +110,10 @@ class App:
             max_payload=self._config.limits.packet,
             on_restart=lambda why: log.warning("the embedded broker was restarted: %s", why),
         )
-        await broker.start()
+        try:
+            await broker.start()
+        except ConfigError as why:
+            raise ConfigError(f"mqtt.listen, port, port5: {why}") from why
         return broker
 
     async def _serve(
@@ -130,7 +135,7 @@ class App:
         devices = door.connection = Connection(
             self._devices_endpoint(broker),
             self._session(table, broker),
-            door.received,
+            lambda deliveries: door.received(self._twins.sift(devices, deliveries)),
             on_connected=lambda session: self._announce(devices, session),
             backlog=limits.publishes,
         )
@@ -166,6 +171,7 @@ class App:
         )
         url = await coap.start() if config.coap.enabled else None
         self._start(devices.run())
+        self._start(self._twins.found())
         if cloud is not None:
             self._start(cloud.connection.run())
         running = self._start(pipeline.run())
@@ -195,17 +201,20 @@ class App:
             session_expiry=section.session_expiry,
             receive_maximum=section.receive_maximum,
             maximum_packet=self._config.limits.packet,
-            subscriptions=table.filters,
-            will=(topics.bridge_status(me), encode_status(online=False, t=time.time())),
+            subscriptions=(*table.filters, topics.bridge_status(me)),
+            will=(topics.bridge_status(me), encode_status(online=False, t=time.time(), instance=self._twins.me)),
         )
 
     # ---- telling who we are
 
-    def _announce(self, connection: Connection, _session: Session) -> None:
+    def _announce(self, connection: Connection, session: Session) -> None:
+        self._twins.connected(session.connects)
         connection.publish([self._status_message(online=True)])
 
     def _status_message(self, *, online: bool) -> Publish:
-        payload = encode_status(online=online, t=time.time(), **self._status, counts=dict(self._counts))
+        payload = encode_status(
+            online=online, t=time.time(), instance=self._twins.me, **self._status, counts=dict(self._counts)
+        )
         return Publish(topics.bridge_status(self._config.bridge.id), payload, retain=True)
 
     async def _keep_telling(self, connection: Connection) -> None:

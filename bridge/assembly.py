@@ -19,18 +19,29 @@ def catalog_of(config: Config, base: Path) -> Catalog:
     """The models that the settings name.
 
     Raises:
-        ModelError: the folder is not there.
+        ConfigError: the folder is not there.
     """
     chosen = config.bridge.models
-    return Catalog(base / chosen if chosen is not None else default_directory())
+    if chosen is None:
+        return Catalog(default_directory())
+    try:
+        return Catalog(base / Path(chosen).expanduser())
+    except ModelError as why:
+        raise ConfigError(f"bridge.models: {why}") from why
 
 
 def manifests(config: Config, catalog: Catalog) -> dict[str, Manifest]:
     """Every usable model, its files verified; those that routes name must be usable.
 
     Raises:
+        ConfigError: a route names a model that there is not.
         ModelError: a model that a route names cannot be used, or there is none at all.
     """
+    for i, route in enumerate(config.routes):
+        if route.model not in catalog and not any(folder.name == route.model for folder in catalog.bad):
+            there = ", ".join(catalog) or "none"
+            where = ", ".join(map(str, catalog.directories))
+            raise ConfigError(f"routes[{i}].model: no model {route.model!r} in {where}; there are: {there}")
     wanted = {route.model for route in config.routes} or set(catalog)
     if not wanted:
         where = ", ".join(map(str, catalog.directories))

@@ -251,5 +251,5 @@ def load(path: Path | None) -> tuple[Config, Path]:
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip("_.-")[:64] or "bridge"
         return Config(BridgeSection(id=name)), Path.cwd()
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+        raise ConfigError(f"{path}: {'is a folder; give the file in it' if path.is_dir() else 'no such file'}")
     return settings.load(path, Config), path.resolve().parent

@@ -148,8 +148,11 @@ def parse_cloud_status(topic: str) -> str | None:
 
 
 def is_filter(text: str) -> bool:
-    """Whether the text is a topic filter (MQTT 5 section 4.7): wildcards only as whole levels, `#` only last."""
-    if not text or "\0" in text or len(text.encode()) > 65535:
+    """Whether the text is a topic filter (MQTT 5 section 4.7): wildcards only as whole levels, `#` only last.
+
+    `$share/…` is none: it names a subscription, and no topic matches it as it stands.
+    """
+    if not text or "\0" in text or len(text.encode()) > 65535 or text.startswith("$share/"):
         return False
     levels = text.split("/")
     return (
@@ -183,7 +186,9 @@ def wildcards(pattern: str, topic: str) -> list[str] | None:
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Whether some topic matches both filters."""
+    """Whether some topic matches both filters (`$…` matches no leading wildcard, MQTT 5 section 4.7.2)."""
+    if one.startswith("$") != other.startswith("$"):
+        return False
     a, b = one.split("/"), other.split("/")
     for left, right in zip(a, b, strict=False):
         if "#" in (left, right):

@@ -15,19 +15,21 @@ from bridge.errors import BridgeError, TakenOver
 from bridge.mqtt import session
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.session import Publish
-from bridge.wire.answers import encode_status
 from cloud_agent.engines import onnx
+from cloud_agent.presence import Presence
 from cloud_agent.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.mqtt.endpoint import Endpoint
+    from bridge.mqtt.session import Delivery
     from cloud_agent.config import Engine, Settings
     from cloud_agent.engines.port import CloudEngine
 
 log = logging.getLogger("cloud_agent")
 
+SETTLE = 1.0  # seconds after a reconnect for a retained status to arrive
 GOODBYE = 2.0  # seconds for the broker to take the last replies and the status
 
 
@@ -43,14 +45,10 @@ class App:
             engine: loaded and warm.
         """
         self._settings = settings
-        self._engine = engine
-        self._announced = False
-        self._connection = Connection(
-            endpoint,
-            self._session(endpoint),
-            lambda deliveries: self._service.take(deliveries),
-            on_connected=self._connected,
-        )
+        self._presence = Presence(settings.cloud.id, _facts(engine))
+        self._twin = asyncio.Event()
+        self._announcing: asyncio.TimerHandle | None = None
+        self._connection = Connection(endpoint, self._session(endpoint), self._received, on_connected=self._connected)
         self._service = Service(settings.cloud.id, engine, self._connection, settings.limits)
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -65,22 +63,27 @@ class App:
         link = asyncio.create_task(self._connection.run())
         work = asyncio.create_task(self._service.serve())
         told = asyncio.create_task(stop.wait())
+        twin = asyncio.create_task(self._twin.wait())
+        tasks = (link, work, told, twin)
         try:
-            await asyncio.wait({link, work, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return await self._end(link, work)
         finally:
-            for task in (link, work, told):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(link, work, told, return_exceptions=True)  # raised by `_end` where it matters
+            await asyncio.gather(*tasks, return_exceptions=True)  # raised by `_end` where it matters
             service = self._service
             log.info("stopped: %d questions answered, %d refused", service.answered, service.refused)
 
     async def _end(self, link: asyncio.Task[None], work: asyncio.Task[None]) -> int:
-        if link.done():
-            why: BaseException | None = link.exception()
-            if not isinstance(why, TakenOver):
+        if link.done() or self._twin.is_set():
+            if link.done() and not isinstance(link.exception(), TakenOver):
                 link.result()
-            log.error("%s; this agent stops, since coming back would fight the other for ever", why)
+            log.error(
+                "another agent connected as %r and goes on; this one stops. Give each its own id",
+                self._settings.cloud.id,
+            )
+            await self._connection.close()
             return 1
         if work.done():
             self._service.abandon()
@@ -97,12 +100,13 @@ class App:
 
     async def _goodbye(self, why: str) -> None:
         if self._connection.connected:
-            payload = encode_status(online=False, t=time.time(), why=why)
-            self._connection.publish([Publish(topics.cloud_status(self._settings.cloud.id), payload, retain=True)])
+            self._tell(self._presence.offline(time.time(), why))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE):
                     await self._connection.drained()
         await self._connection.close()
+
+    # ---- the broker
 
     def _session(self, endpoint: Endpoint) -> session.Settings:
         cloud, limits = self._settings.cloud, self._settings.limits
@@ -116,25 +120,57 @@ class App:
             clean_start=True,
             receive_maximum=limits.receive_maximum,
             maximum_packet=limits.maximum_packet,
-            subscriptions=(f"$share/{cloud.group}/{topics.ESCALATE_FILTER}",),
-            will=(topics.cloud_status(cloud.id), encode_status(online=False, t=time.time(), why="vanished")),
+            subscriptions=(f"$share/{cloud.group}/{topics.ESCALATE_FILTER}", self._presence.topic),
+            will=(self._presence.topic, self._presence.offline(time.time(), "vanished")),
         )
 
-    def _connected(self, _: session.Session) -> None:
-        served = self._engine.served
-        facts: dict[str, Any] = {
-            "id": self._settings.cloud.id,
-            "engine": ", ".join(sorted({model.provider for model in served.values()})),
-            "models": {name: model.version for name, model in served.items()},
-            "variants": {name: model.variant for name, model in served.items()},
-            "batch": {name: model.batch for name, model in served.items()},
-        }
-        status = encode_status(online=True, t=time.time(), **facts)
-        self._connection.publish([Publish(topics.cloud_status(facts["id"]), status, retain=True)])
-        if not self._announced:
-            self._announced = True
-            facts["cloud"] = str(self._connection.endpoint)
+    def _connected(self, state: session.Session) -> None:
+        if state.connects == 1:  # whatever is retained there is from before us
+            self._tell(self._presence.online(time.time()))
+            facts = {**self._presence.facts, "cloud": str(self._connection.endpoint)}
             print(f"ready {json.dumps(facts)}", flush=True)  # noqa: T201 # the contract's line on stdout
+            return
+        self._announce_in(SETTLE)
+
+    def _received(self, deliveries: list[Delivery]) -> None:
+        questions = [delivery for delivery in deliveries if delivery.topic != self._presence.topic]
+        if len(questions) < len(deliveries):
+            statuses = [delivery for delivery in deliveries if delivery.topic == self._presence.topic]
+            self._connection.acknowledge(statuses)
+            for status in statuses:
+                self._heard(status)
+        self._service.take(questions)
+
+    def _heard(self, status: Delivery) -> None:
+        ours = self._presence.is_ours(status.payload)
+        if ours is False and (self._announcing is not None or not status.retain):
+            self._twin.set()
+        elif ours and self._announcing is not None:
+            self._announce_in(0.0)
+
+    def _announce_in(self, seconds: float) -> None:
+        """Say that we are back, once it is known that nobody else is there: saying it sooner would hide it."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+        self._announcing = asyncio.get_running_loop().call_later(seconds, self._announce)
+
+    def _announce(self) -> None:
+        self._announcing = None
+        if not self._twin.is_set():
+            self._tell(self._presence.online(time.time()))
+
+    def _tell(self, payload: bytes) -> None:
+        self._connection.publish([Publish(self._presence.topic, payload, retain=True)])
+
+
+def _facts(engine: CloudEngine) -> dict[str, Any]:
+    served = engine.served
+    return {
+        "engine": ", ".join(sorted({model.provider for model in served.values()})),
+        "models": {name: model.version for name, model in served.items()},
+        "variants": {name: model.variant for name, model in served.items()},
+        "batch": {name: model.batch for name, model in served.items()},
+    }
 
 
 async def run(settings: Settings, endpoint: Endpoint, *, load: Callable[[Engine], CloudEngine] = onnx.load) -> int:

@@ -224,12 +224,14 @@ def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
         return CoapUplink(
             url, site=agent.site, device=agent.device, window=min(agent.window, 4), timeout=agent.publish_timeout
         )
-    from edge_agent.mqtt import Login, MqttUplink
+    from edge_agent.mqtt import MqttUplink
+    from edge_agent.mqtt_connection import Login
 
     login = Login(
-        site=agent.site,
-        device=agent.device,
+        url=url,
         client_id=client_id,
+        protocol=agent.protocol,
+        keepalive=agent.keepalive,
         username=agent.username,
         password=None if agent.password_file is None else config.read_password(agent.password_file),
         ca=agent.ca,
@@ -238,10 +240,5 @@ def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
         keep_session=keep_session,
     )
     return MqttUplink(
-        url,
-        login,
-        protocol=agent.protocol,
-        window=agent.window,
-        keepalive=agent.keepalive,
-        publish_timeout=agent.publish_timeout,
+        login, site=agent.site, device=agent.device, window=agent.window, publish_timeout=agent.publish_timeout
     )

@@ -39,18 +39,31 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     protocol: Annotated[Literal["3.1.1", "5"], Meta(description="MQTT version to speak.")] = "5"
     username: Annotated[str | None, Meta(description="MQTT user name.")] = None
     password_file: Annotated[str | None, Meta(description="File whose first line is the MQTT password.")] = None
-    ca: Annotated[str | None, Meta(description="PEM file of the authorities that may sign the broker; default: the system's.")] = None  # noqa: E501
+    ca: Annotated[
+        str | None, Meta(description="PEM file of the authorities that may sign the broker; default: the system's.")
+    ] = None
     cert: Annotated[str | None, Meta(description="PEM file of our certificate, for brokers that ask for one.")] = None
     key: Annotated[str | None, Meta(description="PEM file of its key.")] = None
     state: Annotated[str, Meta(description="Folder of the rows not yet receipted, relative to this file.")] = "state"
     max_bytes: Annotated[int, Meta(gt=0, description="Most bytes of rows to keep on disk.")] = 1 << 30
-    max_age: Annotated[Positive | None, Meta(description="Seconds after which rows are dropped; leave out: never.")] = None  # noqa: E501
-    when_full: Annotated[Literal["refuse_new", "drop_oldest"], Meta(description="refuse_new holds the source back, drop_oldest makes room; what is dropped is counted and logged.")] = "refuse_new"  # noqa: E501
-    commit_wait: Annotated[float, Meta(ge=0, description="Seconds that rows may gather before one commit; acceptance waits as long.")] = 0.02  # noqa: E501
+    max_age: Annotated[Positive | None, Meta(description="Seconds after which rows are dropped; leave out: never.")] = (
+        None
+    )
+    when_full: Annotated[
+        Literal["refuse_new", "drop_oldest"],
+        Meta(description="refuse_new holds the source back, drop_oldest makes room; what is dropped is logged."),
+    ] = "refuse_new"
+    commit_wait: Annotated[
+        float, Meta(ge=0, description="Seconds that rows may gather before one commit; acceptance waits as long.")
+    ] = 0.02
     window: Annotated[int, Meta(ge=1, le=64, description="Most messages under way at once.")] = 16
     keepalive: Annotated[int, Meta(ge=5, le=3600, description="MQTT keep alive, seconds.")] = 30
-    publish_timeout: Annotated[Positive, Meta(description="Seconds without an acknowledgement after which the connection counts as dead.")] = 20.0  # noqa: E501
-    receipt_timeout: Annotated[Positive, Meta(description="Seconds without a receipt after which rows are sent again; doubles up to 30 s.")] = 10.0  # noqa: E501
+    publish_timeout: Annotated[
+        Positive, Meta(description="Seconds without an acknowledgement after which the connection counts as dead.")
+    ] = 20.0
+    receipt_timeout: Annotated[
+        Positive, Meta(description="Seconds without a receipt after which rows are sent again; doubles up to 30 s.")
+    ] = 10.0
 
     def __post_init__(self) -> None:
         for key in ("site", "device"):
@@ -69,17 +82,35 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`[[streams]]`: one series of rows and where it comes from."""
 
     name: Annotated[str, Meta(description="Stream, the last level of the data topic.")]
-    source: Annotated[Literal["stdin", "replay"], Meta(description="stdin: one JSON row a line; replay: recorded files.")]  # noqa: E501
-    rate: Annotated[Positive | None, Meta(description="Rows a second, where the source does not tell; replay: 50.")] = None  # noqa: E501
-    files: Annotated[list[str], Meta(description="replay: csv or npz files, one after the other, relative to this file.")] = []  # noqa: E501
+    source: Annotated[
+        Literal["stdin", "replay"], Meta(description="stdin: one JSON row a line; replay: recorded files.")
+    ]
+    rate: Annotated[Positive | None, Meta(description="Rows a second, where the source does not tell; replay: 50.")] = (
+        None
+    )
+    files: Annotated[
+        list[str], Meta(description="replay: csv or npz files, one after the other, relative to this file.")
+    ] = []
     speed: Annotated[float, Meta(ge=0, description="replay: 10 is ten times real time, 0 as fast as possible.")] = 1.0
-    columns: Annotated[list[str], Meta(description="replay: csv columns to take, in this order; default: all but t.")] = []  # noqa: E501
-    confirm: Annotated[bool, Meta(description="stdin: print a line for every range of rows once it is on disk.")] = False  # noqa: E501
+    columns: Annotated[
+        list[str], Meta(description="replay: csv columns to take, in this order; default: all but t.")
+    ] = []
+    confirm: Annotated[bool, Meta(description="stdin: print a line for every range of rows once it is on disk.")] = (
+        False
+    )
     rows_per_message: Annotated[int, Meta(ge=1, le=4096, description="Rows a message.")] = 25
-    longest_wait: Annotated[float, Meta(ge=0, description="Seconds after which rows are sent although a message is not full.")] = 1.0  # noqa: E501
-    windows: Annotated[Literal["rows", "whole"], Meta(description="whole: the route takes each message as one window, so only full messages are sent.")] = "rows"  # noqa: E501
+    longest_wait: Annotated[
+        float, Meta(ge=0, description="Seconds after which rows are sent although a message is not full.")
+    ] = 1.0
+    windows: Annotated[
+        Literal["rows", "whole"],
+        Meta(description="whole: the route takes each message as one window, so only full messages are sent."),
+    ] = "rows"
     encoding: Annotated[Literal["cbor", "json"], Meta(description="How messages are written.")] = "cbor"
-    packing: Annotated[Literal["float32", "float16", "int8"], Meta(description="Numbers in cbor; int8 quantises per message and channel.")] = "float32"  # noqa: E501
+    packing: Annotated[
+        Literal["float32", "float16", "int8"],
+        Meta(description="Numbers in cbor; int8 quantises per message and channel."),
+    ] = "float32"
 
     def __post_init__(self) -> None:
         if not topics.is_name(self.name):

@@ -1,1 +1,6 @@
-"""The main job on recorded people, end to end: `make demo`."""
+"""The main job on recorded people whom the models never saw, end to end: `make demo`.
+
+Real processes only: the bridge on its embedded broker, a cloud agent, and nine devices that replay held-out recordings
+at once, three each as plain paho 3.1.1, as the edge agent on MQTT 5, and as the edge agent on CoAP. An independent
+subscriber counts what comes out.
+"""

@@ -79,7 +79,7 @@ async def answers(host: str, port: int, version: int, client_id: str, timeout: f
     """Whether the listener answers a CONNECT with a CONNACK of code 0 in time.
 
     It leaves without a DISCONNECT: who sends one and closes at once is taken off rumqttd's list twice, and the second
-    time may hit another client that has got the place meanwhile.
+    time may hit another client that has got the place meanwhile (13 of 600 tries; 0 of 600 without).
     """
     try:
         async with asyncio.timeout(timeout):

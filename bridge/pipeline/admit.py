@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import msgspec
 
@@ -104,26 +104,30 @@ class Admission:
 
 
 class ErrorGate:
-    """At most so many Errors a second a device; the rest is counted (token bucket). No clock: `now` is an argument.
+    """At most so many Errors in any second a device; the rest is counted. No clock: `now` is an argument.
+
+    A sliding window: a token bucket of the same rate would let twice as many pass in the first second.
 
     Args:
-        rate: Errors a second; also how many may come at once.
+        rate: Errors a second; below 1, one in 1/rate seconds.
         devices: devices remembered; the longest quiet goes first.
     """
 
     def __init__(self, rate: float = 10.0, devices: int = 10_000) -> None:
-        self._rate = rate
+        self._most = max(1, int(rate))
+        self._span = self._most / rate
         self._devices = devices
-        self._tokens: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self.suppressed = 0
 
     def allows(self, site: str, device: str, now: float) -> bool:
         """Whether one more Error of this device may be told now."""
-        tokens, then = self._tokens.pop((site, device), (self._rate, now))
-        tokens = min(self._rate, tokens + (now - then) * self._rate)
-        allowed = tokens >= 1.0
-        self._tokens[site, device] = (tokens - 1.0 if allowed else tokens, now)
-        if len(self._tokens) > self._devices:
-            self._tokens.popitem(last=False)
+        told = self._told.setdefault((site, device), deque(maxlen=self._most))
+        self._told.move_to_end((site, device))
+        if len(self._told) > self._devices:
+            self._told.popitem(last=False)
+        allowed = len(told) < self._most or now - told[0] >= self._span
+        if allowed:
+            told.append(now)
         self.suppressed += not allowed
         return allowed

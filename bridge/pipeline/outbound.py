@@ -1,4 +1,7 @@
-"""The way out: Results, Errors and Receipts are published, and what waited for them is settled."""
+"""The way out: Results, Errors and Receipts are published, and what waited for them is settled.
+
+They carry no Content Type: their first byte tells, and rumqttd's 3.1.1 listener dies of any MQTT 5 property.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge.pipeline")
 
-JSON = "application/json"
 MAX_RANGES = 64  # of one Receipt
 
 
@@ -96,7 +98,6 @@ class Outbound:
                 Publish(
                     saved.topic,
                     payload,
-                    content_type=JSON,
                     correlation=saved.correlation,
                     done=self._published(result.id, journalled=result.id in journalled),
                 )
@@ -131,22 +132,23 @@ class Outbound:
             if topic is not None:
                 stream = refusal.source.stream if refusal.source is not None else None
                 error = Error(refusal.why.reason, refusal.why.detail, stream, refusal.why.seq)
-                messages.append(
-                    Publish(
-                        topic, encode_answer(error), content_type=JSON, correlation=refusal.correlation, done=settle
-                    )
-                )
+                messages.append(Publish(topic, encode_answer(error), correlation=refusal.correlation, done=settle))
         self._publisher.publish(messages)
 
     def _error_topic(self, refusal: Refusal, now: float) -> str | None:
-        if refusal.reply_to is not None:
-            return refusal.reply_to if self._gate.allows("_infer", refusal.reply_to, now) else None
         source = refusal.source
-        if source is None:
-            if self._gate.allows("", "", now):
-                log.warning("refused, and nobody to tell: %s", refusal.why)
+        if refusal.reply_to is not None:
+            who, topic = ("_infer", refusal.reply_to), refusal.reply_to
+        elif source is not None:
+            who, topic = (source.site, source.device), topics.error(source.site, source.device)
+        else:
+            who, topic = ("", ""), None
+        if not self._gate.allows(*who, now):
+            self._counts["errors_untold"] += 1
             return None
-        return topics.error(source.site, source.device) if self._gate.allows(source.site, source.device, now) else None
+        if topic is None:
+            log.warning("refused, and nobody to tell: %s", refusal.why)
+        return topic
 
     def settle(self, tickets: list[Ticket]) -> None:
         """Settle what may be settled now, and receipt it."""
@@ -164,9 +166,7 @@ class Outbound:
             merged = merge(ranges)
             for i in range(0, len(merged), MAX_RANGES):
                 receipt = Receipt(epoch, merged[i : i + MAX_RANGES])
-                messages.append(
-                    Publish(topics.receipt(site, device, stream), encode_answer(receipt), content_type=JSON)
-                )
+                messages.append(Publish(topics.receipt(site, device, stream), encode_answer(receipt)))
         self._publisher.publish(messages)
 
     @staticmethod

@@ -9,7 +9,7 @@ import msgspec
 from bridge.errors import Refused
 from bridge.messages import Error, Receipt, Result
 from bridge.wire.formats import Format
-from bridge.wire.parse import parse
+from bridge.wire.parse import finite, parse
 
 _T = TypeVar("_T", Result, Receipt, Error)
 _encoder = msgspec.json.Encoder()
@@ -35,11 +35,11 @@ def decode_answer(payload: bytes, kind: type[_T]) -> _T:
     """The Result, Receipt or Error that JSON or CBOR bytes encode; keys added by later versions are ignored.
 
     Raises:
-        Refused: `malformed` or what `parse` refuses.
+        Refused: `malformed`, `not_finite` or what `parse` refuses.
     """
     form = Format.JSON if payload[:1] == b"{" else Format.CBOR
     try:
-        return msgspec.convert(parse(payload, form), kind)
+        return finite(msgspec.convert(parse(payload, form), kind))
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"not a {kind.__name__}: {why}") from why
 

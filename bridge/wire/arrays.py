@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MULTI_DIMENSIONAL = 40  # RFC 8746 section 3.1.1, row-major
 FLOAT32_LE, FLOAT16_LE, SINT8 = 85, 84, 72  # RFC 8746 section 2.1
+FLOAT16_END = 65_520.0  # from here on a number rounds to ∞
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT32_LE: np.dtype("<f4"), FLOAT16_LE: np.dtype("<f2"), SINT8: np.dtype("i1")}
 
 Packing = Literal["float32", "float16", "int8"]
@@ -36,7 +37,15 @@ def decode_rows(value: Any, *, scale: Any = None, zero: Any = None) -> Rows:
     Raises:
         Refused: `malformed`, `shape` or `not_finite`, naming the place.
     """
-    rows = _from_tag(value, scale, zero) if isinstance(value, cbor2.CBORTag) else _from_lists(value)
+    return all_finite(_from_tag(value, scale, zero) if isinstance(value, cbor2.CBORTag) else _from_lists(value))
+
+
+def all_finite(rows: Rows) -> Rows:
+    """The rows, if they hold neither NaN nor ±∞.
+
+    Raises:
+        Refused: `not_finite`, naming the place.
+    """
     if not np.isfinite(rows).all():
         row, channel = np.argwhere(~np.isfinite(rows))[0]
         raise Refused("not_finite", f"values[{row}][{channel}] is not a finite float32")
@@ -105,7 +114,8 @@ def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str
 
     Args:
         values: float32, shape (rows, channels).
-        packing: `int8` quantises linearly a channel over its own range in this message.
+        packing: `int8` quantises linearly a channel over its own range in this message; rows with a number beyond
+            `float16` are packed as float32.
 
     Returns:
         The array; `{"scale": …, "zero": …}` for int8, else nothing.
@@ -119,7 +129,7 @@ def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str
         steps = np.clip(np.rint(values / scale + zero), -127, 127)
         beside = {"scale": scale.tolist(), "zero": zero.tolist()}
         array = cbor2.CBORTag(SINT8, steps.astype("i1").tobytes())
-    elif packing == "float16":
+    elif packing == "float16" and np.abs(values).max() < FLOAT16_END:
         array = cbor2.CBORTag(FLOAT16_LE, values.astype("<f2").tobytes())
     else:
         array = cbor2.CBORTag(FLOAT32_LE, values.astype("<f4", copy=False).tobytes())

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from bridge.errors import Refused
+from bridge.wire.arrays import all_finite
 from bridge.wire.formats import Format
 from bridge.wire.observation import observation_of
 from bridge.wire.parse import parse
@@ -62,7 +63,12 @@ def decode_foreign(payload: bytes, decoding: Decoding, channels: int) -> Observa
     seen = observation_of(fields)
     if decoding.scale == 1.0:
         return seen
-    return msgspec.structs.replace(seen, values=(seen.values * np.float32(decoding.scale)))
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is refused as such
+        values = (seen.values.astype(np.float64) * decoding.scale).astype(np.float32)
+    try:
+        return msgspec.structs.replace(seen, values=all_finite(values))
+    except Refused as why:
+        raise Refused(why.reason, f"{why.detail} once multiplied by {decoding.scale}", seq=seen.seq) from why
 
 
 def _named(value: Any, decoding: Decoding) -> dict[str, Any]:
@@ -79,7 +85,10 @@ def _named(value: Any, decoding: Decoding) -> dict[str, Any]:
         t = _at(value, decoding.t)
         if isinstance(t, bool) or not isinstance(t, int | float):
             raise Refused("malformed", f"{decoding.t} is not a number of {decoding.t_unit}")
-        found["t"] = t / _PER_SECOND[decoding.t_unit]
+        try:
+            found["t"] = t / _PER_SECOND[decoding.t_unit]
+        except OverflowError as why:
+            raise Refused("not_finite", f"{decoding.t} is beyond a 64-bit float") from why
     return found
 
 
@@ -88,7 +97,7 @@ def _at(value: Any, path: str) -> Any:
     for key in path.split("."):
         if isinstance(here, dict) and key in here:
             here = here[key]
-        elif isinstance(here, list) and key.isdigit() and int(key) < len(here):
+        elif isinstance(here, list) and key.isdecimal() and int(key) < len(here):
             here = here[int(key)]
         else:
             raise Refused("missing_key", path)

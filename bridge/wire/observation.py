@@ -16,6 +16,7 @@ from bridge.wire.parse import DEPTH, parse
 
 MAX_SEQ = 2**53 - 1  # what JSON numbers carry exactly everywhere
 MAX_EPOCH = 64
+MAX_DT = 1e9  # seconds, 31 years: the time of every row of a message stays finite
 
 
 def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH) -> Observation:
@@ -93,8 +94,8 @@ def _number(name: str, value: Any) -> float | None:
 
 def _positive(name: str, value: Any) -> float | None:
     number = _number(name, value)
-    if number is not None and number <= 0:
-        raise Refused("malformed", f"{name} must be above 0 s, not {number}")
+    if number is not None and not 0 < number <= MAX_DT:
+        raise Refused("malformed", f"{name} must be above 0 s and at most {MAX_DT:.0e} s, not {number}")
     return number
 
 

@@ -15,9 +15,9 @@ from bridge.errors import Refused
 from bridge.messages import Rows
 from bridge.wire.arrays import Packing, decode_rows, encode_rows
 from bridge.wire.formats import Format
-from bridge.wire.parse import parse
+from bridge.wire.parse import finite, parse
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class Question(msgspec.Struct, frozen=True, eq=False):
@@ -109,6 +109,6 @@ def decode_reply(payload: bytes) -> Reply:
 
 def _convert(payload: bytes, kind: type[_T]) -> _T:
     try:
-        return msgspec.convert(parse(payload, Format.CBOR), kind)
+        return finite(msgspec.convert(parse(payload, Format.CBOR), kind))
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"not a {kind.__name__.strip('_')}: {why}") from why

@@ -1,7 +1,8 @@
 """Strict parsing of untrusted JSON and CBOR into plain Python values.
 
-Strict means: duplicate keys, NaN and ±∞, trailing bytes, invalid UTF-8, deep nesting and CBOR tags that would build
-anything but an array of numbers are refused; nothing is guessed.
+Strict means: duplicate keys, NaN and ±∞ in JSON, trailing bytes, invalid UTF-8, deep nesting and CBOR tags that would
+build anything but an array of numbers are refused; nothing is guessed. CBOR can say NaN: whoever reads a number there
+checks it (`finite`, `decode_rows`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import io
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import cbor2
+import msgspec
 
 from bridge.errors import Refused
 from bridge.wire.formats import Format
 
 DEPTH = 32  # nested containers; an Observation needs four
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 def parse(payload: bytes, form: Format, *, depth: int = DEPTH) -> Any:
@@ -31,6 +35,19 @@ def parse(payload: bytes, form: Format, *, depth: int = DEPTH) -> Any:
         Refused: `malformed`, `not_finite` or `too_deep`.
     """
     return _parse_json(payload, depth) if form is Format.JSON else _parse_cbor(payload, depth)
+
+
+def finite(message: _T) -> _T:
+    """The message, if each number in its own fields is finite.
+
+    Raises:
+        Refused: `not_finite`, naming the field.
+    """
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Refused("not_finite", f"{name} is not finite")
+    return message
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -54,14 +71,11 @@ def _finite(text: str) -> float:
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
-_PLAIN_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
 
 
 def _parse_json(payload: bytes, depth: int) -> Any:
-    # parse_float costs a call a number; only a text with an exponent can name a number beyond a float.
-    decoder = _JSON if b"e" in payload or b"E" in payload else _PLAIN_JSON
     try:
-        value = decoder.decode(payload.decode("utf-8"))
+        value = _JSON.decode(payload.decode("utf-8"))
     except UnicodeDecodeError as why:
         raise Refused("malformed", f"not UTF-8 at byte {why.start}") from why
     except json.JSONDecodeError as why:
@@ -95,7 +109,7 @@ def _no_tag(_value: Any, _immutable: bool) -> NoReturn:  # cbor2 calls it so
 
 # Tags that cbor2 would turn into objects: dates, big numbers, shared references, regular expressions, addresses …
 # A bignum or a bigfloat of ten bytes can cost seconds; none of them belongs into sensor data.
-_BUILT_IN_TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000)
+_BUILT_IN_TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _NO_TAGS = dict.fromkeys(_BUILT_IN_TAGS, _no_tag)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Data(resource.Resource):
+class Data(resource.Resource):  # type: ignore[misc] # aiocoap has no types
     """Takes rows; `codes` are given first, for the messages they name by first row."""
 
     def __init__(self) -> None:

@@ -260,7 +260,10 @@ def _alive(pid: int) -> bool:
 
 
 def _listening(pid: int) -> set[int]:
-    sockets = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    sockets = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the watchdog's connections come and go
+            sockets.append(str(link.readlink()))
     inodes = {name.removeprefix("socket:[").removesuffix("]") for name in sockets if name.startswith("socket:")}
     tables = [Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")]
     rows = [row.split() for table in tables for row in table.splitlines()[1:]]

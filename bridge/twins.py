@@ -1,0 +1,79 @@
+"""Does another bridge use our id? Brokers are to tell the one they drop (0x8E), but not all do.
+
+Mosquitto 2.0.11 (of a session that is to be kept) and rumqttd close the connection without a word. Two bridges of one
+id would then throw each other out several times a second for ever, and share the rows between them. So each bridge
+names its process in its retained status and reads that status: a name seen during the first connection came before us
+(an earlier run, or a bridge we have just replaced); any other came after us, and the older one goes. No clock is
+compared: a gateway may wake up in 1970.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bridge import topics
+from bridge.errors import Refused, TakenOver
+from bridge.wire.answers import decode_status
+
+if TYPE_CHECKING:
+    from bridge.mqtt.connection import Connection
+    from bridge.mqtt.session import Delivery
+
+MOST = 256  # names of earlier processes remembered
+
+
+class Twins:
+    """Watches the status of our own id.
+
+    Attributes:
+        me: name of this process, never the same twice.
+
+    Args:
+        bridge: our id.
+        me: see above.
+    """
+
+    def __init__(self, bridge: str, me: str) -> None:
+        self.me = me
+        self._bridge = bridge
+        self._topic = topics.bridge_status(bridge)
+        self._known = {me}
+        self._first = True
+        self._found = asyncio.Event()
+
+    def connected(self, connects: int) -> None:
+        """Told after each connect how many there were."""
+        self._first = connects <= 1
+
+    async def found(self) -> None:
+        """Wait for a twin.
+
+        Raises:
+            TakenOver: it is there.
+        """
+        await self._found.wait()
+        raise TakenOver(f"another bridge was started with id {self._bridge!r}; give each its own id ([bridge] id)")
+
+    def sift(self, connection: Connection, deliveries: list[Delivery]) -> list[Delivery]:
+        """Take out and look at statuses of our id; the rest is returned."""
+        statuses = [delivery for delivery in deliveries if delivery.topic == self._topic]
+        if not statuses:
+            return deliveries
+        for delivery in statuses:
+            self._look(delivery.payload)
+        connection.acknowledge(statuses)
+        return [delivery for delivery in deliveries if delivery.topic != self._topic]
+
+    def _look(self, payload: bytes) -> None:
+        try:
+            name = decode_status(payload).get("instance")
+        except Refused:
+            return
+        if not isinstance(name, str) or name in self._known:
+            return
+        if self._first:
+            if len(self._known) < MOST:
+                self._known.add(name)
+        else:
+            self._found.set()

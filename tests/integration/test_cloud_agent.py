@@ -1,0 +1,318 @@
+"""The cloud agent as it is run: processes, a real Mosquitto, the real model; killed, stopped and taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import textwrap
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bridge import topics
+from bridge.catalog import Catalog
+from bridge.messages import Answer
+from bridge.mqtt.connection import Connection
+from bridge.mqtt.endpoint import Endpoint
+from bridge.mqtt.session import Delivery, Publish, Settings
+from bridge.runtime.load import load
+from bridge.wire.offload import Question, Reply, decode_reply, encode_question
+from tests.support.brokers import TlsFiles, free_port, start_mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from bridge.messages import Rows
+    from tests.support.brokers import RunningBroker
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+MODEL = "activity"
+REPLY_TO = topics.reply("gw-1")
+COMMAND = (sys.executable, "-m", "cloud_agent.cli", "run")
+# The same agent with a model that takes its time: what is under way can be killed.
+SLOW = (
+    sys.executable,
+    "-c",
+    textwrap.dedent("""
+        import sys, time
+        from bridge.runtime.fake import FakeEngine
+        from cloud_agent import cli
+        from cloud_agent.engines import onnx
+        from cloud_agent.engines.inprocess import InProcess
+        def rule(window):
+            time.sleep(0.02)
+            return [0.0, float(window[0, 0])]
+        def load(settings):
+            return InProcess([FakeEngine(model="activity", max_batch=settings.max_batch, rule=rule)])
+        from cloud_agent import app
+        app.run.__kwdefaults__["load"] = load
+        sys.exit(cli.main())
+    """),
+    "run",
+)
+
+
+class Agent:
+    """A cloud agent in a child process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    async def ready(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            line = (await self.process.stdout.readline()).decode()
+        assert line.startswith("ready "), f"{line!r}; {self.log.read_text()}"
+        found = json.loads(line.removeprefix("ready "))
+        assert isinstance(found, dict)
+        return found
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def agent(
+    directory: Path, url: str, name: str = "gpu-1", *, command: Sequence[str] = COMMAND, more: str = ""
+) -> AsyncIterator[Agent]:
+    config = directory / f"{name}.toml"
+    config.write_text(f'[cloud]\nid = "{name}"\nurl = "{url}"\n{more}\n')
+    log = directory / f"{name}.log"
+    with log.open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command, "--config", str(config), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=stderr
+        )
+    try:
+        yield Agent(process, log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class Asker:
+    """Asks as a bridge does, and keeps replies by correlation and every status seen."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.replies: dict[bytes, list[Reply]] = {}
+        self.statuses: dict[str, dict[str, Any]] = {}
+        subscriptions = (REPLY_TO, topics.CLOUD_STATUS_FILTER)
+        settings = Settings("asker", subscriptions=subscriptions, session_expiry=0, clean_start=True)
+        self.connection = Connection(endpoint, settings, self._received)
+
+    def ask(self, windows: dict[str, Rows], *, patience: float = 20.0) -> None:
+        for name, window in windows.items():
+            self.ask_bytes(encode_question(Question(name, MODEL, window, patience)), name.encode())
+
+    def ask_bytes(self, payload: bytes, correlation: bytes) -> None:
+        message = Publish(topics.escalate(MODEL), payload, response_topic=REPLY_TO, correlation=correlation, expiry=20)
+        self.connection.publish([message])
+
+    def answer(self, name: str) -> Reply | None:
+        return next((one for one in self.replies.get(name.encode(), []) if one.error is None), None)
+
+    def _received(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            cloud = topics.parse_cloud_status(delivery.topic)
+            if cloud is not None:
+                self.statuses[cloud] = json.loads(delivery.payload)
+            elif delivery.correlation is not None:
+                self.replies.setdefault(delivery.correlation, []).append(decode_reply(delivery.payload))
+        self.connection.acknowledge(deliveries)
+
+
+@asynccontextmanager
+async def asker(endpoint: Endpoint) -> AsyncIterator[Asker]:
+    found = Asker(endpoint)
+    running = asyncio.create_task(found.connection.run())
+    try:
+        async with asyncio.timeout(10):
+            await found.connection.ready()
+        yield found
+    finally:
+        await found.connection.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(true: Callable[[], object], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - what is awaited happens in other processes
+            await asyncio.sleep(0.005)
+
+
+def here(broker: RunningBroker) -> Endpoint:
+    return Endpoint("127.0.0.1", broker.port)
+
+
+def recorded(count: int) -> dict[str, Rows]:
+    """Windows of a person whom no model saw."""
+    manifest = Catalog()[MODEL]
+    recording = np.load(manifest.folder / "sample" / "s08-r01.npz")["values"].astype(np.float32)
+    rows = manifest.input.rows
+    starts = np.linspace(0, len(recording) - rows, count).astype(int)
+    return {f"w{i}": recording[start : start + rows] for i, start in enumerate(starts)}
+
+
+def plain(count: int) -> dict[str, Rows]:
+    return {f"w{i}": np.full((128, 6), i % 7, np.float32) for i in range(count)}
+
+
+async def test_a_question_gets_the_big_model_s_answer(mosquitto: RunningBroker, tmp_path: Path) -> None:
+    windows = recorded(40)
+    manifest = Catalog()[MODEL]
+    expected = load(manifest, manifest.for_tier("cloud")).answers(np.stack(list(windows.values())))
+    async with agent(tmp_path, mosquitto.url) as gpu, asker(here(mosquitto)) as bridge:
+        facts = await gpu.ready()
+        assert (facts["id"], facts["engine"], facts["cloud"]) == ("gpu-1", "CPUExecutionProvider", mosquitto.url)
+        assert facts["models"] == {MODEL: manifest.version}
+        bridge.ask_bytes(b"\xa1bad", b"bad")
+        bridge.ask(windows)
+        await until(lambda: len(bridge.replies) == 41)
+        (refusal,) = bridge.replies.pop(b"bad")
+        assert str(refusal.error).startswith("malformed: ")
+        for (name, right), (correlation, (reply,)) in zip(
+            zip(windows, expected, strict=True), sorted_by_number(bridge.replies), strict=True
+        ):
+            assert isinstance(right, Answer)
+            assert (reply.id, correlation, reply.label) == (name, name.encode(), right.label)
+            assert reply.score == pytest.approx(right.score, abs=1e-4)
+            assert (reply.variant, reply.engine) == (manifest.tiers.cloud, "CPUExecutionProvider")
+            assert reply.run_ms > 0
+        assert bridge.statuses["gpu-1"]["online"] is True
+        assert bridge.statuses["gpu-1"]["models"] == {MODEL: manifest.version}
+        gpu.process.send_signal(signal.SIGTERM)
+        assert await gpu.ended() == 0
+        await until(lambda: bridge.statuses["gpu-1"]["online"] is False)
+        assert bridge.statuses["gpu-1"]["why"] == "stopped"
+
+
+def sorted_by_number(replies: dict[bytes, list[Reply]]) -> list[tuple[bytes, list[Reply]]]:
+    return sorted(replies.items(), key=lambda pair: int(pair[0][1:]))
+
+
+async def test_one_killed_in_the_middle_of_its_work_loses_nothing(mosquitto: RunningBroker, tmp_path: Path) -> None:
+    windows = plain(200)
+    async with (
+        agent(tmp_path, mosquitto.url, "gpu-1", command=SLOW) as one,
+        agent(tmp_path, mosquitto.url, "gpu-2", command=SLOW) as two,
+        asker(here(mosquitto)) as bridge,
+    ):
+        await asyncio.gather(one.ready(), two.ready())
+        bridge.ask(windows)
+        await until(lambda: len({reply.cloud for got in bridge.replies.values() for reply in got}) == 2)
+        one.process.kill()
+        await until(lambda: bridge.statuses["gpu-1"]["online"] is False)
+        assert bridge.statuses["gpu-1"]["why"] == "vanished"
+        answered = len(bridge.replies)
+        assert answered < 200, "it was killed too late to prove anything"
+        bridge.ask({name: window for name, window in windows.items() if bridge.answer(name) is None})
+        await until(lambda: all(bridge.answer(name) for name in windows))
+        for name, window in windows.items():
+            assert {reply.label for reply in bridge.replies[name.encode()]} == {"walk" if window[0, 0] else "rest"}
+
+
+async def test_sigterm_answers_what_waits(mosquitto: RunningBroker, tmp_path: Path) -> None:
+    windows = plain(100)
+    async with (
+        agent(tmp_path, mosquitto.url, command=SLOW, more="[engine]\nmax_batch = 4") as gpu,
+        asker(here(mosquitto)) as bridge,
+    ):
+        await gpu.ready()
+        bridge.ask(windows)
+        await until(lambda: bridge.replies)
+        assert len(bridge.replies) < 50
+        gpu.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        bridge.ask({"late": windows["w0"]})
+        assert await gpu.ended() == 0
+        await until(lambda: bridge.statuses["gpu-1"]["online"] is False)
+        (late,) = bridge.replies.pop(b"late")
+        assert late.error == "stopping: gpu-1 goes away, ask again"
+        assert sorted(bridge.replies) == sorted(name.encode() for name in windows)
+        assert all(bridge.answer(name) for name in windows)
+        assert gpu.log.read_text().splitlines()[-1].endswith("stopped: 100 questions answered, 1 refused")
+
+
+async def test_a_twin_with_its_id_ends_the_first_and_stays_online(mosquitto: RunningBroker, tmp_path: Path) -> None:
+    async with agent(tmp_path, mosquitto.url, command=SLOW) as first, asker(here(mosquitto)) as bridge:
+        await first.ready()
+        async with agent(tmp_path, mosquitto.url, command=SLOW) as twin:
+            facts = await twin.ready()
+            assert await first.ended() == 1
+            assert "another agent connected as 'gpu-1'" in first.log.read_text()
+            await until(lambda: bridge.statuses["gpu-1"]["online"])
+            bridge.ask(plain(1))
+            await until(lambda: bridge.replies)
+            assert bridge.statuses["gpu-1"]["instance"] == facts["instance"]
+            assert twin.process.returncode is None
+
+
+async def test_a_broker_that_comes_late_and_goes_in_between(tmp_path: Path) -> None:
+    port = free_port()
+    async with agent(tmp_path, f"mqtt://127.0.0.1:{port}", command=SLOW) as gpu:
+        await until(lambda: "cannot connect" in gpu.log.read_text())
+        with start_mosquitto(tmp_path / "broker", port=port) as broker:
+            await gpu.ready()
+            broker.kill()
+            broker.start()
+            async with asker(here(broker)) as bridge:
+                await until(lambda: bridge.statuses.get("gpu-1", {}).get("online"))
+                bridge.ask(plain(3))
+                await until(lambda: all(bridge.answer(name) for name in plain(3)))
+        gpu.process.send_signal(signal.SIGTERM)
+        assert await gpu.ended() == 0
+
+
+async def test_tls_with_a_password(tmp_path: Path, tls_files: TlsFiles) -> None:
+    (tmp_path / "secret").write_text("pass\n")
+    more = f'username = "gpu"\npassword_file = "secret"\nca = "{tls_files.ca}"'
+    with start_mosquitto(tmp_path / "broker", tls=tls_files, password=("gpu", "pass")) as broker:
+        async with agent(tmp_path, broker.url, command=SLOW, more=more) as gpu:
+            assert (await gpu.ready())["cloud"] == broker.url
+
+
+@pytest.mark.parametrize("arguments", [("--require-accelerator",), ()], ids=["by the flag", "by the file"])
+async def test_without_the_accelerator_it_requires_it_does_not_start(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    more = "" if arguments else "[engine]\nrequire_accelerator = true"
+    command = (*COMMAND, *arguments)
+    async with agent(tmp_path, f"mqtt://127.0.0.1:{free_port()}", command=command, more=more) as gpu:
+        assert await gpu.ended() == 2
+        said = gpu.log.read_text()
+        assert "CPUExecutionProvider" in said
+        assert "pip install" in said
+        assert "Traceback" not in said
+
+
+async def test_ten_thousand_questions_at_once_leave_memory_bounded(mosquitto: RunningBroker, tmp_path: Path) -> None:
+    """At QoS 0 no Receive Maximum holds them back: overload is the reply, and the last ones are served."""
+    payload = encode_question(Question("flood", MODEL, plain(1)["w0"], 20.0))
+    flood = Publish(topics.escalate(MODEL), payload, qos=0, response_topic=REPLY_TO, correlation=b"flood")
+    more = "[limits]\nqueue = 64"
+    async with agent(tmp_path, mosquitto.url, command=SLOW, more=more) as gpu, asker(here(mosquitto)) as bridge:
+        await gpu.ready()
+        before = resident(gpu)
+        bridge.connection.publish([flood] * 10_000)
+        await until(lambda: any("overload" in str(reply.error) for reply in bridge.replies.get(b"flood", [])))
+        async with asyncio.timeout(20):
+            while bridge.answer("w0") is None:  # refused as long as the flood stands before it
+                bridge.ask(plain(1), patience=60.0)
+                await asyncio.sleep(0.5)
+        assert resident(gpu) - before < 40 << 20
+
+
+def resident(gpu: Agent) -> int:
+    pages = int(Path(f"/proc/{gpu.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
