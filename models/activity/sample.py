@@ -49,7 +49,7 @@ def write_sample(recordings: Sequence[Recording], folder: Path) -> None:
         table.writerow(("file", "subject", "label", "rows", "windows"))
         for r in sorted(of_subjects(recordings, HELD_OUT_SUBJECTS), key=lambda r: (r.subject, r.number)):
             name = f"s{r.subject:02d}-r{r.number:02d}.npz"
-            np.savez_compressed(folder / name, values=r.values, rate=np.float64(RATE_HZ))
+            np.savez_compressed(folder / name, values=np.ascontiguousarray(r.values), rate=np.float64(RATE_HZ))
             windows = window_count(len(r.values))
             total += windows
             table.writerow((name, r.subject, LABELS[r.label], len(r.values), windows))
