@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge")
 
-STATUS_EVERY = 10.0  # seconds between two publications of the bridge's status
+STATUS_EVERY = 5.0  # seconds between two publications of the bridge's status
 
 
 class App:
@@ -77,6 +77,8 @@ class App:
         models = assembly.manifests(self._config, assembly.catalog_of(self._config, self._base))
         table = assembly.route_table(self._config, models)
         cloud_endpoint = self._cloud_endpoint()
+        if self._config.mqtt.url is not None:
+            self._devices_endpoint(None)  # a setting that cannot be used is told before anything is begun
         journal = await asyncio.to_thread(Journal, state / "journal.db", log.warning)
         try:
             engines = {
@@ -141,8 +143,13 @@ class App:
         )
         cloud = None
         if cloud_endpoint is not None:
+            assert config.cloud is not None  # noqa: S101 # the endpoint was made of it
             cloud = CloudClient(
-                cloud_endpoint, config.bridge.id, lambda event: inbox.put([event]), max_open=limits.questions
+                cloud_endpoint,
+                config.bridge.id,
+                lambda event: inbox.put([event]),
+                keep_alive=config.cloud.keep_alive,
+                max_open=limits.questions,
             )
         coap_door = CoapDoor(inbox, lambda: pipeline.stalled or devices.full)
         host, port = config.coap.address()
@@ -207,8 +214,7 @@ class App:
 
     # ---- telling who we are
 
-    def _announce(self, connection: Connection, session: Session) -> None:
-        self._twins.connected(session.connects)
+    def _announce(self, connection: Connection, _session: Session) -> None:
         connection.publish([self._status_message(online=True)])
 
     def _status_message(self, *, online: bool) -> Publish:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"inference-bridge: {why}\n")
         return 1
     except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # `watch | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter flushes into it at exit
         return 0
 
 

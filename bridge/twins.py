@@ -39,12 +39,7 @@ class Twins:
         self._bridge = bridge
         self._topic = topics.bridge_status(bridge)
         self._known = {me}
-        self._first = True
         self._found = asyncio.Event()
-
-    def connected(self, connects: int) -> None:
-        """Told after each connect how many there were."""
-        self._first = connects <= 1
 
     async def found(self) -> None:
         """Wait for a twin.
@@ -61,18 +56,18 @@ class Twins:
         if not statuses:
             return deliveries
         for delivery in statuses:
-            self._look(delivery.payload)
+            self._look(delivery.payload, first=connection.session.connects <= 1)
         connection.acknowledge(statuses)
         return [delivery for delivery in deliveries if delivery.topic != self._topic]
 
-    def _look(self, payload: bytes) -> None:
+    def _look(self, payload: bytes, *, first: bool) -> None:
         try:
             name = decode_status(payload).get("instance")
         except Refused:
             return
         if not isinstance(name, str) or name in self._known:
             return
-        if self._first:
+        if first:
             if len(self._known) < MOST:
                 self._known.add(name)
         else:

@@ -114,7 +114,7 @@ class App:
             client_id=f"cloud-agent-{cloud.id}",
             username=endpoint.username,
             password=endpoint.password,
-            keep_alive=cloud.keepalive,
+            keep_alive=cloud.keep_alive,
             # A session that outlived us would go on being sent its share of the questions (Mosquitto).
             session_expiry=0,
             clean_start=True,

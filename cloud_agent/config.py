@@ -29,7 +29,7 @@ class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     cert: Annotated[str | None, Meta(description="PEM file of our certificate, if the broker asks for one.")] = None
     key: Annotated[str | None, Meta(description="PEM file of its key.")] = None
     group: Annotated[str, Meta(description="Agents of one group share the questions.")] = "cloud-agents"
-    keepalive: Annotated[int, Meta(ge=5, le=3600, description="MQTT keep alive, seconds.")] = 20
+    keep_alive: Annotated[int, Meta(ge=5, le=3600, description="MQTT keep alive, seconds.")] = 20
 
     def __post_init__(self) -> None:
         for key in ("id", "group"):

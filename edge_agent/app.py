@@ -231,7 +231,7 @@ def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
         url=url,
         client_id=client_id,
         protocol=agent.protocol,
-        keepalive=agent.keepalive,
+        keep_alive=agent.keep_alive,
         username=agent.username,
         password=None if agent.password_file is None else config.read_password(agent.password_file),
         ca=agent.ca,

@@ -85,7 +85,7 @@ class MqttUplink:
                 log.warning("%s: %s; trying again in %.1f s", self._login.url, why, pause)
                 await asyncio.sleep(pause)
 
-    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+    async def send(self, stream: str, payload: bytes, _form: Format) -> Outcome:
         """Publishes with QoS 1 and waits for the PUBACK.
 
         Raises:
@@ -94,7 +94,7 @@ class MqttUplink:
         if self._connection is None or not self._up:
             raise LinkError("not connected")
         topic = topics.data(self._site, self._device, stream)
-        code = await self._connection.publish(topic, payload, timeout=self._timeout, content_type=form.value)
+        code = await self._connection.publish(topic, payload, timeout=self._timeout)
         if code >= 0x80:
             return Outcome("wait", f"the broker refused with reason 0x{code:02x}", 5.0)
         if code == NO_SUBSCRIBERS and not self._unheard:

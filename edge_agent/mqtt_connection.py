@@ -41,7 +41,7 @@ class Login(msgspec.Struct, frozen=True):
         url: mqtt or mqtts.
         client_id: name of our session.
         protocol: "3.1.1" or "5".
-        keepalive: seconds.
+        keep_alive: seconds.
         username: if any.
         password: if any.
         ca: PEM file.
@@ -53,7 +53,7 @@ class Login(msgspec.Struct, frozen=True):
     url: Url
     client_id: str
     protocol: str = "5"
-    keepalive: int = 30
+    keep_alive: int = 30
     username: str | None = None
     password: str | None = None
     ca: str | None = None
@@ -168,7 +168,6 @@ class Connection:
         payload: bytes,
         *,
         timeout: float,  # noqa: ASYNC109 # ends the connection too
-        content_type: str | None = None,
         retain: bool = False,
     ) -> int:
         """Publishes with QoS 1; without a PUBACK in time the connection ends.
@@ -179,11 +178,8 @@ class Connection:
         Raises:
             LinkError: what became of it is unknown.
         """
-        properties = None
-        if content_type is not None and self._v5:
-            properties = _properties(PacketTypes.PUBLISH)
-            properties.ContentType = content_type
-        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        # No properties: the first byte tells JSON from CBOR, and rumqttd's 3.1.1 listener dies of any property.
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise LinkError(f"not sent: {paho.error_string(info.rc)}")
         future: asyncio.Future[int] = self._loop.create_future()
@@ -212,7 +208,7 @@ class Connection:
             extra = {"clean_start": not self._login.keep_session, "properties": properties}
         url = self._login.url
         try:
-            self._client.connect(url.host, url.port, self._login.keepalive, **extra)
+            self._client.connect(url.host, url.port, self._login.keep_alive, **extra)
         except (OSError, ValueError) as why:  # ValueError: a host name that cannot be encoded
             raise LinkError(f"cannot connect: {why}") from why
 

@@ -88,11 +88,12 @@ def run(console: Console, folder: Path, speed: float) -> report.Report:
         _watch(console, devices, observer, manifest, senders, speed)
         seconds = time.monotonic() - began
         seen = {device.name: observer.seen(device.name) for device in devices}
+        by_coap = _bytes_by_coap(observer, sum(device.rows for device in devices))
         said = ask_cloud(found, manifest, observer, urls.mqtt, "wrist-cloud")
         return report.Report(
             **report.figures(devices, seen, manifest),
             accuracy_cloud_only=_cloud_accuracy(found, said),
-            bytes_per_window=report.bytes_per_window(devices, _sizes(devices, observer), manifest),
+            bytes_per_window=report.bytes_per_window(devices, _sizes(devices, observer), by_coap, manifest),
             rss_mib=_memory(bridge, cloud, devices, senders),
             errors=dict(observer.errors),
             speed=speed,
@@ -155,6 +156,14 @@ def _cloud_accuracy(found: list[scenario.Recording], said: dict[tuple[str, int],
 
 def _sizes(devices: list[scenario.Device], observer: Observer) -> dict[str, int]:
     return {device.name: observer.seen(device.name).bytes_in for device in devices}
+
+
+def _bytes_by_coap(observer: Observer, rows: int) -> int:
+    """Payload bytes that the bridge took by CoAP, once its status covers all rows."""
+    end = time.monotonic() + 10
+    while observer.counts.get("rows", 0) < rows and time.monotonic() < end:
+        time.sleep(0.1)
+    return observer.counts.get("bytes_coap", 0)
 
 
 def _memory(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEVICE = "cloud-only"
 WAIT = 60.0  # seconds for the last answer
+UNDER_WAY = 64  # windows asked about and not answered
+PACE = 0.005  # seconds between two: rumqttd forgets to go on delivering now and then under a flood
 
 
 def ask_cloud(
@@ -48,15 +50,22 @@ def ask_cloud(
         for start in recording.starts(manifest):
             window = values[start : start + manifest.input.rows]
             payload = encode_observation(Observation(window, seq=start, epoch=recording.name), Format.CBOR)
-            client.publish(topics.data(SITE, DEVICE, stream), payload, qos=1).wait_for_publish(30)
+            client.publish(topics.data(SITE, DEVICE, stream), payload, qos=1)
+            time.sleep(PACE)
             wanted.append((recording.name, start))
+            _wait_for(observer, len(wanted) - UNDER_WAY)
+    _wait_for(observer, len(wanted))
     client.disconnect()
     client.loop_stop()
-    end = time.monotonic() + WAIT
-    while len(observer.seen(DEVICE).results) < len(wanted) and time.monotonic() < end:
-        time.sleep(0.1)
     results = observer.seen(DEVICE).results
     return {
         window: results[window].label if window in results and results[window].tier == "cloud" else None
         for window in wanted
     }
+
+
+def _wait_for(observer: Observer, count: int) -> None:
+    """Wait until so many windows are answered, or nothing came for long."""
+    end = time.monotonic() + WAIT
+    while observer.count(DEVICE) < count and time.monotonic() < end:
+        time.sleep(0.005)

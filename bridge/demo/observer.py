@@ -13,7 +13,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge import topics
 from bridge.errors import LinkError, Refused
 from bridge.messages import Error, Result
-from bridge.wire.answers import decode_answer
+from bridge.wire.answers import decode_answer, decode_status
+
+BRIDGE_STATUS = f"{topics.ROOT}/_bridge/+/status"
 
 
 class Seen(msgspec.Struct):
@@ -35,6 +37,7 @@ class Observer:
 
     Attributes:
         errors: Errors of the bridge, counted by reason.
+        counts: what the bridge itself counted, from its last status.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,10 +49,11 @@ class Observer:
         self._lock = threading.Lock()
         self._seen: dict[str, Seen] = {}
         self.errors: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="observer", protocol=paho.MQTTv311)
         self._client.on_connect = lambda client, *_: client.subscribe(
-            [(topics.RESULT_FILTER, 1), (topics.DATA_FILTER, 0), (f"{topics.ROOT}/+/+/error", 1)]
+            [(topics.RESULT_FILTER, 1), (topics.DATA_FILTER, 0), (f"{topics.ROOT}/+/+/error", 1), (BRIDGE_STATUS, 1)]
         )
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _data, message: self._took(message)
@@ -65,6 +69,11 @@ class Observer:
             found = self._seen.get(device, Seen())
             return Seen(dict(found.results), found.repeats, found.bytes_in)
 
+    def count(self, device: str) -> int:
+        """Windows of a device that came out."""
+        with self._lock:
+            return len(self._seen[device].results) if device in self._seen else 0
+
     def close(self) -> None:
         """Disconnect."""
         self._client.disconnect()
@@ -75,6 +84,8 @@ class Observer:
         with self._lock:
             if data is not None:
                 self._seen.setdefault(data.device, Seen()).bytes_in += len(message.payload)
+            elif message.topic.endswith("/status"):
+                self.counts = decode_status(bytes(message.payload)).get("counts", self.counts)
             elif topics.parse_result(message.topic) is not None:
                 self._result(bytes(message.payload))
             else:

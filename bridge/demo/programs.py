@@ -131,10 +131,12 @@ id = "gw-demo"
 [mqtt]
 port = {mqtt}
 port5 = {mqtt5}
+keep_alive = 5
 [coap]
 bind = "127.0.0.1:0"
 [cloud]
 url = "mqtt://127.0.0.1:{mqtt5}"
+keep_alive = 5
 [[routes]]
 stream = "wrist"
 model = "activity"
@@ -152,7 +154,7 @@ deadline = 30
 def write_cloud_config(folder: Path, *, name: str, mqtt5: int) -> Path:
     """A cloud agent's settings."""
     file = folder / f"{name}.toml"
-    file.write_text(f'[cloud]\nid = "{name}"\nurl = "mqtt://127.0.0.1:{mqtt5}"\n')
+    file.write_text(f'[cloud]\nid = "{name}"\nurl = "mqtt://127.0.0.1:{mqtt5}"\nkeep_alive = 5\n')
     return file
 
 

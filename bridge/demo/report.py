@@ -97,20 +97,24 @@ def figures(devices: list[Device], seen: dict[str, Seen], manifest: Manifest) ->
     }
 
 
-def bytes_per_window(devices: list[Device], sizes: dict[str, int], manifest: Manifest) -> dict[str, float]:
+def bytes_per_window(
+    devices: list[Device], sizes: dict[str, int], by_coap: int, manifest: Manifest
+) -> dict[str, float]:
     """Payload bytes a window, by kind of device.
 
     Args:
         devices: the devices.
-        sizes: payload bytes by device.
+        sizes: payload bytes by device, as the observer saw them on the broker.
+        by_coap: payload bytes by CoAP in all, as the bridge counted them.
         manifest: the model.
     """
     found = {}
     for kind in KINDS:
-        mine = [device for device in devices if device.kind == kind and sizes.get(device.name)]
+        mine = [device for device in devices if device.kind == kind]
         windows = sum(len(device.windows(manifest)) for device in mine)
-        if windows:
-            found[kind] = round(sum(sizes[device.name] for device in mine) / windows, 1)
+        size = by_coap if kind == "agent CoAP" else sum(sizes.get(device.name, 0) for device in mine)
+        if windows and size:
+            found[kind] = round(size / windows, 1)
     return found
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 HIGH_WATER = 1 << 20  # bytes written and not yet taken by the kernel, above which publishes wait in the session
 
 
@@ -67,6 +68,7 @@ class Connection:
         self._flush_due = False
         self._paused = False
         self._choked = False
+        self._socket: socket.socket | None = None
         self._announced = False
         self._delivering = True
         self._closing = asyncio.Event()
@@ -96,6 +98,8 @@ class Connection:
         self.session.publish(messages)
         if self.session.waiting:
             self._drained.clear()
+        if self._paused and self.full:
+            self.resume()
         self._schedule_flush()
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
@@ -110,7 +114,12 @@ class Connection:
         self._delivering = False
 
     def pause(self) -> None:
-        """Stop reading the socket."""
+        """Stop reading the socket; not while `full`, for the PUBACKs that end that come by the same way.
+
+        The broker's messages are bounded then by our Receive Maximum, for nothing is settled while publishes wait.
+        """
+        if self.full:
+            return
         self._paused = True
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
@@ -146,6 +155,10 @@ class Connection:
             self._flush()
             self.session.disconnect()
             self._flush()
+            if self._ended is not None:
+                # The broker closes first: rumqttd may drop another client when we close behind a DISCONNECT.
+                await asyncio.wait([self._ended], timeout=0.5)
+        if self._transport is not None:
             self._transport.close()
         if self._ended is not None:
             await asyncio.wait([self._ended], timeout=2.0)
@@ -211,6 +224,7 @@ class Connection:
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = sock
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._transport = transport
         self._choked = False
@@ -220,6 +234,9 @@ class Connection:
             transport.pause_reading()
 
     def _received(self, data: bytes) -> None:
+        if self._socket is not None and _QUICKACK is not None:
+            # Brokers leave Nagle on: without this a lone reply waits 40 ms for our delayed TCP acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         try:
             deliveries = self.session.receive(data, time.monotonic())
         except BridgeError as why:

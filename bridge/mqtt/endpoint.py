@@ -49,15 +49,17 @@ def parse_url(url: str, *, key: str) -> tuple[str, str, int]:
     Raises:
         ConfigError: not such a URL, or one with credentials in it.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"} or parts.query:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as why:
+        raise ConfigError(f"{key}: {why}") from why
+    beyond = parts.path not in {"", "/"} or parts.query or parts.fragment
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0 or beyond:
         raise ConfigError(f"{key}: {parts.scheme}://… is not mqtt://host[:port] or mqtts://host[:port]")
     if parts.username is not None or parts.password is not None:
         raise ConfigError(f"{key}: credentials in a URL end up in logs; give username and password_file instead")
-    try:
-        return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
-    except ValueError as why:
-        raise ConfigError(f"{key}: {why}") from why
+    return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
 
 
 def read_password(path: Path, *, key: str) -> bytes:

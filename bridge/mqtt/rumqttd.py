@@ -51,7 +51,7 @@ def config_toml(address: str, port: int, port5: int, max_payload: int) -> str:
             f"[{version}.1.connections]",
             "connection_timeout_ms = 5000",
             f"max_payload_size = {packet}",
-            "max_inflight_count = 200",
+            "max_inflight_count = 20",  # with 100 and 200 it forgot to go on delivering several times as often
             "dynamic_filters = false",  # true would keep a log for every topic anybody publishes to
         ]
     return "\n".join(lines) + "\n"

@@ -25,6 +25,10 @@ from bridge.mqtt import codec
 NO_MATCHING_SUBSCRIBERS = 0x10
 PACKET_TOO_LARGE = 0x95
 SESSION_TAKEN_OVER = 0x8E
+ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
+PONG_WITHIN = 5.0  # seconds that the PINGRESP may take; a broker that is there answers in a round trip
+ACK_WITHIN = 30.0  # seconds a PUBACK may take: Mosquitto 2.0.11 loses some when it drops packets of a full queue
+MOST_FLYING = 65_000  # packet identifiers end at 65,535, and a SUBSCRIBE needs one too
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -137,6 +141,7 @@ class Session:
         self._unacked: deque[Delivery] = deque()
         self._queue: deque[Publish] = deque()
         self._flying: dict[int, Publish] = {}
+        self._resend: deque[int] = deque()  # of those under way, the ones not written on this connection yet
         self._next_id = 1
         self._peer_receive_maximum = 65_535
         self._peer_maximum_packet: int | None = None
@@ -144,6 +149,8 @@ class Session:
         self._subscribing: set[int] = set()
         self._last_sent = 0.0
         self._last_received = 0.0
+        self._pinged: float | None = None  # PINGREQ without an answer yet
+        self._oldest: tuple[int, float] | None = None  # first message under way, and since when it is the first
 
     # ---- what the owner asks
 
@@ -193,6 +200,7 @@ class Session:
         self._out.clear()
         self._unacked.clear()
         self._subscribing.clear()
+        self._pinged = self._oldest = None
 
     def publish(self, messages: Iterable[Publish]) -> None:
         """Queue messages; they leave as the broker's Receive Maximum allows, also on a later connection."""
@@ -234,10 +242,31 @@ class Session:
         """
         if self.state is State.DISCONNECTED or not self._keep_alive:
             return
-        if listening and now - self._last_received > 1.5 * self._keep_alive:
+        if not listening:
+            self._last_received = now
+            self._oldest = None
+        elif now - self._last_received > 1.5 * self._keep_alive:
             raise LinkError(f"nothing heard from the broker for {now - self._last_received:.0f} s")
-        idle = now - min(self._last_sent, self._last_received)
-        if self.state is State.CONNECTED and idle >= 0.75 * self._keep_alive:
+        if self.state is State.CONNECTED:
+            self._look_for_life(now)
+
+    def _look_for_life(self, now: float) -> None:
+        """Ask with a PINGREQ when the broker is silent for too long; end what is half-open or stuck."""
+        first = next(iter(self._flying), None)
+        if first is None or self._oldest is None or self._oldest[0] != first:
+            self._oldest = None if first is None else (first, now)
+        elif now - self._oldest[1] > ACK_WITHIN:
+            raise LinkError(f"a publish was not acknowledged for {ACK_WITHIN:.0f} s")
+        silent = now - self._last_received
+        if self._pinged is not None and silent < now - self._pinged:
+            self._pinged = None
+        if self._pinged is not None:
+            if now - self._pinged > PONG_WITHIN:
+                raise LinkError(f"no answer to a ping for {PONG_WITHIN:.0f} s")
+            return
+        patience = ANSWER_WITHIN if first is not None else 0.75 * self._keep_alive
+        if silent >= min(patience, 0.75 * self._keep_alive) or now - self._last_sent >= 0.75 * self._keep_alive:
+            self._pinged = now
             self._out.append(codec.PingReqPacket().write())
 
     # ---- what the peer sends
@@ -266,6 +295,10 @@ class Session:
             self._buffer += memoryview(data)[used:]
         deliveries: list[Delivery] = []
         for packet in packets:
+            if self.state is not State.CONNECTED and not isinstance(
+                packet, codec.ConnAckPacket | codec.DisconnectPacket
+            ):
+                raise RemoteProtocolError(f"{type(packet).__name__} before CONNACK")
             if isinstance(packet, codec.PublishPacket):
                 deliveries.append(self._on_publish(packet))
             elif isinstance(packet, codec.PubAckPacket):
@@ -276,8 +309,6 @@ class Session:
         return deliveries
 
     def _on_publish(self, packet: codec.PublishPacket) -> Delivery:
-        if self.state is not State.CONNECTED:
-            raise RemoteProtocolError("PUBLISH before CONNACK")
         if not packet.topic:
             raise RemoteProtocolError("a topic alias, and we allowed none", code=0x94)
         delivery = Delivery(
@@ -298,8 +329,10 @@ class Session:
 
     def _on_puback(self, packet: codec.PubAckPacket) -> None:
         message = self._flying.pop(packet.packet_id, None)
-        if message is not None and message.done is not None:
-            message.done(int(packet.reason_code))
+        if message is not None:
+            if packet.packet_id in self._resend:  # it answers the copy of the last connection
+                self._resend.remove(packet.packet_id)
+            self._done(message, int(packet.reason_code))
 
     def _on_control(self, packet: codec.Packet) -> None:
         if isinstance(packet, codec.ConnAckPacket):
@@ -327,12 +360,11 @@ class Session:
         self.state = State.CONNECTED
         self.connects += 1
         self.session_present = packet.session_present
-        self._peer_receive_maximum = packet.receive_max
+        self._peer_receive_maximum = min(packet.receive_max, MOST_FLYING)
         self._peer_maximum_packet = packet.max_packet_size
         self._keep_alive = self.settings.keep_alive if packet.server_keep_alive is None else packet.server_keep_alive
-        # What was under way goes out first and in its old order; DUP only where the broker may know the first copy.
-        for packet_id, message in self._flying.items():
-            self._write(message, packet_id, duplicate=packet.session_present)
+        # What was under way leaves before anything new and in its old order (`_fill`).
+        self._resend = deque(self._flying)
         # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
         if self.settings.subscriptions:
             packet_id = self._free_id()
@@ -352,28 +384,36 @@ class Session:
     # ---- outgoing publishes
 
     def _fill(self) -> None:
-        """Write queued messages up to the broker's Receive Maximum."""
+        """Write what is to be sent again, then queued messages, up to the broker's Receive Maximum."""
         if self.state is not State.CONNECTED:
             return
-        queue, flying = self._queue, self._flying
-        while queue and len(flying) < self._peer_receive_maximum:
-            message = queue.popleft()
-            if self._peer_maximum_packet is not None and len(message.payload) + len(message.topic) + 64 > (
-                self._peer_maximum_packet
-            ):
-                if message.done is not None:
-                    message.done(PACKET_TOO_LARGE)
+        queue, flying, resend = self._queue, self._flying, self._resend
+        while (resend or queue) and len(flying) - len(resend) < self._peer_receive_maximum:
+            if resend:
+                packet_id = resend.popleft()
+                message = flying[packet_id]
+                # DUP only where the broker may know the first copy.
+                if not self._write(message, packet_id, duplicate=self.session_present):
+                    del flying[packet_id]
+                    self._done(message, PACKET_TOO_LARGE)
                 continue
+            message = queue.popleft()
             if message.qos == 0:
-                self._write(message, None)
-                if message.done is not None:
-                    message.done(0)
+                self._done(message, 0 if self._write(message, None) else PACKET_TOO_LARGE)
                 continue
             packet_id = self._free_id()
-            flying[packet_id] = message
-            self._write(message, packet_id)
+            if self._write(message, packet_id):
+                flying[packet_id] = message
+            else:
+                self._done(message, PACKET_TOO_LARGE)
 
-    def _write(self, message: Publish, packet_id: int | None, *, duplicate: bool = False) -> None:
+    @staticmethod
+    def _done(message: Publish, code: int) -> None:
+        if message.done is not None:
+            message.done(code)
+
+    def _write(self, message: Publish, packet_id: int | None, *, duplicate: bool = False) -> bool:
+        """Put a message into the way out, unless it is above the broker's Maximum Packet Size."""
         packet = codec.PublishPacket(
             message.topic,
             message.payload,
@@ -385,8 +425,11 @@ class Session:
             content_type=message.content_type,
             response_topic=message.response_topic,
             correlation_data=message.correlation,
-        )
-        self._out.append(packet.write())
+        ).write()
+        if self._peer_maximum_packet is not None and len(packet) > self._peer_maximum_packet:
+            return False
+        self._out.append(packet)
+        return True
 
     def _free_id(self) -> int:
         while True:

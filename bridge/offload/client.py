@@ -69,6 +69,7 @@ class CloudClient:
         bridge: str,
         on_event: Callable[[Answered | Unanswered], None],
         *,
+        keep_alive: int = 30,
         max_open: int = 1_024,
     ) -> None:
         """Prepare; `connection.run()` connects.
@@ -77,18 +78,20 @@ class CloudClient:
             endpoint: the broker that cloud agents use.
             bridge: this bridge's id.
             on_event: takes the end of each question.
+            keep_alive: seconds of silence after which the connection is tested.
             max_open: questions under way, above which the bridge answers itself.
         """
         self._bridge = bridge
         self._on_event = on_event
         self._max_open = max_open
         self._open: dict[str, _Asked] = {}
-        self._agents: dict[str, frozenset[str]] = {}
+        self._agents: dict[str, tuple[int, frozenset[str]]] = {}  # on which connection it was seen, and its models
         self._breaker = Breaker()
         self._round_trip = 0.0
         settings = Settings(
             client_id=f"{bridge}-cloud",
             subscriptions=(topics.reply(bridge), topics.CLOUD_STATUS_FILTER),
+            keep_alive=keep_alive,
             session_expiry=0,
             clean_start=True,
         )
@@ -100,16 +103,23 @@ class CloudClient:
         """Questions under way."""
         return len(self._open)
 
-    def view(self, model: str, now: float) -> CloudView:
-        """What is known of the cloud now, for one model."""
+    def view(self, model: str, now: float, *, planned: int = 0) -> CloudView:
+        """What is known of the cloud now, for one model.
+
+        Args:
+            model: the model.
+            now: monotonic seconds.
+            planned: questions decided on and not asked yet.
+        """
+        connects = self.connection.session.connects
         if not self.connection.connected:
             return CloudView(there=False, why="the cloud's broker is not there")
-        if not any(model in models for models in self._agents.values()):
+        if not any(model in models for seen, models in self._agents.values() if seen == connects):
             return CloudView(there=False, why=f"no cloud agent serves {model}")
-        if not self._breaker.allows(now):
+        if not self._breaker.allows(now) or (planned and self._breaker.open):
             return CloudView(there=False, why="the cloud did not answer lately")
-        if len(self._open) >= self._max_open:
-            return CloudView(there=False, why=f"{len(self._open)} questions are under way")
+        if len(self._open) + planned >= self._max_open:
+            return CloudView(there=False, why=f"{len(self._open) + planned} questions are under way")
         return CloudView(there=True, round_trip=self._round_trip)
 
     def ask(self, window: str, model: str, values: Rows, deadline: float) -> None:
@@ -186,10 +196,11 @@ class CloudClient:
     def _status(self, agent: str, payload: bytes) -> None:
         status = decode_status(payload) if payload else {"online": False}
         models: Any = status.get("models", {})
-        if status["online"] and isinstance(models, dict) and len(self._agents) < MAX_AGENTS:
+        if status["online"] and isinstance(models, dict) and (agent in self._agents or len(self._agents) < MAX_AGENTS):
             if agent not in self._agents:
                 log.info("cloud agent %s serves %s on %s", agent, ", ".join(models) or "nothing", status.get("engine"))
-            self._agents[agent] = frozenset(models)
+            # Retained, so told again on each connection: one that is not told again is gone, or its broker forgot it.
+            self._agents[agent] = (self.connection.session.connects, frozenset(models))
         elif self._agents.pop(agent, None) is not None:
             log.warning("cloud agent %s is gone", agent)
 

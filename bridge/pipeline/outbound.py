@@ -78,6 +78,10 @@ class Outbound:
         """Whether this window's Result is on its way to the broker."""
         return window in self._waiting
 
+    def forget(self, window: str) -> None:
+        """This window gets no Result: nobody waits for it any more."""
+        self._waiting.pop(window, None)
+
     def taken(self) -> list[str]:
         """Ids of journalled Results that the broker took since the last call."""
         taken, self._taken = self._taken, []
@@ -91,7 +95,7 @@ class Outbound:
         for saved in decided:
             result = msgspec.structs.replace(saved.result, latency_ms=round(max(0.0, wall - saved.arrived) * 1e3, 3))
             payload = encode_answer(result)
-            for ticket in self._waiting.get(result.id, ()):
+            for ticket in self._waiting.setdefault(result.id, []):  # so that `waits_for` a Result nobody waits for yet
                 ticket.results.append(result)
                 told.append(ticket)
             messages.append(

@@ -25,8 +25,9 @@ from bridge.messages import Answer, Result
 from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
+from bridge.pipeline.window import stale
 from bridge.place.confidence import CloudView, place
-from bridge.store.journal import Changes, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.journal import Changes, SavedResult, SavedRows, SavedWindow
 from bridge.topics import result as result_topic
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ log = logging.getLogger("bridge.pipeline")
 
 MOST = 1_024  # events in one turn
 BREATH = 0.25  # seconds after which a turn runs without events, to look at gaps
+AT_ONCE = 256  # windows copied together for one call of the engine; a turn of big messages has thousands
 INLINE = 0.002  # seconds of computing that the event loop may do itself; a thread costs 0.1 ms
 NO_CLOUD = CloudView(there=False, why="no cloud is configured")
 
@@ -160,6 +162,7 @@ class Pipeline:
             return
         rows = len(seen.values)
         self.counts["messages"] += 1
+        self.counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
         self.counts["rows"] += rows
         ticket = Ticket(
             arrival=arrival,
@@ -171,6 +174,9 @@ class Pipeline:
         )
         turn.tickets.append(ticket)
         self._keep(taken, turn)
+        if taken.late is not None:
+            turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
+            self.counts["refused_stale"] += 1
         if taken.known is not None:
             self.counts["known_messages"] += 1
             self._join(taken.known, ticket, turn)
@@ -218,25 +224,31 @@ class Pipeline:
         for cut in turn.cuts:
             by_model.setdefault(cut.window.model, []).append(cut)
         for model, cuts in by_model.items():
-            engine = self._engines[model]
-            batch = np.stack([cut.window.values for cut in cuts])
-            if engine.run_seconds(len(cuts)) <= INLINE:
-                outcomes = engine.answers(batch)
+            for start in range(0, len(cuts), AT_ONCE):
+                await self._infer_part(model, cuts[start : start + AT_ONCE], turn)
+
+    async def _infer_part(self, model: str, cuts: list[Cut], turn: Turn) -> None:
+        engine = self._engines[model]
+        batch = np.stack([cut.window.values for cut in cuts])
+        if engine.run_seconds(len(cuts)) <= INLINE:
+            outcomes = engine.answers(batch)
+        else:
+            outcomes = await asyncio.to_thread(engine.answers, batch)
+        for cut, outcome in zip(cuts, outcomes, strict=True):
+            if isinstance(outcome, Answer):
+                cut.answer = outcome
             else:
-                outcomes = await asyncio.to_thread(engine.answers, batch)
-            for cut, outcome in zip(cuts, outcomes, strict=True):
-                if isinstance(outcome, Answer):
-                    cut.answer = outcome
-                else:
-                    self._unanswerable(cut, outcome, turn)
+                self._unanswerable(cut, outcome, turn)
 
     def _unanswerable(self, cut: Cut, why: Refused, turn: Turn) -> None:
-        window, ticket = cut.window, cut.ticket
+        window = cut.window
         self.counts[f"refused_{why.reason}"] += 1
         told = Refused(why.reason, why.detail, seq=window.seq)
         source = restore.source(window.key)
         turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation))
-        if ticket is not None:
+        self._windower.forget(window.id)
+        self._out.forget(window.id)
+        for ticket in turn.tickets:  # also those of its copies
             ticket.windows.discard(window.id)
 
     def _place(self, cut: Cut, turn: Turn) -> None:
@@ -245,7 +257,7 @@ class Pipeline:
             return
         variant = route.manifest.for_tier("bridge")
         below = variant.below if route.below is None else route.below
-        cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now)
+        cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now, planned=len(turn.ask))
         placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=window.deadline - turn.now)
         if placement.tier == "cloud":
             saved = restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall)
@@ -321,10 +333,7 @@ class Pipeline:
         for key in turn.touched:
             entry = self._windower.entry(key)
             if entry is not None:
-                series = entry.series
-                turn.changes.series.append(
-                    SavedSeries(key, entry.route.model, entry.numbered, series.next_row, series.next_window)
-                )
+                turn.changes.series.append(restore.save_series(key, entry))
         turn.changes.forgotten.extend(self._windower.evicted)
         self._windower.evicted.clear()
 
@@ -367,6 +376,8 @@ class Pipeline:
                 self._inbox.put([Unanswered(window.id, "no cloud is configured any more")])
             else:
                 turn.ask.append(window)
+        for window_id in (*(kept.id for kept in saved.asked), *(kept.result.id for kept in saved.results)):
+            self._windower.remember(window_id)
         turn.publish.extend(saved.results)
         turn.changes.results.extend(saved.results)
         if saved.series or saved.asked or saved.results:

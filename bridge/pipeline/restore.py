@@ -9,7 +9,7 @@ import numpy as np
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Entry, Windower
-from bridge.store.journal import Saved, SavedWindow
+from bridge.store.journal import Saved, SavedSeries, SavedWindow
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
     )
 
 
+def save_series(key: SeriesKey, entry: Entry) -> SavedSeries:
+    """How far a series was cut, as the journal keeps it; what it gave up since the last time goes with it."""
+    series = entry.series
+    given_up = series.unsaved_skipped()
+    return SavedSeries(key, entry.route.model, entry.numbered, series.next_row, series.next_window, given_up)
+
+
 def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> list[SeriesKey]:
     """Hand journalled series and rows to the windower.
 
@@ -80,7 +87,8 @@ def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: 
             continue
         shape = route.manifest.input
         start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
-        series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start)
+        series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
+        series.restore_skipped(kept.skipped)
         entries[kept.key] = Entry(series, route, kept.numbered)
     for rows in saved.rows:
         entry = entries.get(rows.key)

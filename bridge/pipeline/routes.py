@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.messages import SeriesKey
 
 Policy = Literal["cascade", "bridge", "cloud"]
-_SLOT = re.compile(r"\{(\d+)\}")
+_SLOT = re.compile(r"\{([1-9][0-9]*)\}")
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):

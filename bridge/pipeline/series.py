@@ -6,6 +6,7 @@ given up; a gap that is given up ends the windows that would span it. No clock: 
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import Literal
 
 import msgspec
@@ -85,7 +86,7 @@ class Series:
             hop: rows between starts of windows.
             next_row: first row not known yet.
             next_window: first row of the next window; a multiple of hop.
-            max_held: rows held beyond a gap before it is given up at once.
+            max_held: rows held beyond gaps, above which the first gaps are given up at once.
         """
         self._rows = rows
         self._hop = hop
@@ -95,8 +96,11 @@ class Series:
         self.patient = False
         self._tail: list[Chunk] = []
         self._held: dict[int, Chunk] = {}
+        self._firsts: list[int] = []  # heap of the keys of _held
+        self._held_rows = 0
         self._gap_since: float | None = None
         self._skipped: list[tuple[int, int]] = []
+        self._unsaved: list[tuple[int, int]] = []
 
     @property
     def gap_since(self) -> float | None:
@@ -104,12 +108,24 @@ class Series:
         return self._gap_since
 
     def restore(self, chunk: Chunk, now: float) -> None:
-        """Take up rows from the journal; they give no window that was cut before."""
-        if chunk.first < self.next_row:
-            self._tail.append(chunk)
-        else:
-            self._held[chunk.first] = chunk
+        """Take up rows from the journal, in order; they give no window that was cut before."""
+        self.patient = True  # until its sender tells: the way to it has to come back first
+        if chunk.first >= self.next_row:
+            self._hold(chunk)
             self._gap_since = now
+            return
+        known = self._tail[-1].end if self._tail else chunk.first  # rows held beyond a gap are kept as they came
+        if chunk.end > known:
+            self._tail.append(chunk.since(max(known, chunk.first)))
+
+    def restore_skipped(self, ranges: list[tuple[int, int]]) -> None:
+        """Take up from the journal which rows were given up; `end` of each is the row after its last."""
+        self._skipped = ranges[-MAX_SKIPPED:]
+
+    def unsaved_skipped(self) -> list[tuple[int, int]]:
+        """Ranges given up since the last call, for the journal: a restart must not take late rows for known ones."""
+        unsaved, self._unsaved = self._unsaved, []
+        return unsaved
 
     def skipped(self, first: int, end: int) -> tuple[int, int] | None:
         """The given-up range that these rows fall into, inclusive; None if none."""
@@ -131,49 +147,62 @@ class Series:
         if chunk.first > self.next_row:
             if (known := self._held.get(chunk.first)) is not None and known.end >= chunk.end:
                 return None, []
-            self._held[chunk.first] = chunk
+            self._hold(chunk)
             if self._gap_since is None:
                 self._gap_since = now
-            return chunk, self.give_up(now) if self._held_rows() > self._max_held else []
+            cuts: list[Cut] = []
+            while self._held_rows > self._max_held:
+                cuts += self.give_up(now)
+            return chunk, cuts
         self._append(chunk)
-        self._drain(now)
+        self._drain()
+        if self._held:
+            self._gap_since = now  # a gap that is being filled is worth waiting for
         return chunk, self._cut(now)
 
     def give_up(self, now: float) -> list[Cut]:
-        """Stop waiting for the first gap: go on with the rows after it.
+        """Stop waiting for the first gap: go on at the first window after it; no window needs the rows before.
 
         Returns:
             The windows that are complete without it.
         """
         if not self._held:
             return []
-        first = min(self._held)
+        first = self._firsts[0]
         if first > self.next_row:
             self._skipped = [*self._skipped[1 - MAX_SKIPPED :], (self.next_row, first)]
+            self._unsaved.append((self.next_row, first))
         self._tail.clear()
-        self.next_row = first
-        self.next_window = -(-first // self._hop) * self._hop
-        self._drain(now)
+        self.next_row = self.next_window = -(-first // self._hop) * self._hop
+        self._drain()
+        if self._held:  # since it was seen: one wait after the other would fall ever behind a lossy sender
+            self._gap_since = self._held[self._firsts[0]].arrived
         return self._cut(now)
 
-    def _held_rows(self) -> int:
-        return sum(len(chunk.values) for chunk in self._held.values())
+    def _hold(self, chunk: Chunk) -> None:
+        """Keep rows beyond a gap; of two chunks with the same first row the longer."""
+        shorter = self._held.get(chunk.first)
+        if shorter is None:
+            heappush(self._firsts, chunk.first)
+        else:
+            self._held_rows -= len(shorter.values)
+        self._held[chunk.first] = chunk
+        self._held_rows += len(chunk.values)
 
     def _append(self, chunk: Chunk) -> None:
         self._tail.append(chunk)
         self.next_row = chunk.end
 
-    def _drain(self, now: float) -> None:
+    def _drain(self) -> None:
         """Append what was held and follows now."""
-        while self._held:
-            first = min(self._held)
-            if first > self.next_row:
-                self._gap_since = now
-                return
+        while self._firsts and self._firsts[0] <= self.next_row:
+            first = heappop(self._firsts)
             chunk = self._held.pop(first)
+            self._held_rows -= len(chunk.values)
             if chunk.end > self.next_row:
                 self._append(chunk.since(self.next_row) if first < self.next_row else chunk)
-        self._gap_since = None
+        if not self._held:
+            self._gap_since = None
 
     def _cut(self, now: float) -> list[Cut]:
         cuts: list[Cut] = []
@@ -181,6 +210,9 @@ class Series:
             cuts.append(self._assemble(self.next_window, now))
             self.next_window += self._hop
         self._tail = [chunk for chunk in self._tail if chunk.end > self.next_window]
+        if self._tail and self._tail[0].first < self.next_window:  # a copy: a few rows must not keep a whole message
+            head = self._tail[0].since(self.next_window)
+            self._tail[0] = msgspec.structs.replace(head, values=head.values.copy())
         return cuts
 
     def _assemble(self, start: int, now: float) -> Cut:

@@ -46,6 +46,7 @@ class Taken(msgspec.Struct, eq=False):
         windows: windows it completed.
         chunk: its new rows, to be journalled until their windows are cut; None if it was known or a whole window.
         known: id of the whole window seen before; "" for known rows; None if it was new.
+        late: rows of it, inclusive, that came after their gap had been given up; new rows follow them.
     """
 
     key: SeriesKey
@@ -53,6 +54,7 @@ class Taken(msgspec.Struct, eq=False):
     windows: list[Window]
     chunk: Chunk | None = None
     known: str | None = None
+    late: tuple[int, int] | None = None
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -113,7 +115,8 @@ class Windower:
             wall: the same in seconds since 1970.
 
         Raises:
-            Refused: `shape` for a whole window of another length, `stale` for rows whose gap was given up.
+            Refused: `shape` for a whole window of another length, `stale` for rows whose gap was given up, `no_route`
+                for rows of a series that another route takes to another model.
         """
         if route.windows == "whole":
             return self._whole(route, topic, seen, now, wall)
@@ -121,19 +124,31 @@ class Windower:
         series = entry.series
         first = series.next_row if seen.seq is None else seen.seq
         chunk = _chunk(route.manifest, seen, first, now, wall)
-        if seen.seq is not None and (late := series.skipped(first, chunk.end)) is not None:
-            raise Refused("stale", f"rows {late[0]}–{late[1]} came after their gap had been given up", seq=first)
+        late = None if seen.seq is None else series.skipped(first, chunk.end)
+        if late is not None and chunk.end <= series.next_row:
+            raise stale(late, first)
         series.patient = seen.receipt
         added, cuts = series.add(chunk, now)
         self._note_gap(key, series)
         windows = [self._window(route, key, cut) for cut in cuts]
-        return Taken(key, first, windows, added, known="" if added is None else None)
+        return Taken(key, first, windows, added, known="" if added is None else None, late=late)
 
     def _note_gap(self, key: SeriesKey, series: Series) -> None:
         if series.gap_since is None:
             self._gaps.discard(key)
         else:
             self._gaps.add(key)
+
+    @property
+    def held_rows(self) -> int:
+        """Rows held beyond a gap, a series."""
+        return self._patience.held_rows
+
+    def remember(self, window: str) -> None:
+        """A whole window is known from before a restart: its copies are not asked about again."""
+        self._seen[window] = None
+        if len(self._seen) > self._patience.seen:
+            self._seen.popitem(last=False)
 
     def forget(self, window: str) -> None:
         """A whole window was not answered after all: its next copy is new."""
@@ -150,8 +165,13 @@ class Windower:
             entry = self._entries[key]
             series = entry.series
             wait = self._patience.gap_receipts if series.patient else self._patience.gap
-            if series.gap_since is not None and now - series.gap_since >= wait:
-                moved.append((key, [self._window(entry.route, key, cut) for cut in series.give_up(now)]))
+            cuts: list[Cut] = []
+            overdue = False
+            while series.gap_since is not None and now - series.gap_since >= wait:
+                cuts += series.give_up(now)
+                overdue = True
+            if overdue:
+                moved.append((key, [self._window(entry.route, key, cut) for cut in cuts]))
                 self._note_gap(key, series)
         return moved
 
@@ -161,7 +181,7 @@ class Windower:
             raise Refused(
                 "shape", f"{len(seen.values)} rows; a whole window of {route.model} has {wanted}", seq=seen.seq
             )
-        numbered = seen.seq is not None
+        numbered = seen.seq is not None and topic.device != "_infer"  # two askers may use the same row number
         key = SeriesKey(topic.site, topic.device, topic.stream, seen.epoch if numbered else self._new_epoch())
         first = seen.seq or 0
         chunk = _chunk(route.manifest, seen, first, now, wall)
@@ -170,9 +190,7 @@ class Windower:
             if window.id in self._seen:
                 self._seen.move_to_end(window.id)
                 return Taken(key, first, [], known=window.id)
-            self._seen[window.id] = None
-            if len(self._seen) > self._patience.seen:
-                self._seen.popitem(last=False)
+            self.remember(window.id)
         return Taken(key, first, [window])
 
     def _find(self, route: Route, topic: DataTopic, seen: Observation) -> tuple[SeriesKey, Entry]:
@@ -190,6 +208,10 @@ class Windower:
             self._entries[key] = entry
             self._evict()
         else:
+            if entry.route.model != route.model:  # its windows have another shape
+                raise Refused(
+                    "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seen.seq
+                )
             self._entries.move_to_end(key)
         return key, entry
 
@@ -214,6 +236,11 @@ class Windower:
             lane=cut.lane,
             deadline=cut.arrived + route.deadline,
         )
+
+
+def stale(late: tuple[int, int], first: int) -> Refused:
+    """What is told of late rows, inclusive, of a message whose first row was `first`."""
+    return Refused("stale", f"rows {late[0]}–{late[1]} came after their gap had been given up", seq=first)
 
 
 def _chunk(manifest: Manifest, seen: Observation, first: int, now: float, wall: float) -> Chunk:

@@ -31,9 +31,15 @@ _SCHEMA = (
         series INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, channels INTEGER NOT NULL,
         data BLOB NOT NULL, t REAL NOT NULL, dt REAL NOT NULL, t_source TEXT NOT NULL, lane TEXT NOT NULL,
         PRIMARY KEY (series, first)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS skipped (
+        series INTEGER NOT NULL, first INTEGER NOT NULL, after INTEGER NOT NULL,
+        PRIMARY KEY (series, first)) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS pending (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
 )
+
+
+_SKIPPED = 64  # given-up ranges kept, a series
 
 
 class SavedRows(msgspec.Struct, frozen=True, eq=False):
@@ -67,6 +73,7 @@ class SavedSeries(msgspec.Struct, frozen=True):
         numbered: whether its sender numbers the rows.
         next_row: rows below are known.
         next_window: first row of the next window.
+        skipped: ranges given up, as (first row, row after the last); when written, those that are new.
     """
 
     key: SeriesKey
@@ -74,6 +81,7 @@ class SavedSeries(msgspec.Struct, frozen=True):
     numbered: bool
     next_row: int
     next_window: int
+    skipped: list[tuple[int, int]] = []
 
 
 class SavedWindow(msgspec.Struct, frozen=True):
@@ -197,11 +205,14 @@ class Journal:
         """
         with translated(str(self._path)):
             series, keys = [], {}
+            skipped: dict[int, list[tuple[int, int]]] = {}
+            for number, first, after in self._db.execute("SELECT * FROM skipped ORDER BY series, first"):
+                skipped.setdefault(number, []).append((first, after))
             for found in self._db.execute("SELECT * FROM series"):
                 key = SeriesKey(*found[1:5])
                 keys[found[0]] = key
                 self._ids[key] = found[0]
-                series.append(SavedSeries(key, found[5], bool(found[6]), found[7], found[8]))
+                series.append(SavedSeries(key, found[5], bool(found[6]), found[7], found[8], skipped.get(found[0], [])))
             rows = [
                 SavedRows(keys[s], first, np.frombuffer(data, "<f4").reshape(-1, channels), t, dt, source, lane)
                 for s, first, channels, data, t, dt, source, lane in self._db.execute(
@@ -266,13 +277,22 @@ class Journal:
             " next_row = excluded.next_row, next_window = excluded.next_window, model = excluded.model RETURNING id",
             (*names, series.model, series.numbered, series.next_row, series.next_window),
         )
-        self._ids[key] = cursor.fetchone()[0]
+        number = self._ids[key] = cursor.fetchone()[0]
+        if series.skipped:
+            rows = [(number, first, after) for first, after in series.skipped]
+            self._db.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?)", rows)
+            self._db.execute(
+                "DELETE FROM skipped WHERE series = ?1 AND first <="
+                " (SELECT first FROM skipped WHERE series = ?1 ORDER BY first DESC LIMIT 1 OFFSET ?2)",
+                (number, _SKIPPED),
+            )
 
     def _drop(self, keys: Iterable[SeriesKey]) -> None:
         for key in keys:
             number = self._ids.pop(key, None)
             if number is not None:
                 self._db.execute("DELETE FROM rows WHERE series = ?", (number,))
+                self._db.execute("DELETE FROM skipped WHERE series = ?", (number,))
                 self._db.execute("DELETE FROM series WHERE id = ?", (number,))
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from bridge.wire.arrays import Packing, decode_rows, encode_rows
 from bridge.wire.formats import Format
 from bridge.wire.parse import finite, parse
 
-_T = TypeVar("_T", bound=msgspec.Struct)
+_T = TypeVar("_T")
 
 
 class Question(msgspec.Struct, frozen=True, eq=False):
@@ -83,7 +83,7 @@ def encode_question(question: Question, *, packing: Packing = "float32") -> byte
 
 
 def decode_question(payload: bytes) -> Question:
-    """The question that CBOR bytes encode.
+    """The question that CBOR bytes encode; its patience may be any number, who takes it bounds it.
 
     Raises:
         Refused: with a reason of the contract.
@@ -104,11 +104,11 @@ def decode_reply(payload: bytes) -> Reply:
     Raises:
         Refused: with a reason of the contract.
     """
-    return _convert(payload, Reply)
+    return finite(_convert(payload, Reply))
 
 
 def _convert(payload: bytes, kind: type[_T]) -> _T:
     try:
-        return finite(msgspec.convert(parse(payload, Format.CBOR), kind))
+        return msgspec.convert(parse(payload, Format.CBOR), kind)
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"not a {kind.__name__.strip('_')}: {why}") from why

@@ -21,15 +21,15 @@ DEVICES = 8
 @pytest.mark.parametrize("pack", [1, 7, 25, 128])
 def test_every_packing_gives_the_same_ids_and_labels(tmp_path: Path, pack: int) -> None:
     with (
-        start_mosquitto(tmp_path / "mosquitto") as broker,
-        start_bridge(tmp_path, bridge_toml(broker.url)),
+        start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
+        start_bridge(tmp_path, bridge_toml(broker.url)) as bridge,
         Listener(broker.url) as listener,
     ):
         devices, expected = mixed_fleet(broker.url, DEVICES, 400 if pack == 1 else 1_000, packs=(pack,))
         try:
             for device in devices:
                 device.start()
-            listener.wait_for(expected, 40)
+            listener.wait_for(expected, 40, lambda: bridge.stderr[-3000:])
         finally:
             stop_all(devices)
         counts = listener.check(expected)

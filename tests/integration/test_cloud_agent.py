@@ -296,16 +296,15 @@ async def test_without_the_accelerator_it_requires_it_does_not_start(
         assert "Traceback" not in said
 
 
-async def test_ten_thousand_questions_at_once_leave_memory_bounded(mosquitto: RunningBroker, tmp_path: Path) -> None:
-    """At QoS 0 no Receive Maximum holds them back: overload is the reply, and the last ones are served."""
-    payload = encode_question(Question("flood", MODEL, plain(1)["w0"], 20.0))
-    flood = Publish(topics.escalate(MODEL), payload, qos=0, response_topic=REPLY_TO, correlation=b"flood")
+async def test_a_flood_is_told_overload_memory_stays_and_service_goes_on(
+    mosquitto: RunningBroker, tmp_path: Path
+) -> None:
     more = "[limits]\nqueue = 64"
     async with agent(tmp_path, mosquitto.url, command=SLOW, more=more) as gpu, asker(here(mosquitto)) as bridge:
         await gpu.ready()
         before = resident(gpu)
-        bridge.connection.publish([flood] * 10_000)
-        await until(lambda: any("overload" in str(reply.error) for reply in bridge.replies.get(b"flood", [])))
+        bridge.ask({f"flood{i}": window for i, window in enumerate([plain(1)["w0"]] * 3_000)})
+        await until(lambda: any("overload" in str(got[0].error) for got in bridge.replies.values()))
         async with asyncio.timeout(20):
             while bridge.answer("w0") is None:  # refused as long as the flood stands before it
                 bridge.ask(plain(1), patience=60.0)

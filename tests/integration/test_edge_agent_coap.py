@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped"
 """The agent over CoAP against a stand-in server on aiocoap: an answer is the receipt."""
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiocoap
 import numpy as np
 import pytest
-from aiocoap import resource
+from aiocoap import CHANGED, NOT_FOUND, SERVICE_UNAVAILABLE, Context, Message
+from aiocoap.resource import Resource, Site
 
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Data(resource.Resource):  # type: ignore[misc] # aiocoap has no types
+class Data(Resource):  # type: ignore[misc] # aiocoap has no types
     """Takes rows; `codes` are given first, for the messages they name by first row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[int, list[float]] = {}
-        self.codes: dict[int, list[aiocoap.Message]] = {}
+        self.codes: dict[int, list[Message]] = {}
         self.firsts: list[int] = []
 
-    async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
+    async def render_post(self, request: Message) -> Message:
         assert request.opt.content_format == 60
         observation = decode_observation(request.payload, Format.CBOR)
         assert observation.seq is not None
@@ -40,15 +41,15 @@ class Data(resource.Resource):  # type: ignore[misc] # aiocoap has no types
         if self.codes.get(observation.seq):
             return self.codes[observation.seq].pop(0)
         self.rows.update(enumerate(observation.values.tolist(), observation.seq))
-        return aiocoap.Message(code=aiocoap.CHANGED)
+        return Message(code=CHANGED)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Data, str]]:
     data, port = Data(), free_port()
-    site = resource.Site()
+    site = Site()
     site.add_resource(["edge", "v1", "plant-a", "d1", "data", "wrist"], data)
-    context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port))
+    context = await Context.create_server_context(site, bind=("127.0.0.1", port))
     yield data, f"coap://127.0.0.1:{port}"
     await context.shutdown()
 
@@ -79,8 +80,8 @@ async def test_every_row_arrives_in_order(tmp_path: Path, server: tuple[Data, st
 
 async def test_refused_is_dropped_and_overload_waits(tmp_path: Path, server: tuple[Data, str]) -> None:
     data, url = server
-    busy = aiocoap.Message(code=aiocoap.SERVICE_UNAVAILABLE, max_age=1)
-    data.codes = {100: [aiocoap.Message(code=aiocoap.NOT_FOUND)], 200: [busy]}
+    busy = Message(code=SERVICE_UNAVAILABLE, max_age=1)
+    data.codes = {100: [Message(code=NOT_FOUND)], 200: [busy]}
     code, out, err = await replay(tmp_path, url, "--rows-per-message", "100")
     assert code == 1
     assert json.loads(out.removeprefix("replayed "))["refused"] == [[100, 199]]

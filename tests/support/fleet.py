@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import random
+import socket
 import threading
 import time
 from collections import Counter, defaultdict
@@ -41,6 +42,18 @@ def seeds(count: int) -> list[int]:
     """Seeds of a campaign: so many, or FAULT_SEEDS of them; from FAULT_FIRST on, to replay one alone."""
     first = int(os.environ.get("FAULT_FIRST", "1"))
     return list(range(first, first + int(os.environ.get("FAULT_SEEDS", count))))
+
+
+def free_udp_port() -> int:
+    """A port that no CoAP server has, from below Linux' ephemeral range so that no outgoing socket takes it."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def until(true: Callable[[], object], timeout: float, what: Callable[[], str] | str) -> None:
@@ -107,11 +120,7 @@ def expect(device: str, epoch: str, values: Rows, starts: Iterable[int] | None =
 
 
 class Device:
-    """A plain paho device: publishes rows in order at QoS 1, never more than `bound` unacknowledged.
-
-    Attributes:
-        acked: sequence numbers of messages that the broker acknowledged.
-    """
+    """A plain paho device: publishes rows in order at QoS 1, never more than `bound` unacknowledged."""
 
     def __init__(
         self,
@@ -142,15 +151,13 @@ class Device:
             hop: rows between starts of messages, for whole windows that overlap; `pack` when None.
         """
         self.name = name
-        self.acked: set[int] = set()
+        self.acked = 0
         self.messages = [
             (first, encode_observation(Observation(values[first : first + pack], seq=first, epoch=epoch), form))
             for first in range(0, len(values) - (pack - 1 if hop else 0), hop or pack)
         ]
         self._pace = pace
         self._free = threading.Semaphore(bound)
-        self._mids: dict[int, int] = {}
-        self._lock = threading.Lock()
         self._stop = False
         self._thread = threading.Thread(target=self._publish, name=name, daemon=True)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, f"device-{name}", protocol=version)
@@ -162,11 +169,8 @@ class Device:
         self._client.reconnect_delay_set(1, 1)
         self._client.on_publish = self._published
         host, port = url.removeprefix("mqtt://").rsplit(":", 1)
-        properties = None
         if version is MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = 3_600
-            self._client.connect(host, int(port), properties=properties, clean_start=False)
+            self._client.connect(host, int(port), properties=_lasting(), clean_start=False)
         else:
             self._client.connect(host, int(port))
 
@@ -178,8 +182,7 @@ class Device:
     @property
     def done(self) -> bool:
         """Everything published and acknowledged by the broker."""
-        with self._lock:
-            return len(self.acked) == len(self.messages)
+        return self.acked == len(self.messages)
 
     def stop(self) -> None:
         self._stop = True
@@ -191,18 +194,16 @@ class Device:
 
     def _publish(self) -> None:
         topic = topics.data(SITE, self.name, STREAM)
-        for first, payload in self.messages:
+        for _, payload in self.messages:
             self._free.acquire()
             if self._stop:
                 return
-            with self._lock:
-                self._mids[self._client.publish(topic, payload, qos=1).mid] = first
+            self._client.publish(topic, payload, qos=1)
             if self._pace:
                 time.sleep(self._pace)
 
-    def _published(self, _client: object, _data: object, mid: int, *_: object) -> None:
-        with self._lock:
-            self.acked.add(self._mids.pop(mid))
+    def _published(self, *_: object) -> None:
+        self.acked += 1
         self._free.release()
 
 
@@ -224,10 +225,8 @@ class Listener:
         self._client.on_connect = lambda client, *_: client.subscribe([(text, 1) for text in self._filters])
         self._client.on_subscribe = lambda *_: self.subscribed.set()
         self._client.reconnect_delay_set(1, 1)
-        properties = Properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = 3_600
         host, port = url.removeprefix("mqtt://").rsplit(":", 1)
-        self._client.connect(host, int(port), properties=properties, clean_start=False)
+        self._client.connect(host, int(port), properties=_lasting(), clean_start=False)
         self._client.loop_start()
         assert self.subscribed.wait(10), "the listener could not subscribe"
 
@@ -291,6 +290,13 @@ class Listener:
                 self.results.append(payload)
 
 
+def _lasting() -> Properties:
+    """CONNECT properties of a session that outlives its connections."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+    properties.SessionExpiryInterval = 3_600
+    return properties
+
+
 # ---- the bridge's settings
 
 
@@ -325,7 +331,8 @@ def mixed_fleet(
     url: str, count: int, rows: int, *, packs: tuple[int, ...], pace: Callable[[int], float] = lambda _pack: 0.0
 ) -> tuple[list[Device], dict[str, Expected]]:
     """Devices of both protocol versions and formats, and all windows they will give."""
-    devices, expected = [], {}
+    devices: list[Device] = []
+    expected: dict[str, Expected] = {}
     for i in range(count):
         pack, name = packs[i % len(packs)], f"w{i}"
         values = rows_of(i, rows)

@@ -1,0 +1,174 @@
+"""What the journal gives back after `kill -9` yields the same windows as if nothing had happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bridge.assembly import route_table
+from bridge.catalog import Catalog, default_directory
+from bridge.config import BridgeSection, Config, RouteSection
+from bridge.errors import Refused
+from bridge.messages import Observation, SeriesKey
+from bridge.pipeline import restore
+from bridge.pipeline.series import Chunk, Series
+from bridge.pipeline.window import Patience, Windower
+from bridge.store.journal import Changes, Journal, SavedRows, SavedSeries
+from bridge.topics import DataTopic
+from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.pipeline.routes import RouteTable
+    from bridge.pipeline.window import Taken
+
+TOPIC = DataTopic(SITE, "w0", STREAM)
+VALUES = np.random.default_rng(1).normal(size=(4_000, 6)).astype(np.float32)
+
+
+class Mortal:
+    """A windower and its journal, as the pipeline uses them; `die` is `kill -9` and a restart."""
+
+    def __init__(self, path: Path, *, held_rows: int = 8_192) -> None:
+        config = Config(BridgeSection(id="gw"), routes=(RouteSection(stream=STREAM, model=MODEL),))
+        catalog = Catalog(default_directory())
+        self._table: RouteTable = route_table(config, {MODEL: catalog[MODEL]})
+        self._route = self._table.routes[0]
+        self._path = path
+        self._patience = Patience(held_rows=held_rows)
+        self.windows: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+        self.now = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._journal = Journal(self._path, pytest.fail)
+        self.windower = Windower(self._patience, lambda: "b-1")
+        restore.take_up_series(self._journal.load(), self._table, self.windower, now=self.now)
+
+    def die(self) -> None:
+        self._journal.close()
+        self._begin()
+
+    def take(self, first: int, end: int, *, receipt: bool = False) -> Taken:
+        seen = Observation(VALUES[first:end], seq=first, epoch="e1", receipt=receipt)
+        taken = self.windower.take(self._route, TOPIC, seen, self.now, 1e9)
+        self._collect(taken)
+        return taken
+
+    def expire(self) -> None:
+        for key, windows in self.windower.expire(self.now):
+            for window in windows:
+                self._cut(window.seq, window.values)
+            self._commit(Changes(series=[self._saved(key)]))
+
+    def _collect(self, taken: Taken) -> None:
+        for window in taken.windows:
+            self._cut(window.seq, window.values)
+        rows = []
+        if (chunk := taken.chunk) is not None:
+            rows = [SavedRows(taken.key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)]
+        self._commit(Changes(rows=rows, series=[self._saved(taken.key)]))
+
+    def _cut(self, seq: int, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+        assert seq not in self.windows, f"window {seq} twice"
+        self.windows[seq] = values
+
+    def _saved(self, key: SeriesKey) -> SavedSeries:
+        entry = self.windower.entry(key)
+        assert entry is not None
+        return restore.save_series(key, entry)
+
+    def _commit(self, changes: Changes) -> None:
+        self._journal.commit(changes)
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Mortal:
+    return Mortal(tmp_path / "journal.db")
+
+
+def assert_right(windows: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> None:
+    for seq, values in windows.items():
+        np.testing.assert_array_equal(values, VALUES[seq : seq + WINDOW])
+
+
+@pytest.mark.parametrize("seed", seeds(60))
+def test_any_packing_any_order_any_restart(tmp_path: Path, seed: int) -> None:
+    """Overlapping messages in a shuffled order, restarts in between: every window once, with the right rows."""
+    random, mortal = dice(seed), Mortal(tmp_path / "journal.db")
+    first, messages = 0, []
+    while first < 1_000:
+        end = min(1_000, first + random.choice((1, 7, 25, 60, 128, 300)))
+        messages.append((max(0, first - random.choice((0, 0, 5, 40))), end))
+        first = end
+    late = [(at + random.uniform(0, 3), message) for at, message in enumerate(messages)]
+    for _, (low, high) in sorted(late):
+        if random.random() < 0.3:
+            mortal.die()
+        mortal.take(low, high)
+    assert sorted(mortal.windows) == list(range(0, 1_000 - WINDOW + 1, HOP))
+    assert_right(mortal.windows)
+
+
+def test_overlapping_rows_are_joined_once(mortal: Mortal) -> None:
+    """A sender that packs anew what it repeats: held rows and those that close the gap overlap."""
+    mortal.take(0, 60)
+    mortal.take(75, 100)
+    mortal.take(60, 80)
+    mortal.die()
+    mortal.take(100, 300)
+    assert sorted(mortal.windows) == [0, 64, 128]
+    assert_right(mortal.windows)
+
+
+def test_late_rows_are_stale_also_after_a_restart(mortal: Mortal) -> None:
+    """Acknowledging them as known would be a loss that nobody is told of."""
+    mortal.take(0, 100)
+    mortal.take(200, 400)
+    mortal.now = 3.0
+    mortal.expire()
+    mortal.die()
+    with pytest.raises(Refused, match="stale: rows 100–199"):
+        mortal.take(100, 200)
+
+
+def test_new_rows_behind_late_ones_are_taken(mortal: Mortal) -> None:
+    """A message that holds both is not thrown away whole: that would tear the next gap."""
+    mortal.take(0, 100)
+    mortal.take(200, 300)
+    mortal.now = 3.0
+    mortal.expire()
+    mortal.take(150, 400)
+    assert sorted(mortal.windows) == [256]
+    assert_right(mortal.windows)
+
+
+def test_a_sender_with_receipts_keeps_its_patience_across_a_restart(mortal: Mortal) -> None:
+    """It still has the missing rows: giving them up after the plain wait would lose windows it could complete."""
+    mortal.take(0, 100, receipt=True)
+    mortal.take(200, 256, receipt=True)
+    mortal.die()
+    mortal.now = 10.0
+    mortal.expire()
+    mortal.take(100, 200, receipt=True)
+    assert sorted(mortal.windows) == [0, 64, 128]
+    assert_right(mortal.windows)
+
+
+def test_held_rows_stay_bounded_after_a_restart(tmp_path: Path) -> None:
+    mortal = Mortal(tmp_path / "journal.db", held_rows=600)
+    mortal.take(0, 10)
+    mortal.take(20, 500)
+    mortal.die()
+    mortal.take(500, 700)
+    assert sorted(mortal.windows) == list(range(64, 700 - WINDOW + 1, HOP))
+
+
+def test_rows_that_are_needed_do_not_keep_a_big_message_in_memory() -> None:
+    series = Series(WINDOW, HOP)
+    whole = np.zeros((40_000, 6), np.float32)
+    series.add(Chunk(0, whole, 0.0, 0.02, "device", 0.0, "live"), 0.0)
+    assert all(chunk.values.base is None and len(chunk.values) <= WINDOW for chunk in series._tail)

@@ -1,0 +1,127 @@
+"""The doorkeeper: size, format, depth, route, shape; and how many Errors a device is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import pytest
+
+from bridge.catalog import load_manifest
+from bridge.errors import Refused
+from bridge.pipeline.admit import Admission, ErrorGate
+from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.routes import Route, RouteTable
+from bridge.wire.foreign import Decoding
+
+MANIFEST = load_manifest(Path(__file__).parents[2] / "models" / "activity")
+WRIST = Route(model="activity", manifest=MANIFEST, stream="wrist")
+CSV = Route(
+    model="activity", manifest=MANIFEST, stream="acc", filter="plain/+", device="{1}", decoding=Decoding(format="csv")
+)
+INFER = Route(model="activity", manifest=MANIFEST, stream="_infer", windows="whole")
+ROW = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+TOPIC = "edge/v1/s/d/data/wrist"
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return Admission(RouteTable([WRIST, CSV]), {"activity": INFER}, max_payload=400, max_rows=4, depth=8)
+
+
+def arrival(payload: bytes, topic: str = TOPIC, **how: Any) -> Arrival:
+    return Arrival(topic, payload, 0.0, lambda _: None, **how)
+
+
+def payload(rows: int = 1, **fields: Any) -> bytes:
+    return json.dumps({"values": [ROW] * rows, "seq": 9, **fields}).encode()
+
+
+def refusal(admission: Admission, come: Arrival) -> Refused:
+    with pytest.raises(Refused) as caught:
+        admission.admit(come)
+    return caught.value
+
+
+def test_what_fits_is_admitted(admission: Admission) -> None:
+    admitted = admission.admit(arrival(payload(4)))
+    assert (admitted.route, admitted.source, admitted.seen.seq) == (WRIST, ("s", "d", "wrist"), 9)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"content_type": "application/cbor"}, {"content_format": 60}, {"content_format": 60, "content_type": "x/y"}, {}],
+)
+def test_the_label_says_the_format(admission: Admission, how: dict[str, Any]) -> None:
+    assert admission.admit(arrival(cbor2.dumps({"values": [ROW]}), **how)).seen.values.tolist() == [ROW]
+
+
+def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> None:
+    admitted = admission.admit(arrival(b"1,2,3,4,5,6", "plain/p", content_type="text/csv"))
+    assert (admitted.source, admitted.seen.values.tolist()) == (("local", "p", "acc"), [ROW])
+
+
+@pytest.mark.parametrize(
+    ("come", "reason", "seq"),
+    [
+        (arrival(payload(), "edge/v1/s/d/data/x"), "no_route", None),
+        (arrival(payload(), "elsewhere"), "no_route", None),
+        (arrival(b" " * 401), "too_large", None),
+        (arrival(payload(5)), "too_large", 9),
+        (arrival(payload(x=[[[[[[[[]]]]]]]])), "too_deep", None),
+        (arrival(payload(), content_type="text/plain"), "unknown_format", None),
+        (arrival(payload(), content_format=0), "unknown_format", None),
+        (arrival(payload(), content_type="application/cbor"), "malformed", None),
+        (arrival(b'{"values": [[1, 2]], "seq": 3}'), "shape", 3),
+        (arrival(b"1,2", "plain/p"), "shape", None),
+        (arrival(payload(), "edge/v1/_infer/activity"), "malformed", None),
+        (arrival(payload(), "edge/v1/_infer/other", reply_to="r"), "no_route", None),
+    ],
+)
+def test_what_does_not_fit_is_refused(admission: Admission, come: Arrival, reason: str, seq: int | None) -> None:
+    why = refusal(admission, come)
+    assert (why.reason, why.seq) == (reason, seq)
+
+
+def test_a_refusal_of_the_shape_names_the_channels(admission: Admission) -> None:
+    assert "acc_x, acc_y, acc_z" in refusal(admission, arrival(b'{"values": [[1, 2]]}')).detail
+
+
+def test_infer_goes_to_a_whole_window_route(admission: Admission) -> None:
+    admitted = admission.admit(arrival(payload(), "edge/v1/_infer/activity", reply_to="r"))
+    assert (admitted.route, admitted.source) == (INFER, ("_infer", "_infer", "_infer"))
+
+
+def test_whose_message_it_was_is_told_by_its_topic_alone(admission: Admission) -> None:
+    assert admission.source(arrival(b"", TOPIC)) == ("s", "d", "wrist")
+    assert admission.source(arrival(b"", "edge/v1/s/d/data/x")) == ("s", "d", "x")
+    assert admission.source(arrival(b"", "plain/p")) == ("local", "p", "acc")
+    assert admission.source(arrival(b"", "edge/v1/_infer/activity")) is None
+
+
+def test_errors_are_bounded_a_device_and_the_rest_is_counted() -> None:
+    gate = ErrorGate(10.0)
+    assert sum(gate.allows("s", "d", 0.0) for _ in range(50)) == 10
+    assert gate.suppressed == 40
+    assert gate.allows("s", "other", 0.0)
+
+
+def test_no_second_anywhere_has_more_errors_than_the_rate() -> None:
+    gate = ErrorGate(10.0)
+    told = [now for now in (step / 64 for step in range(640)) if gate.allows("s", "d", now)]
+    assert len(told) == 100
+    assert all(sum(begin <= now < begin + 1 for now in told) == 10 for begin in told[:90])
+
+
+def test_a_rate_below_one_tells_one_error_in_so_many_seconds() -> None:
+    gate = ErrorGate(0.25)
+    assert [now for now in range(12) if gate.allows("s", "d", float(now))] == [0, 4, 8]
+
+
+def test_devices_remembered_are_bounded() -> None:
+    gate = ErrorGate(1.0, devices=2)
+    for device in ("a", "b", "a", "c"):
+        gate.allows("s", device, 0.0)
+    assert [gate.allows("s", device, 0.0) for device in ("a", "c", "b")] == [False, False, True]

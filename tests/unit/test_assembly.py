@@ -1,0 +1,136 @@
+"""From settings to parts: models, routes, brokers; what does not fit together is told with its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.assembly import catalog_of, endpoint_of, infer_routes, manifests, route_table, state_folder
+from bridge.config import BridgeSection, BrokerSection, Config, RouteSection
+from bridge.errors import ConfigError, ModelError
+from bridge.wire.foreign import Decoding
+from tests.support.brokers import TlsFiles
+
+HERE = Path()
+
+
+def config(*routes: RouteSection, **bridge: Any) -> Config:
+    return Config(BridgeSection(id="gw", **bridge), routes=routes)
+
+
+def broker(url: str = "mqtt://h", **fields: Any) -> BrokerSection:
+    return BrokerSection(url=url, **fields)
+
+
+def test_the_shipped_models_are_found_and_verified() -> None:
+    found = manifests(config(), catalog_of(config(), HERE))
+    assert "activity" in found
+
+
+def test_a_route_needs_its_model() -> None:
+    with pytest.raises(ModelError, match="nowhere"):
+        manifests(config(RouteSection(stream="x", model="nowhere")), catalog_of(config(), HERE))
+
+
+def test_a_folder_without_models_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    mine = config(models="mine")
+    with pytest.raises(ModelError, match="mine"):
+        manifests(mine, catalog_of(mine, tmp_path))
+
+
+def test_without_routes_a_stream_called_like_a_model_goes_there() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    table = route_table(config(), models)
+    assert {route.stream: route.model for route in table.routes} == {name: name for name in models}
+
+
+def test_routes_become_what_they_say() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    section = RouteSection(
+        stream="acc",
+        model="activity",
+        windows="whole",
+        place="cloud",
+        deadline=0.5,
+        below=0.2,
+        filter="a/+",
+        device="{1}",
+    )
+    (route,) = route_table(config(section), models).routes
+    assert (route.windows, route.policy, route.deadline, route.below) == ("whole", "cloud", 0.5, 0.2)
+    assert (route.filter, route.device, route.manifest) == ("a/+", "{1}", models["activity"])
+
+
+def test_as_many_field_paths_as_channels() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    few = RouteSection(stream="acc", model="activity", filter="a/+", device="d", decode=Decoding(fields=("x", "y")))
+    with pytest.raises(ConfigError, match=r"routes\[0\]\.decode\.fields: 2 paths; activity takes 6 channels: acc_x"):
+        route_table(config(few), models)
+
+
+def test_infer_has_a_whole_window_route_for_each_model() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    sections = [RouteSection(stream=name, model="activity", deadline=wait) for name, wait in (("a", 0.3), ("b", 9.0))]
+    infer = infer_routes(route_table(config(*sections), models), models)
+    assert infer.keys() == models.keys()
+    assert (infer["activity"].windows, infer["activity"].deadline) == ("whole", 0.3)
+    assert infer_routes(route_table(config(*sections[:0]), {}), models)["activity"].deadline == 2.0
+
+
+def test_an_endpoint_from_a_section(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_bytes(b"secret\r\nsecond line\n")
+    found = endpoint_of(broker("mqtt://h:99", username="u", password_file="pw"), tmp_path, "mqtt")
+    assert (found.host, found.port, found.tls, found.username, found.password) == ("h", 99, None, "u", b"secret")
+    assert "secret" not in repr(found)
+    assert "secret" not in str(found)
+
+
+def test_mqtts_has_a_context(tls_files: TlsFiles) -> None:
+    section = broker("mqtts://localhost", ca=str(tls_files.ca), cert=str(tls_files.cert), key=str(tls_files.key))
+    found = endpoint_of(section, HERE, "mqtt")
+    assert found.tls is not None
+    assert (found.port, str(found)) == (8883, "mqtts://localhost:8883")
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        (broker("http://h"), "cloud.url: http://… is not mqtt://"),
+        (broker("h:1883"), "cloud.url: "),
+        (broker("mqtt://"), "cloud.url: "),
+        (broker("mqtt://h/x"), "cloud.url: "),
+        (broker("mqtt://h?x=1"), "cloud.url: "),
+        (broker("mqtt://h#x"), "cloud.url: "),
+        (broker("mqtt://h:0"), "cloud.url: "),
+        (broker("mqtt://h:65536"), "cloud.url: Port out of range"),
+        (broker("mqtt://h:x"), "cloud.url: Port could not be cast"),
+        (broker("mqtt://[::1"), "cloud.url: Invalid IPv6 URL"),
+        (broker("mqtt://me:hunter2@h"), "cloud.url: credentials in a URL end up in logs"),
+        (broker(ca="x"), "cloud: ca, cert and key need an mqtts:// url"),
+        (broker("mqtts://h", key="x"), "cloud.key: needs cert"),
+        (broker("mqtts://h", ca="nowhere.pem"), "cloud: cannot use the TLS files"),
+        (broker(password_file="nowhere", username="u"), "cloud.password_file: cannot read"),
+        (broker(password_file=__file__), "cloud.password_file: needs username"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_told_with_its_key(section: BrokerSection, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        endpoint_of(section, HERE, "cloud")
+    assert str(caught.value).startswith(told)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match="mqtt: cannot use the TLS files"):
+        endpoint_of(broker("mqtts://h", ca="ca.pem"), tmp_path, "mqtt")
+
+
+def test_state_lives_beside_the_file(tmp_path: Path) -> None:
+    assert state_folder(config(), tmp_path) == tmp_path / "state"
+    absolute = msgspec.structs.replace(config().bridge, state="/var/lib/eib")
+    assert state_folder(Config(absolute), tmp_path) == Path("/var/lib/eib")

@@ -1,0 +1,76 @@
+"""What waits for the pipeline: handed out at once, bounded in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from bridge.offload.client import Unanswered
+from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.inbox import OVERHEAD, Inbox
+
+
+def message(size: int) -> Arrival:
+    return Arrival("t", b"x" * size, 0.0, lambda _: None)
+
+
+@pytest.fixture
+def spaces() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def inbox(spaces: list[int]) -> Inbox:
+    return Inbox(2 * OVERHEAD + 100, lambda: spaces.append(1))
+
+
+async def test_everything_that_waits_comes_at_once_and_in_order(inbox: Inbox) -> None:
+    events = [message(1), Unanswered("w", "late"), message(2)]
+    inbox.put(events[:2])
+    inbox.put(events[2:])
+    assert await inbox.take(most=10, wait=1.0) == events
+    assert len(inbox) == 0
+
+
+async def test_a_turn_takes_at_most_so_many(inbox: Inbox) -> None:
+    events = [message(n) for n in range(5)]
+    inbox.put(events)
+    assert [await inbox.take(most=2, wait=1.0) for _ in range(3)] == [events[:2], events[2:4], events[4:]]
+
+
+async def test_nothing_comes_after_the_wait(inbox: Inbox) -> None:
+    began = time.monotonic()
+    assert await inbox.take(most=1, wait=0.02) == []
+    assert time.monotonic() - began >= 0.015
+    inbox.put([])
+    assert await inbox.take(most=1, wait=0.0) == []
+
+
+async def test_who_waits_is_woken(inbox: Inbox) -> None:
+    waiting = asyncio.ensure_future(inbox.take(most=9, wait=10.0))
+    await asyncio.sleep(0)
+    event = message(1)
+    inbox.put([event])
+    assert await waiting == [event]
+
+
+async def test_it_is_full_by_bytes_and_says_once_when_it_has_room_again(inbox: Inbox, spaces: list[int]) -> None:
+    inbox.put([message(50)])
+    assert not inbox.full
+    inbox.put([message(50)])
+    assert inbox.full
+    inbox.put([message(1)])
+    await inbox.take(most=1, wait=0.0)
+    assert (inbox.full, spaces) == (False, [1])
+    await inbox.take(most=1, wait=0.0)
+    await inbox.take(most=1, wait=0.0)
+    assert spaces == [1]
+
+
+async def test_a_message_larger_than_all_room_passes(inbox: Inbox, spaces: list[int]) -> None:
+    inbox.put([message(10_000)])
+    assert inbox.full
+    assert len(await inbox.take(most=1, wait=0.0)) == 1
+    assert (inbox.full, spaces) == (False, [1])

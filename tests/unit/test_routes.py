@@ -1,0 +1,91 @@
+"""Which message goes to which model, and whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.catalog import load_manifest
+from bridge.errors import Refused
+from bridge.messages import SeriesKey
+from bridge.pipeline.routes import Route, RouteTable, highest_slot
+
+MANIFEST = load_manifest(Path(__file__).parents[2] / "models" / "activity")
+
+
+def route(stream: str, model: str = "activity", **fields: str | None) -> Route:
+    return Route(model=model, manifest=MANIFEST, stream=stream, **fields)  # type: ignore[arg-type] # texts only
+
+
+WRIST, ANY = route("wrist"), route("*", "other")
+SHELLY = route("acc", filter="shelly/+/acc/#", site="{2}", device="sh-{1}")
+TABLE = RouteTable([WRIST, ANY, SHELLY])
+
+
+def test_a_named_stream_goes_before_the_star() -> None:
+    assert TABLE.find("edge/v1/s/d/data/wrist") == (WRIST, ("s", "d", "wrist"))
+    assert TABLE.find("edge/v1/s/d/data/else") == (ANY, ("s", "d", "else"))
+
+
+def test_a_stream_without_route_is_told_which_there_are() -> None:
+    with pytest.raises(Refused, match="no_route: stream 'x' has no route; there are: ankle, wrist"):
+        RouteTable([WRIST, route("ankle")]).find("edge/v1/s/d/data/x")
+    with pytest.raises(Refused, match="there are: none"):
+        RouteTable([]).find("edge/v1/s/d/data/x")
+
+
+@pytest.mark.parametrize("topic", ["", "x", "edge/v1/s/d/result/m", "edge/v1/s/_d/data/wrist", "shelly/a"])
+def test_a_topic_that_nobody_takes_has_no_route(topic: str) -> None:
+    with pytest.raises(Refused, match="no_route: topic"):
+        TABLE.find(topic)
+
+
+def test_wildcards_of_a_foreign_filter_make_the_names() -> None:
+    assert TABLE.find("shelly/7/acc/plant") == (SHELLY, ("plant", "sh-7", "acc"))
+
+
+@pytest.mark.parametrize(
+    "topic", ["shelly/7/acc", "shelly/7/acc/a/b", "shelly/a b/acc/p", "shelly/" + "x" * 62 + "/acc/p"]
+)
+def test_a_foreign_topic_that_makes_no_name_is_refused_with_the_name(topic: str) -> None:
+    with pytest.raises(Refused, match=r"no_route: .*yields the name"):
+        TABLE.find(topic)
+
+
+def test_a_route_of_our_own_topics_has_no_foreign_source() -> None:
+    assert WRIST.source("edge/v1/s/d/data/wrist") is None
+
+
+def test_the_bridge_subscribes_to_its_own_and_to_foreign_topics() -> None:
+    assert TABLE.filters == ("edge/v1/+/+/data/+", "edge/v1/_infer/+", "shelly/+/acc/#")
+
+
+@pytest.mark.parametrize(
+    ("template", "slot"), [("", 0), ("a", 0), ("{1}", 1), ("{2}-{11}", 11), ("{0}{00}", 0), ("{x}", 0)]
+)
+def test_slots_are_counted_from_one(template: str, slot: int) -> None:
+    assert highest_slot(template) == slot
+
+
+def test_a_template_never_reaches_beyond_its_wildcards() -> None:
+    with pytest.raises(Refused, match="no_route"):
+        route("acc", filter="a/b", device="{00}").source("a/b")
+
+
+def test_a_journalled_series_finds_its_route_again() -> None:
+    def of(stream: str, model: str) -> Route | None:
+        return TABLE.of(SeriesKey("s", "d", stream, ""), model)
+
+    assert of("wrist", "activity") is WRIST
+    assert of("else", "other") is ANY
+    assert of("acc", "activity") is SHELLY
+    assert of("wrist", "gone") is None
+    named = route("{1}", filter="x/+", device="d")
+    assert RouteTable([named]).of(SeriesKey("s", "d", "y", ""), "activity") is named
+    assert RouteTable([named]).of(SeriesKey("s", "d", "y", ""), "gone") is None
+    assert RouteTable([route("y", filter="x/+", device="d")]).of(SeriesKey("s", "d", "z", ""), "activity") is None
+
+
+def test_a_route_that_became_whole_takes_no_journalled_rows() -> None:
+    assert RouteTable([route("wrist", windows="whole")]).of(SeriesKey("s", "d", "wrist", ""), "activity") is None
