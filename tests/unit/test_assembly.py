@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -12,9 +12,13 @@ from bridge.assembly import catalog_of, endpoint_of, infer_routes, manifests, ro
 from bridge.config import BridgeSection, BrokerSection, Config, RouteSection
 from bridge.errors import ConfigError, ModelError
 from bridge.wire.foreign import Decoding
-from tests.support.brokers import TlsFiles
+
+if TYPE_CHECKING:
+    from tests.support.brokers import TlsFiles
 
 HERE = Path()
+NOWHERE = "nowhere"
+PASSWORD = {"password_file": "pw"}
 
 
 def config(*routes: RouteSection, **bridge: Any) -> Config:
@@ -31,7 +35,7 @@ def test_the_shipped_models_are_found_and_verified() -> None:
 
 
 def test_a_route_needs_its_model() -> None:
-    with pytest.raises(ModelError, match="nowhere"):
+    with pytest.raises(ConfigError, match=r"routes\[0\]\.model: no model 'nowhere' in .*; there are: activity"):
         manifests(config(RouteSection(stream="x", model="nowhere")), catalog_of(config(), HERE))
 
 
@@ -83,7 +87,7 @@ def test_infer_has_a_whole_window_route_for_each_model() -> None:
 
 def test_an_endpoint_from_a_section(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(b"secret\r\nsecond line\n")
-    found = endpoint_of(broker("mqtt://h:99", username="u", password_file="pw"), tmp_path, "mqtt")
+    found = endpoint_of(broker("mqtt://h:99", username="u", **PASSWORD), tmp_path, "mqtt")
     assert (found.host, found.port, found.tls, found.username, found.password) == ("h", 99, None, "u", b"secret")
     assert "secret" not in repr(found)
     assert "secret" not in str(found)
@@ -113,7 +117,7 @@ def test_mqtts_has_a_context(tls_files: TlsFiles) -> None:
         (broker(ca="x"), "cloud: ca, cert and key need an mqtts:// url"),
         (broker("mqtts://h", key="x"), "cloud.key: needs cert"),
         (broker("mqtts://h", ca="nowhere.pem"), "cloud: cannot use the TLS files"),
-        (broker(password_file="nowhere", username="u"), "cloud.password_file: cannot read"),
+        (broker(password_file=NOWHERE, username="u"), "cloud.password_file: cannot read"),
         (broker(password_file=__file__), "cloud.password_file: needs username"),
     ],
 )

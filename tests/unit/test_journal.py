@@ -1,0 +1,311 @@
+"""What is committed is there after anything; what is not is not there at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bridge.errors import StoreError
+from bridge.messages import Answer, Result, SeriesKey
+from bridge.store.journal import Changes, Journal, SavedResult, SavedRows, SavedSeries, SavedWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = SeriesKey("s", "d", "x", "e")
+OTHER = SeriesKey("s", "d", "x", "f")
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path, told: list[str]) -> Iterator[Journal]:
+    journal = Journal(path, told.append)
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def reopened(path: Path, journal: Journal, told: list[str]) -> Iterator[Callable[[], Journal]]:
+    """The journal after a restart."""
+    opened: list[Journal] = [journal]
+
+    def again() -> Journal:
+        opened[-1].close()
+        opened.append(Journal(path, told.append))
+        return opened[-1]
+
+    yield again
+    opened[-1].close()
+
+
+def rows(first: int, end: int, key: SeriesKey = KEY, channels: int = 2) -> SavedRows:
+    values = np.arange(first * channels, end * channels, dtype=np.float32).reshape(-1, channels)
+    return SavedRows(key, first, values, 100.0 + first, 0.5, "device", "backlog")
+
+
+def series(next_row: int, next_window: int, key: SeriesKey = KEY, **fields: Any) -> SavedSeries:
+    return SavedSeries(key, "activity", True, next_row, next_window, **fields)
+
+
+def result(name: str, **fields: Any) -> SavedResult:
+    said = Result(
+        name, "d", "x", 0, "e", 1.5, "activity", "1", "sit", 0.5, "cloud", False, 0, 2.5, "why", "live", local={"a": 1}
+    )
+    return SavedResult(said, 7.5, "edge/v1/s/d/result/activity", **fields)
+
+
+def window(name: str) -> SavedWindow:
+    return SavedWindow(
+        name, KEY, 64, b"\0\0\x80?" * 4, 2, 1.5, "bridge", 7.5, "activity", "live", 2.0,
+        Answer("sit", 0.4, "1", "small"), "unsure", "reply/to", b"\x00\xff",
+    )  # fmt: skip
+
+
+def firsts(journal: Journal, key: SeriesKey = KEY) -> list[int]:
+    return [kept.first for kept in journal.load().rows if kept.key == key]
+
+
+def test_an_empty_journal_holds_nothing(journal: Journal) -> None:
+    saved = journal.load()
+    assert (saved.series, saved.rows, saved.asked, saved.results) == ([], [], [], [])
+    journal.commit(Changes())
+
+
+def test_everything_comes_back_as_it_was(reopened: Callable[[], Journal], journal: Journal) -> None:
+    kept = rows(0, 3)
+    journal.commit(
+        Changes(
+            rows=[kept],
+            series=[series(3, 0, skipped=[(5, 7)])],
+            asked=[window("w")],
+            results=[result("r", correlation=b"c")],
+        )
+    )
+    saved = reopened().load()
+    assert saved.series == [series(3, 0, skipped=[(5, 7)])]
+    assert (saved.asked, saved.results) == ([window("w")], [result("r", correlation=b"c")])
+    (back,) = saved.rows
+    assert (back.key, back.first, back.t, back.dt, back.t_source, back.lane) == (
+        KEY,
+        0,
+        100.0,
+        0.5,
+        "device",
+        "backlog",
+    )
+    assert np.array_equal(back.values, kept.values)
+
+
+def test_rows_go_once_their_last_window_is_cut(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(0, 4), rows(4, 9), rows(9, 12)], series=[series(12, 0)]))
+    journal.commit(Changes(series=[series(12, 8)]))
+    assert firsts(journal) == [4, 9]
+    journal.commit(Changes(series=[series(12, 12)]))
+    assert firsts(journal) == []
+
+
+def test_rows_and_the_windows_they_complete_may_come_in_one_commit(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(0, 4), rows(4, 6)], series=[series(6, 4)]))
+    assert firsts(journal) == [4]
+
+
+def test_other_series_keep_their_rows(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(0, 4), rows(0, 4, OTHER)], series=[series(4, 0), series(4, 0, OTHER)]))
+    journal.commit(Changes(series=[series(4, 4)]))
+    assert (firsts(journal), firsts(journal, OTHER)) == ([], [0])
+
+
+def test_a_longer_chunk_replaces_a_shorter_one(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(10, 12)], series=[series(0, 0)]))
+    journal.commit(Changes(rows=[rows(10, 15)], series=[series(0, 0)]))
+    assert [len(kept.values) for kept in journal.load().rows] == [5]
+
+
+def test_rows_come_back_in_order(journal: Journal) -> None:
+    for first in (20, 5, 100, 0):
+        journal.commit(Changes(rows=[rows(first, first + 3)], series=[series(0, 0)]))
+    assert firsts(journal) == [0, 5, 20, 100]
+
+
+def test_a_forgotten_series_leaves_nothing(journal: Journal, reopened: Callable[[], Journal]) -> None:
+    journal.commit(
+        Changes(rows=[rows(0, 4), rows(0, 4, OTHER)], series=[series(4, 0, skipped=[(1, 2)]), series(4, 0, OTHER)])
+    )
+    journal.commit(Changes(forgotten=[KEY, SeriesKey("never", "seen", "x", "")]))
+    saved = reopened().load()
+    assert [kept.key for kept in saved.series] == [OTHER]
+    assert {kept.key for kept in saved.rows} == {OTHER}
+
+
+def test_a_series_that_comes_back_begins_anew(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0, skipped=[(1, 2)])]))
+    journal.commit(Changes(forgotten=[KEY], rows=[rows(7, 8)], series=[series(0, 0)]))
+    saved = journal.load()
+    assert (saved.series, [kept.first for kept in saved.rows]) == ([series(0, 0)], [7])
+
+
+def test_rows_of_a_series_that_was_forgotten_in_the_same_turn_are_not_kept(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0)]))
+    journal.commit(Changes(rows=[rows(4, 6)], forgotten=[KEY]))
+    saved = journal.load()
+    assert (saved.series, saved.rows) == ([], [])
+
+
+def test_a_question_is_kept_until_answered_and_a_result_until_taken(journal: Journal) -> None:
+    journal.commit(Changes(asked=[window("a"), window("b")]))
+    journal.commit(Changes(answered=["a"], results=[result("a")]))
+    saved = journal.load()
+    assert ([kept.id for kept in saved.asked], [kept.result.id for kept in saved.results]) == (["b"], ["a"])
+    journal.commit(Changes(taken=["a"]))
+    assert journal.load().results == []
+
+
+def test_ranges_given_up_are_kept_up_to_a_bound(journal: Journal) -> None:
+    for first in range(0, 400, 2):
+        journal.commit(Changes(series=[series(first + 1, 0, skipped=[(first, first + 1)])]))
+    (kept,) = journal.load().series
+    assert kept.skipped == [(first, first + 1) for first in range(400 - 128, 400, 2)]
+
+
+def test_a_commit_is_all_or_nothing(journal: Journal, reopened: Callable[[], Journal]) -> None:
+    journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0)], asked=[window("a")]))
+    bad = rows(8, 9, OTHER)
+    changes = Changes(
+        rows=[rows(4, 6), SavedRows(OTHER, 8, bad.values, float("nan"), 0.5, "device", "live")],  # NaN is NULL there
+        series=[series(6, 4), series(9, 0, OTHER)],
+        forgotten=[KEY],
+        answered=["a"],
+        results=[result("r")],
+    )
+    with pytest.raises(StoreError, match=r"journal\.db"):
+        journal.commit(changes)
+    journal.commit(Changes(rows=[rows(4, 5)], series=[series(5, 0)]))  # it still knows the series by its number
+    saved = reopened().load()
+    assert saved.series == [series(5, 0)]
+    assert [kept.first for kept in saved.rows] == [0, 4]
+    assert ([kept.id for kept in saved.asked], saved.results) == (["a"], [])
+
+
+@pytest.mark.parametrize("form", [np.float32, np.dtype(">f4"), np.float64])
+def test_numbers_survive_whatever_their_layout(journal: Journal, form: Any) -> None:
+    values: Any = np.asfortranarray(np.array([[1.5, -2.0, 3e38], [4.0, 1e-45, 0.0]], dtype=form))
+    journal.commit(Changes(rows=[SavedRows(KEY, 0, values[:, ::2], 0.0, 1.0, "bridge", "live")], series=[series(2, 0)]))
+    (kept,) = journal.load().rows
+    assert np.array_equal(kept.values, values[:, ::2].astype(np.float32))
+
+
+def test_the_file_belongs_to_one_process(path: Path, journal: Journal, told: list[str]) -> None:
+    journal.commit(Changes(asked=[window("a")]))
+    code = f"from pathlib import Path; from bridge.store.journal import Journal; Journal(Path({str(path)!r}), print)"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=25)
+    assert "StoreError" in second.stderr
+    assert "in use by another process; give each its own state folder" in second.stderr
+    assert told == []
+    assert [kept.id for kept in journal.load().asked] == ["a"]
+
+
+@pytest.mark.parametrize("damage", [b"no database at all " * 300, None], ids=["another file", "a page overwritten"])
+def test_a_damaged_file_is_set_aside_and_told(path: Path, told: list[str], damage: bytes | None) -> None:
+    first = Journal(path, told.append)
+    first.commit(Changes(rows=[rows(0, 4_000)], series=[series(4_000, 0)], asked=[window("a")]))
+    first.close()
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = os.urandom(4096)
+    path.write_bytes(content if damage is None else damage)
+    second = Journal(path, told.append)
+    try:
+        assert second.load().rows == []
+        second.commit(Changes(asked=[window("b")]))
+    finally:
+        second.close()
+    (sentence,) = told
+    (aside,) = path.parent.glob("*.broken-*")
+    assert aside.name in sentence
+    assert aside.read_bytes() == (bytes(content) if damage is None else damage)
+
+
+def test_a_newer_file_is_left_alone(path: Path, journal: Journal, told: list[str]) -> None:
+    journal.close()
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(StoreError, match="newer version"):
+        Journal(path, told.append)
+    assert told == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be made"):
+        Journal(tmp_path / "file" / "state" / "journal.db", told.append)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_told(tmp_path: Path, told: list[str]) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(StoreError, match=r"journal\.db"):
+        Journal(folder / "journal.db", told.append)
+
+
+def test_a_closed_journal_takes_nothing(journal: Journal) -> None:
+    journal.close()
+    with pytest.raises(StoreError):
+        journal.commit(Changes(asked=[window("a")]))
+    journal.close()
+
+
+COMMITTER = """
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from bridge.messages import SeriesKey
+    from bridge.store.journal import Changes, Journal, SavedRows, SavedSeries
+
+    key = SeriesKey("s", "d", "x", "e")
+    journal = Journal(Path(sys.argv[1]), print)
+    for turn in range(1_000_000):
+        rows = SavedRows(key, turn * 3, np.full((3, 2), turn, np.float32), 0.0, 1.0, "device", "live")
+        journal.commit(Changes(rows=[rows], series=[SavedSeries(key, "m", True, turn * 3 + 3, 0)]))
+        print(turn, flush=True)
+"""
+
+
+def test_whatever_was_committed_is_there_after_kill_9(path: Path, told: list[str]) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(COMMITTER), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if int(line) >= 100:
+                child.send_signal(signal.SIGKILL)
+                break
+        said = [int(line), *(int(more) for more in child.stdout.read().split("\n")[:-1])]
+    journal = Journal(path, told.append)
+    try:
+        saved = journal.load()
+    finally:
+        journal.close()
+    turns = len(saved.rows)
+    assert told == []
+    assert said[-1] + 1 <= turns <= said[-1] + 2  # one more may be committed and not yet printed
+    assert [kept.first for kept in saved.rows] == [3 * turn for turn in range(turns)]
+    assert [kept.values.tolist() for kept in saved.rows] == [[[turn, turn]] * 3 for turn in range(turns)]
+    assert saved.series == [series(3 * turns, 0)] or saved.series == [SavedSeries(KEY, "m", True, 3 * turns, 0)]
