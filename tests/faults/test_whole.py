@@ -40,6 +40,31 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 
 
+def test_a_stalled_path_is_left_and_taken_up_again(tmp_path: Path) -> None:
+    """Half-open: nothing gets through, and nobody says so; the keep-alive finds out."""
+    config = bridge_toml("URL", windows="whole").replace("[mqtt]", "[mqtt]\nkeep_alive = 5")
+    with (
+        start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
+        Tap(broker.port) as tap,
+        prepare_bridge(tmp_path, config.replace("URL", tap.url)).start() as bridge,
+        Listener(broker.url) as listener,
+    ):
+        values = rows_of(0, 3_000)
+        device = Device(broker.url, "w0", values, pack=WINDOW, hop=HOP, pace=0.02)
+        expected = expect("w0", "e1", values)
+        try:
+            device.start()
+            until(lambda: listener.ids, 10, "no Result at all")
+            tap.stall()
+            bridge.says("nothing heard from the broker", timeout=12)
+            tap.flow()
+            listener.wait_for(expected, 15, lambda: bridge.stderr[-3000:])
+        finally:
+            device.stop()
+        listener.check(expected)
+        assert acknowledged_too_early(tap) == []
+
+
 def id_of(topic: str, payload: bytes) -> str:
     """Id of the whole window that a data message is."""
     seen = decode_observation(payload, of_payload(payload))

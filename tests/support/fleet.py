@@ -328,7 +328,13 @@ def bridge_toml(
 
 
 def mixed_fleet(
-    url: str, count: int, rows: int, *, packs: tuple[int, ...], pace: Callable[[int], float] = lambda _pack: 0.0
+    url: str,
+    count: int,
+    rows: int,
+    *,
+    packs: tuple[int, ...],
+    pace: Callable[[int], float] = lambda _pack: 0.0,
+    whole: bool = False,
 ) -> tuple[list[Device], dict[str, Expected]]:
     """Devices of both protocol versions and formats, and all windows they will give."""
     devices: list[Device] = []
@@ -338,7 +344,11 @@ def mixed_fleet(
         values = rows_of(i, rows)
         version = MQTTProtocolVersion.MQTTv311 if i // 2 % 2 else MQTTProtocolVersion.MQTTv5
         form = Format.JSON if i // 4 % 2 else Format.CBOR
-        devices.append(Device(url, name, values, pack=pack, version=version, form=form, pace=pace(pack)))
+        devices.append(
+            Device(
+                url, name, values, pack=pack, version=version, form=form, pace=pace(pack), hop=HOP if whole else None
+            )
+        )
         expected |= expect(name, "e1", values)
     return devices, expected
 

@@ -1,0 +1,261 @@
+"""The pipeline dies at every single step in turn: before and after each commit, publish, PUBACK and acknowledgement.
+
+The whole bridge but its sockets, on a real journal, in one process: `kill -9` hits the moments between two steps only by
+luck, this hits each. A life that is dead has no more effect; the broker of this world sends again what was not
+acknowledged, in order and at most 20 ahead, and the cloud never says the same twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+from bridge import topics
+from bridge.assembly import route_table
+from bridge.catalog import Catalog, default_directory
+from bridge.config import BridgeSection, Config, RouteSection
+from bridge.messages import Observation
+from bridge.offload.client import Answered, Unanswered
+from bridge.pipeline.admit import Admission, ErrorGate
+from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.inbox import Inbox
+from bridge.pipeline.outbound import Outbound
+from bridge.pipeline.pipeline import Pipeline
+from bridge.pipeline.window import Patience, Windower
+from bridge.place.confidence import CloudView
+from bridge.runtime.fake import FakeEngine
+from bridge.store.journal import Changes, Journal
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from bridge.wire.offload import Reply
+from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from random import Random
+
+    from bridge.messages import Rows
+    from bridge.mqtt.session import Publish
+    from bridge.offload.client import CloudClient
+
+AHEAD = 20
+VALUES = np.random.default_rng(1).normal(size=(1_200, 6)).astype(np.float32)
+
+
+class DeadError(BaseException):
+    """This life is over; nothing in the product may catch it."""
+
+
+class World:
+    """What outlives the bridge: messages at the broker, the journal, what an operator saw."""
+
+    def __init__(self, path: Path, random: Random, windows: str, messages: Iterable[tuple[int, int]]) -> None:
+        self.random = random
+        self.path = path
+        config = Config(
+            BridgeSection(id="gw"), routes=(RouteSection(stream=STREAM, model=MODEL, windows=cast("Any", windows)),)
+        )
+        self.manifest = Catalog(default_directory())[MODEL]
+        self.table = route_table(config, {MODEL: self.manifest})
+        self.topic = topics.data(SITE, "w0", STREAM)
+        self.waiting = deque(
+            encode_observation(Observation(VALUES[low:high], seq=low, epoch="e1"), Format.CBOR)
+            for low, high in messages
+        )
+        self.labels: dict[str, set[str]] = defaultdict(set)
+        self.windows: dict[str, int] = {}
+        self.errors: list[bytes] = []
+        self.taken: set[str] = set()
+        self.early: list[int] = []
+        self.answers = 0
+
+
+class Life:
+    """One process."""
+
+    def __init__(self, world: World, die_at: int) -> None:
+        self.world = world
+        self.left = die_at
+        self.dead = asyncio.Event()
+        self.full = False
+        self.ahead: list[list[Any]] = []  # payload, settled
+        self.inbox = Inbox(1 << 25, lambda: None)
+        self.questions: dict[str, asyncio.TimerHandle] = {}
+        self.journal = Journal(world.path, pytest.fail)
+        counts: Counter[str] = Counter()
+        patience = Patience(gap=30.0)
+        engine = FakeEngine(world.manifest.output.labels, model=MODEL)
+        self.pipeline = Pipeline(
+            inbox=self.inbox,
+            admission=Admission(world.table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
+            table=world.table,
+            windower=Windower(patience, lambda: "b-1"),
+            engines={MODEL: engine},
+            journal=cast("Journal", self),
+            outbound=Outbound(self, lambda _topic, _payload: None, ErrorGate(), counts),
+            cloud=cast("CloudClient", self),
+            counts=counts,
+        )
+
+    def step(self) -> None:
+        """One more thing has an effect; or the life ends before it has."""
+        if not self.dead.is_set():
+            self.left -= 1
+            if self.left <= 0:
+                self.dead.set()
+        if self.dead.is_set():
+            raise DeadError
+
+    # ---- as the broker
+
+    def deliver(self) -> None:
+        """Send what is waiting, at most so much ahead."""
+        fresh = list(self.world.waiting)[len(self.ahead) : AHEAD]
+        for payload in fresh:
+            one = [payload, False]
+            self.ahead.append(one)
+            arrived = asyncio.get_running_loop().time()
+            self.inbox.put([Arrival(self.world.topic, payload, arrived, lambda _verdict, one=one: self._settle(one))])
+
+    def _settle(self, one: list[Any]) -> None:
+        one[1] = True
+        asyncio.get_running_loop().call_soon(self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        try:
+            while self.ahead and self.ahead[0][1]:
+                self.step()
+                self.ahead.pop(0)
+                self.world.waiting.popleft()
+            self.deliver()
+        except DeadError:
+            pass
+
+    def publish(self, messages: list[Publish]) -> None:
+        for message in messages:
+            self.step()
+            if topics.parse_result(message.topic) is None:
+                self.world.errors.append(message.payload)
+            else:
+                result = _result(message.payload)
+                self.world.labels[result["id"]].add(f"{result['label']} {result['reason']}")
+                self.world.windows[result["id"]] = result["seq"]
+            asyncio.get_running_loop().call_soon(self._puback, message)
+
+    def _puback(self, message: Publish) -> None:
+        try:
+            self.step()
+            if message.done is not None:
+                message.done(0)
+        except DeadError:
+            pass
+
+    # ---- as the journal
+
+    def load(self) -> Any:
+        return self.journal.load()
+
+    def commit(self, changes: Changes) -> None:
+        self.step()
+        self.journal.commit(changes)
+        self.step()
+
+    # ---- as the cloud
+
+    def view(self, _model: str, _now: float, *, planned: int = 0) -> CloudView:
+        there = planned < 64 and self.world.random.random() < 0.7
+        return CloudView(there=there, why="" if there else f"it rained {self.world.random.random()}")
+
+    def ask(self, window: str, _model: str, _values: Rows, _deadline: float) -> None:
+        self.step()
+        delay = self.world.random.choice((0.0, 0.001, 0.004))
+        asyncio.get_running_loop().call_later(delay, self._answer, window)
+
+    def _answer(self, window: str) -> None:
+        if self.dead.is_set():
+            return
+        self.world.answers += 1
+        if self.world.random.random() < 0.2:
+            self.inbox.put([Unanswered(window, f"silence {self.world.answers}")])
+            return
+        reply = Reply(window, "gpu", f"label {self.world.answers}", 0.9, engine="x")
+        self.inbox.put([Answered(window, reply)])
+
+    # ---- living
+
+    async def live(self) -> bool:
+        """Until it dies, or everything is done.
+
+        Returns:
+            Whether everything is done.
+        """
+        loop = asyncio.get_running_loop()
+        running = asyncio.create_task(self._run())
+        self.deliver()
+        async with asyncio.timeout(10):
+            while not self.dead.is_set():
+                done = not (self.world.waiting or len(self.inbox) or self.pipeline.open)
+                if done and loop.time() > self._quiet_since + 0.02:
+                    break
+                if not done:
+                    self._quiet_since = loop.time()
+                await asyncio.sleep(0.001)
+        finished = not self.dead.is_set()
+        self.dead.set()
+        running.cancel()
+        await asyncio.wait([running])
+        if not running.cancelled() and (why := running.exception()) is not None:
+            raise why
+        self.journal.close()
+        return finished
+
+    _quiet_since = 0.0
+
+    async def _run(self) -> None:
+        try:
+            await self.pipeline.run()
+        except DeadError:
+            self.dead.set()
+
+
+def _result(payload: bytes) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads(payload)
+    return found
+
+
+def packed(random: Random) -> list[tuple[int, int]]:
+    """Rows in packings of all sizes; some overlap, some overtake each other."""
+    first, messages = 0, []
+    while first < len(VALUES):
+        end = min(len(VALUES), first + random.choice((7, 25, 64, 128, 300)))
+        messages.append((max(0, first - random.choice((0, 0, 20))), end))
+        first = end
+    for i in range(0, len(messages) - 1, 3):
+        messages[i], messages[i + 1] = messages[i + 1], messages[i]
+    return messages
+
+
+@pytest.mark.parametrize("windows", ["rows", "whole"])
+@pytest.mark.parametrize("seed", seeds(6))
+async def test_dies_at_every_step(tmp_path: Path, seed: int, windows: str) -> None:
+    random = dice(seed)
+    starts = range(0, len(VALUES) - WINDOW + 1, HOP)
+    messages = packed(random) if windows == "rows" else [(first, first + WINDOW) for first in starts]
+    world = World(tmp_path / "journal.db", random, windows, messages)
+    lives = 0
+    while True:
+        lives += 1
+        # Each life is a little longer than it needs to get somewhere; from the 200th on it may live.
+        if await Life(world, random.randint(1, 60) if lives < 200 else 1 << 30).live():
+            break
+    assert sorted(world.windows.values()) == list(starts), f"seed {seed}, {lives} lives"
+    two = {window: said for window, said in world.labels.items() if len(said) > 1}
+    assert not two, f"seed {seed}, {lives} lives: {list(two.values())[:3]}"
+    assert world.errors == []
