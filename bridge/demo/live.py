@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 # heading, least and greatest width: fits 80 columns
 COLUMNS = (
-    ("device", 7, None), ("speaks", 12, None), ("who", 3, None), ("does", 10, 17), ("bridge says", 11, 24),
+    ("device", 7, None), ("speaks", 12, None), ("who", 3, None), ("does", 10, 13), ("bridge says", 11, 12),
     ("by", 6, None), ("done", 4, None), ("right", 5, None), ("up", 3, None),
 )  # fmt: skip
 
 
 def live_table(devices: list[Device], observer: Observer, manifest: Manifest, seconds: float) -> Table:
     """The state of all devices now."""
-    table = Table(title=f"{seconds:5.1f} s", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"{seconds:5.1f} s", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for heading, least, most in COLUMNS:
         table.add_column(heading, no_wrap=True, min_width=least, max_width=most)
     for device in devices:

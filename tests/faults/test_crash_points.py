@@ -8,6 +8,7 @@ acknowledged, in order and at most 20 ahead, and the cloud never says the same t
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,8 +71,6 @@ class World:
         self.labels: dict[str, set[str]] = defaultdict(set)
         self.windows: dict[str, int] = {}
         self.errors: list[bytes] = []
-        self.taken: set[str] = set()
-        self.early: list[int] = []
         self.answers = 0
 
 
@@ -197,13 +196,14 @@ class Life:
         loop = asyncio.get_running_loop()
         running = asyncio.create_task(self._run())
         self.deliver()
+        quiet_since = loop.time()
         async with asyncio.timeout(10):
             while not self.dead.is_set():
                 done = not (self.world.waiting or len(self.inbox) or self.pipeline.open)
-                if done and loop.time() > self._quiet_since + 0.02:
+                if done and loop.time() > quiet_since + 0.05:
                     break
                 if not done:
-                    self._quiet_since = loop.time()
+                    quiet_since = loop.time()
                 await asyncio.sleep(0.001)
         finished = not self.dead.is_set()
         self.dead.set()
@@ -214,8 +214,6 @@ class Life:
         self.journal.close()
         return finished
 
-    _quiet_since = 0.0
-
     async def _run(self) -> None:
         try:
             await self.pipeline.run()
@@ -224,8 +222,6 @@ class Life:
 
 
 def _result(payload: bytes) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(payload)
     return found
 
