@@ -209,6 +209,7 @@ class App:
             receive_maximum=section.receive_maximum,
             maximum_packet=self._config.limits.packet,
             subscriptions=(*table.filters, topics.bridge_status(me)),
+            retained_once=table.filters,
             will=(topics.bridge_status(me), encode_status(online=False, t=time.time(), instance=self._twins.me)),
         )
 

@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True):
         receive_maximum: messages that the broker may send ahead of our acknowledgements.
         maximum_packet: bytes of the largest packet we take.
         subscriptions: topic filters, all at QoS 1.
+        retained_once: those of them whose retained messages come with a new subscription only: the broker would repeat
+            them at every reconnect, and a retained reading without a row number would count as a new one each time.
         will: topic and payload that the broker publishes, retained, when we vanish.
         clean_start: begin anew; only for sessions that must not survive their process.
     """
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     receive_maximum: int = 1_024
     maximum_packet: int = 2_097_152
     subscriptions: tuple[str, ...] = ()
+    retained_once: tuple[str, ...] = ()
     will: tuple[str, bytes] | None = None
     clean_start: bool = False
 
@@ -368,9 +371,15 @@ class Session:
         # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
         if self.settings.subscriptions:
             packet_id = self._free_id()
-            filters = [codec.TopicFilter(text, max_qos=codec.QoS.AT_LEAST_ONCE) for text in self.settings.subscriptions]
+            filters = [self._filter(text) for text in self.settings.subscriptions]
             self._subscribing.add(packet_id)
             self._out.append(codec.SubscribePacket(packet_id, filters).write())
+
+    def _filter(self, text: str) -> codec.TopicFilter:
+        handling = codec.RetainHandling.SEND_ALWAYS
+        if text in self.settings.retained_once:
+            handling = codec.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+        return codec.TopicFilter(text, max_qos=codec.QoS.AT_LEAST_ONCE, retain_handling=handling)
 
     def _on_suback(self, packet: codec.SubAckPacket) -> None:
         self._subscribing.discard(packet.packet_id)

@@ -259,6 +259,8 @@ class Pipeline:
         below = variant.below if route.below is None else route.below
         cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now, planned=len(turn.ask))
         placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=window.deadline - turn.now)
+        if route.windows == "whole" and not placement.firm and window.reply_to is None:
+            turn.changes.decided.append(window.id)
         if placement.tier == "cloud":
             saved = restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall)
             turn.changes.asked.append(saved)
@@ -376,8 +378,8 @@ class Pipeline:
                 self._inbox.put([Unanswered(window.id, "no cloud is configured any more")])
             else:
                 turn.ask.append(window)
-        for window_id in (*(kept.id for kept in saved.asked), *(kept.result.id for kept in saved.results)):
-            self._windower.remember(window_id)
+        for known in saved.decided:
+            self._windower.remember(known)
         turn.publish.extend(saved.results)
         turn.changes.results.extend(saved.results)
         if saved.series or saved.asked or saved.results:

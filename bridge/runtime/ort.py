@@ -77,7 +77,7 @@ def open_session(path: Path, choice: Choice, *, threads: int, spinning: bool) ->
         session = onnxruntime.InferenceSession(
             str(path),
             _options(threads=threads, spinning=spinning),
-            providers=choice.stack,
+            providers=choice.with_threads(threads).stack,
             enable_fallback=0,  # else it prints to stdout, and runs on the CPU
         )
     if session.get_providers()[0] != choice.provider.ort:

@@ -25,6 +25,7 @@ class Provider(msgspec.Struct, frozen=True):
         install: what brings it.
         options: ONNX Runtime's own options for it, before the owner's.
         helper: provider that takes the nodes it cannot run, before the CPU does.
+        threads_option: its option for the number of threads, where it brings threads of its own.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Provider(msgspec.Struct, frozen=True):
     install: str
     options: Mapping[str, str] = _NONE
     helper: str | None = None
+    threads_option: str | None = None
 
 
 _GPU = "pip install 'edge-inference-bridge[gpu]' in place of [bridge] (NVIDIA driver, CUDA 13 and cuDNN 9)"
@@ -53,8 +55,15 @@ PROVIDERS = (
         "cpu",
         "pip install onnxruntime-openvino in place of onnxruntime; device_type GPU or NPU need Intel's drivers",
         {"device_type": "CPU"},
+        threads_option="num_of_threads",
     ),
-    Provider("xnnpack", "XnnpackExecutionProvider", "cpu", "an ONNX Runtime built with --use_xnnpack"),
+    Provider(
+        "xnnpack",
+        "XnnpackExecutionProvider",
+        "cpu",
+        "an ONNX Runtime built with --use_xnnpack",
+        threads_option="intra_op_num_threads",
+    ),
     Provider("cpu", "CPUExecutionProvider", "cpu", "pip install 'edge-inference-bridge[bridge]'"),
 )
 BY_NAME: Mapping[str, Provider] = MappingProxyType({provider.name: provider for provider in PROVIDERS})
@@ -83,6 +92,13 @@ class Choice(msgspec.Struct, frozen=True):
         """What ONNX Runtime is asked for: the provider, its helper, and the CPU for what they cannot run."""
         others = (BY_NAME[name] for name in (self.provider.helper, "cpu") if name and name != self.provider.name)
         return [(self.provider.ort, dict(self.options)), *((other.ort, dict(other.options)) for other in others)]
+
+    def with_threads(self, threads: int) -> Choice:
+        """This choice with so many threads of the provider's own, unless the owner's options say how many."""
+        option = self.provider.threads_option
+        if option is None or self.accelerator:
+            return self
+        return msgspec.structs.replace(self, options={option: str(threads), **self.options})
 
 
 def available() -> list[Provider]:

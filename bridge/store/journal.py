@@ -9,6 +9,7 @@ that a restart says the same again.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -34,12 +35,14 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS skipped (
         series INTEGER NOT NULL, first INTEGER NOT NULL, after INTEGER NOT NULL,
         PRIMARY KEY (series, first)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS decided (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS pending (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
 )
 
 
 _SKIPPED = 64  # given-up ranges kept, a series
+_DECIDED = 65_536  # decided whole windows remembered
 
 
 class SavedRows(msgspec.Struct, frozen=True, eq=False):
@@ -149,6 +152,8 @@ class Changes(msgspec.Struct):
         answered: ids of such windows that are decided now.
         results: Results to be published.
         taken: ids of Results that the broker took.
+        decided: ids of whole windows whose answer depends on more than their rows: a copy that comes after a restart
+            must not be decided anew.
     """
 
     rows: list[SavedRows] = []
@@ -158,11 +163,13 @@ class Changes(msgspec.Struct):
     answered: list[str] = []
     results: list[SavedResult] = []
     taken: list[str] = []
+    decided: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(
             self.rows or self.series or self.forgotten or self.asked or self.answered or self.results or self.taken
-        )
+            or self.decided
+        )  # fmt: skip
 
 
 class Saved(msgspec.Struct):
@@ -173,16 +180,18 @@ class Saved(msgspec.Struct):
         rows: as kept, in order.
         asked: windows without an answer.
         results: Results not taken.
+        decided: ids of whole windows that must not be decided anew, oldest first.
     """
 
     series: list[SavedSeries]
     rows: list[SavedRows]
     asked: list[SavedWindow]
     results: list[SavedResult]
+    decided: list[str]
 
 
 class Journal:
-    """The bridge's journal. Its methods block on the disk: call them from one worker thread.
+    """The bridge's journal. Its methods block on the disk and take turns: call them from worker threads.
 
     Args:
         path: the database file.
@@ -196,6 +205,7 @@ class Journal:
         self._path = path
         self._db = open_database(path, _SCHEMA, version=_VERSION, tell=tell)
         self._ids: dict[SeriesKey, int] = {}
+        self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
 
     def load(self) -> Saved:
         """Everything kept.
@@ -203,7 +213,7 @@ class Journal:
         Raises:
             StoreError: it cannot be read.
         """
-        with translated(str(self._path)):
+        with self._lock, translated(str(self._path)):
             series, keys = [], {}
             skipped: dict[int, list[tuple[int, int]]] = {}
             for number, first, after in self._db.execute("SELECT * FROM skipped ORDER BY series, first"):
@@ -228,7 +238,8 @@ class Journal:
                 msgspec.msgpack.decode(body, type=SavedResult)
                 for (body,) in self._db.execute("SELECT body FROM results")
             ]
-        return Saved(series, rows, asked, results)
+            decided = [window for (window,) in self._db.execute("SELECT id FROM decided ORDER BY n")]
+        return Saved(series, rows, asked, results, decided)
 
     def commit(self, changes: Changes) -> None:
         """Make changes durable, all or none.
@@ -236,13 +247,14 @@ class Journal:
         Raises:
             StoreError: the disk or the database refused; nothing was changed.
         """
-        known = dict(self._ids)
-        try:
-            with translated(str(self._path)), transaction(self._db):
-                self._write(changes)
-        except BaseException:
-            self._ids = known
-            raise
+        with self._lock:
+            known = dict(self._ids)
+            try:
+                with translated(str(self._path)), transaction(self._db):
+                    self._write(changes)
+            except BaseException:
+                self._ids = known
+                raise
 
     def _write(self, changes: Changes) -> None:
         db = self._db
@@ -267,6 +279,9 @@ class Journal:
             "INSERT OR REPLACE INTO results VALUES (?, ?)", [(r.result.id, encode(r)) for r in changes.results]
         )
         db.executemany("DELETE FROM results WHERE id = ?", [(result,) for result in changes.taken])
+        if changes.decided:
+            db.executemany("INSERT OR IGNORE INTO decided (id) VALUES (?)", [(window,) for window in changes.decided])
+            db.execute("DELETE FROM decided WHERE n <= (SELECT max(n) FROM decided) - ?", (_DECIDED,))
 
     def _write_series(self, series: SavedSeries) -> None:
         key = series.key
@@ -301,7 +316,7 @@ class Journal:
         Raises:
             StoreError: the last checkpoint failed; what was committed is safe all the same.
         """
-        with translated(str(self._path)):
+        with self._lock, translated(str(self._path)):
             try:
                 self._db.close()
             except sqlite3.ProgrammingError:

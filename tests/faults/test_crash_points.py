@@ -1,13 +1,14 @@
-"""The pipeline dies at every single step in turn: before and after each commit, publish, PUBACK and acknowledgement.
+"""The pipeline dies between any two steps: before and after each commit, publish, PUBACK and acknowledgement.
 
-The whole bridge but its sockets, on a real journal, in one process: `kill -9` hits the moments between two steps only by
-luck, this hits each. A life that is dead has no more effect; the broker of this world sends again what was not
-acknowledged, in order and at most 20 ahead, and the cloud never says the same twice.
+The whole bridge but its sockets, on a real journal, in one process: `kill -9` hits the moments between two steps only
+by luck, this hits them by the dozen. A life that is dead has no more effect; the broker of this world sends again what
+was not acknowledged, in order and at most 20 ahead, and the cloud never says the same twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, cast
@@ -82,6 +83,7 @@ class Life:
         self.left = die_at
         self.dead = asyncio.Event()
         self.full = False
+        self.ahead_most = world.random.choice((1, 4, AHEAD))
         self.ahead: list[list[Any]] = []  # payload, settled
         self.inbox = Inbox(1 << 25, lambda: None)
         self.questions: dict[str, asyncio.TimerHandle] = {}
@@ -114,14 +116,14 @@ class Life:
 
     def deliver(self) -> None:
         """Send what is waiting, at most so much ahead."""
-        fresh = list(self.world.waiting)[len(self.ahead) : AHEAD]
+        fresh = list(self.world.waiting)[len(self.ahead) : self.ahead_most]
         for payload in fresh:
             one = [payload, False]
             self.ahead.append(one)
             arrived = asyncio.get_running_loop().time()
-            self.inbox.put([Arrival(self.world.topic, payload, arrived, lambda _verdict, one=one: self._settle(one))])
+            self.inbox.put([Arrival(self.world.topic, payload, arrived, functools.partial(self._settle, one))])
 
-    def _settle(self, one: list[Any]) -> None:
+    def _settle(self, one: list[Any], _verdict: object) -> None:
         one[1] = True
         asyncio.get_running_loop().call_soon(self._acknowledge)
 
@@ -240,7 +242,7 @@ def packed(random: Random) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("windows", ["rows", "whole"])
 @pytest.mark.parametrize("seed", seeds(6))
-async def test_dies_at_every_step(tmp_path: Path, seed: int, windows: str) -> None:
+async def test_dies_between_any_two_steps(tmp_path: Path, seed: int, windows: str) -> None:
     random = dice(seed)
     starts = range(0, len(VALUES) - WINDOW + 1, HOP)
     messages = packed(random) if windows == "rows" else [(first, first + WINDOW) for first in starts]
@@ -249,9 +251,10 @@ async def test_dies_at_every_step(tmp_path: Path, seed: int, windows: str) -> No
     while True:
         lives += 1
         # Each life is a little longer than it needs to get somewhere; from the 200th on it may live.
-        if await Life(world, random.randint(1, 60) if lives < 200 else 1 << 30).live():
+        if await Life(world, random.randint(1, random.choice((3, 12, 60))) if lives < 200 else 1 << 30).live():
             break
     assert sorted(world.windows.values()) == list(starts), f"seed {seed}, {lives} lives"
     two = {window: said for window, said in world.labels.items() if len(said) > 1}
     assert not two, f"seed {seed}, {lives} lives: {list(two.values())[:3]}"
     assert world.errors == []
+    print(f"seed {seed}: {lives} lives")  # noqa: T201 # the campaign's record

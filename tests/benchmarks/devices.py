@@ -1,0 +1,44 @@
+"""10,000 devices against 100: throughput, and memory that a device costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.benchmarks import work
+from tests.benchmarks.rows import Row, ratios, row
+from tests.benchmarks.stand import OURS, Stand
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.benchmarks.rows import Plan
+
+FEW, MANY = 100, 10_000
+REMEMBERED = 70_000  # messages after which the ids of whole windows, a bounded memory, fill no more
+
+
+def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
+    """Alternating runs on one bridge; memory is that after the first run with many less that before it."""
+    name = "devices-rows" if series else "devices-whole"
+    kind = f'windows = "{"rows" if series else "whole"}"'
+    own = work.WINDOW_BYTES if series else 0  # a bridge holds nothing of a whole window once it is answered
+    few, many = [], []
+    with Stand(OURS, folder / name) as stand:
+        sent = stand.run(seconds=plan.seconds, devices=FEW, series=series).sent
+        while not series and sent < REMEMBERED:
+            sent += stand.run(seconds=plan.seconds, warm=0.1, devices=FEW).sent
+        memory: list[int] = []
+        for _ in range(plan.device_rounds):
+            few.append(stand.run(seconds=plan.seconds, devices=FEW, series=series))
+            many.append(stand.run(seconds=max(plan.seconds, 1.0), devices=MANY, series=series))
+            memory = memory or [few[0].rss["bridge"][-1], many[0].rss["bridge"][-1]]
+    a_device = (memory[1] - memory[0]) / (MANY - FEW) - own
+    rate = ratios([told.rate for told in many], [told.rate for told in few])
+    raw = [{"few": one.rate, "many": other.rate} for one, other in zip(few, many, strict=True)]
+    beyond = " beyond its window's" if series else ""
+    return [
+        row(name, f"10,000 devices' throughput, of 100's; {kind}", rate, "at least", 0.9,
+            note=f"{few[0].rate:,.0f}/s with {FEW}, {many[0].rate:,.0f}/s with {MANY:,} (first round)", raw=raw),
+        row(f"{name}-memory", f"bytes a device{beyond}; {kind}", [a_device], "at most", 4_096, unit="B",
+            note=f"resident {memory[0] / 2**20:.1f} → {memory[1] / 2**20:.1f} MiB"),
+    ]  # fmt: skip

@@ -1,0 +1,107 @@
+"""A row of the table: what was measured, its bound, and whether it holds; and how long each mode measures."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a mode measures.
+
+    Attributes:
+        mode: its name.
+        rounds: interleaved runs of each contestant.
+        seconds: of each of those.
+        lone: seconds of a run with one message under way.
+        overload: seconds of an overload.
+        device_rounds: interleaved runs with few and with many devices.
+        soak: runs of the engine.
+        kills: of the broker.
+    """
+
+    mode: str
+    rounds: int
+    seconds: float
+    lone: float
+    overload: float
+    device_rounds: int
+    soak: int
+    kills: int
+
+
+QUICK = Plan(mode="quick", rounds=3, seconds=0.8, lone=0.5, overload=1.5, device_rounds=1, soak=10_000, kills=3)
+FULL = Plan(mode="full", rounds=5, seconds=2.5, lone=1.5, overload=4.0, device_rounds=3, soak=100_000, kills=20)
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One row.
+
+    Attributes:
+        name: to ask for it alone.
+        measure: in words.
+        figure: the median.
+        low: the smallest of the runs.
+        high: the greatest.
+        unit: of these; "×" for ratios.
+        bound: what the issue asks for.
+        sense: which side of the bound is right.
+        note: what else is to be known.
+        raw: figures of each run.
+    """
+
+    name: str
+    measure: str
+    figure: float
+    low: float
+    high: float
+    unit: str
+    bound: float
+    sense: Literal["at least", "at most"]
+    note: str = ""
+    raw: Any = None
+
+    @property
+    def passed(self) -> bool:
+        return self.figure >= self.bound if self.sense == "at least" else self.figure <= self.bound
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Median, smallest and greatest."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(figures: Sequence[float]) -> Spread:
+    return Spread(statistics.median(figures), min(figures), max(figures))
+
+
+def row(
+    name: str,
+    measure: str,
+    figures: Sequence[float],
+    sense: Literal["at least", "at most"],
+    bound: float,
+    *,
+    unit: str = "×",
+    note: str = "",
+    raw: Any = None,
+) -> Row:
+    """A row of the median of figures, one a round."""
+    of = spread(figures)
+    return Row(
+        name=name, measure=measure, figure=of.median, low=of.low, high=of.high, unit=unit, bound=bound, sense=sense,
+        note=note, raw=raw,
+    )  # fmt: skip
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Of runs of the same round."""
+    return [one / other for one, other in zip(above, below, strict=True)]

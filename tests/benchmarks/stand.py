@@ -1,0 +1,163 @@
+"""A stand: one Mosquitto with one bridge behind it, both real processes, on which runs of the load generator happen."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from tests.benchmarks import frames, work
+from tests.benchmarks.load import Task, Told
+from tests.support.brokers import start_mosquitto
+from tests.support.programs import RunningProgram, prepare_bridge
+
+if TYPE_CHECKING:
+    from tests.support.brokers import RunningBroker
+
+OURS, PAHO, AIOMQTT, SOCKET = "ours", "paho", "aiomqtt", "socket"
+ALL = (OURS, PAHO, AIOMQTT, SOCKET)
+ROOT = Path(__file__).resolve().parents[2]
+QUEUE = 20_000
+BROKER = "set_tcp_nodelay true\nmax_inflight_messages 1024\nmax_queued_messages {queue}\nsys_interval 1"
+TOML = """
+[bridge]
+id = "bench"
+log_level = "warning"
+[mqtt]
+url = "mqtt://127.0.0.1:{port}"
+receive_maximum = 1024
+[coap]
+enabled = false
+[[routes]]
+stream = "window"
+model = "activity"
+windows = "whole"
+place = "bridge"
+[[routes]]
+stream = "wrist"
+model = "activity"
+place = "bridge"
+"""
+
+
+class WrongResultsError(RuntimeError):
+    """A bridge lost, changed or repeated Results: its speed means nothing."""
+
+
+class Rival(RunningProgram):
+    """One of the hand-written bridges, as a child process."""
+
+    def __init__(self, name: str, port: int, directory: Path) -> None:
+        super().__init__(["python", "-m", f"tests.benchmarks.rival_{name}", str(port)], directory)
+        self._arguments[0] = sys.executable
+
+    def launch(self) -> Self:
+        with contextlib.chdir(ROOT):
+            directory, self.directory = self.directory, ROOT
+            try:
+                return super().launch()
+            finally:
+                self.directory = directory
+
+
+class Stand:
+    """A broker, a bridge, and where they left off.
+
+    Attributes:
+        name: of the bridge.
+        broker: Mosquitto.
+        bridge: the process measured.
+    """
+
+    def __init__(self, name: str, directory: Path, *, queue: int = QUEUE) -> None:
+        """Start both; `close` ends them."""
+        self.name = name
+        directory.mkdir(parents=True)
+        self._directory = directory
+        self._sent = 0
+        self._epochs = itertools.count(1)
+        self._work: dict[bool, Path] = {}
+        self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra=BROKER.format(queue=queue))
+        try:
+            if name == OURS:
+                self.bridge = prepare_bridge(directory / OURS, TOML.format(port=self.broker.port))
+            else:
+                self.bridge = Rival(name, self.broker.port, directory)
+            self.bridge.start()
+        except BaseException:
+            self.broker.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bridge.kill()
+        self.broker.kill()
+
+    def run(
+        self,
+        *,
+        seconds: float,
+        warm: float = 0.5,
+        devices: int = 16,
+        outstanding: int = 512,
+        rate: float | None = None,
+        series: bool = False,
+    ) -> Told:
+        """One run of the load generator; see `load.Task`.
+
+        Raises:
+            WrongResultsError: in a closed loop something is missing, or in any a Result was wrong or repeated.
+        """
+        task = Task(
+            port=self.broker.port, work=str(self._work_file(series=series)), series=series, devices=devices,
+            outstanding=outstanding, rate=rate, warm=warm, seconds=seconds, first=0 if series else self._sent,
+            watch={"bridge": self.bridge.pid, "broker": self.broker.pid},
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.load"], input=msgspec.json.encode(task), capture_output=True,
+            cwd=ROOT, timeout=seconds + warm + 60, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"the load generator failed: {done.stderr.decode()[-2000:]}")
+        told = msgspec.json.decode(done.stdout, type=Told)
+        if not series:
+            self._sent += told.sent
+        if told.wrong or told.repeated or (rate is None and told.missing) or not told.answered:
+            raise WrongResultsError(
+                f"{self.name}: {told.answered} right, {told.wrong} wrong, {told.repeated} repeated, {told.missing} missing "
+                f"of {told.sent}\n{self.bridge.stderr[-2000:]}"
+            )
+        return told
+
+    def dropped(self) -> int:
+        """Messages that the broker says it dropped."""
+        with frames.dial(self.broker.port, "sys") as sock:
+            sock.settimeout(3)
+            time.sleep(1.1)  # one sys_interval, so that the retained figure is fresh
+            sock.sendall(frames.subscribe("$SYS/broker/publish/messages/dropped", qos=0))
+            buffer, end = b"", time.monotonic() + 3
+            while time.monotonic() < end:
+                buffer += sock.recv(frames.READ)
+                for first, start, stop in frames.split(buffer)[0]:
+                    if first & 0xF0 == frames.PUBLISH:
+                        return int(frames.message(buffer, first, start, stop)[2])
+        raise TimeoutError("the broker does not tell what it dropped")
+
+    def _work_file(self, *, series: bool) -> Path:
+        """Payloads on disk; those of a series begin a new epoch each time."""
+        if series:
+            path = self._directory / "series.msgpack"
+            work.save(work.half_windows(f"run-{next(self._epochs)}"), path)
+            return path
+        if series not in self._work:
+            self._work[series] = self._directory / "whole.msgpack"
+            work.save(work.whole_windows(), self._work[series])
+        return self._work[series]

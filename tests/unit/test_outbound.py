@@ -1,0 +1,211 @@
+"""The way out: what is published, and when what waited for it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.errors import Refused
+from bridge.messages import Error as Told
+from bridge.messages import Receipt, Result, SeriesKey
+from bridge.pipeline.admit import ErrorGate
+from bridge.pipeline.arrival import Arrival, Verdict
+from bridge.pipeline.outbound import MAX_RANGES, Outbound, merge
+from bridge.pipeline.turn import Refusal, Ticket
+from bridge.store.journal import SavedResult
+from bridge.topics import DataTopic
+from bridge.wire.answers import decode_answer
+
+if TYPE_CHECKING:
+    from bridge.mqtt.session import Publish
+
+KEY = SeriesKey("s", "d", "x", "e")
+WHO = DataTopic("s", "d", "x")
+WHY = Refused("stale", "late", seq=3)
+
+
+class Bench:
+    """An Outbound, a publisher that keeps what it is given, and what was settled."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.sent: list[Publish] = []
+        self.shown: list[str] = []
+        self.verdicts: list[Verdict] = []
+        self.counts: Counter[str] = Counter()
+        self.out = Outbound(self, lambda topic, _: self.shown.append(topic), ErrorGate(2.0), self.counts)
+
+    def publish(self, messages: list[Publish]) -> None:
+        self.sent += messages
+
+    def acknowledged(self, at: int = -1, code: int = 0) -> None:
+        done = self.sent[at].done
+        assert done is not None
+        done(code)
+
+    def arrival(self, **how: Any) -> Arrival:
+        return Arrival("t", b"", 0.0, self.verdicts.append, **how)
+
+    def ticket(self, *windows: str, durable: bool = False, receipt: bool = False, **how: Any) -> Ticket:
+        rows = how.pop("rows", (0, 63))
+        key = how.pop("key", KEY)
+        ticket = Ticket(
+            self.arrival(**how), key, rows, receipt, durable, set(windows), completed=len(windows), results=[]
+        )
+        for window in windows:
+            self.out.wait(window, ticket)
+        return ticket
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def result(name: str, **fields: Any) -> SavedResult:
+    said = Result(name, "d", "x", 0, "e", 1.5, "m", "1", "sit", 0.5, "bridge", False, 0, 0.0, "why", "live")
+    return SavedResult(said, 0.0, **{"topic": "edge/v1/s/d/result/m", **fields})
+
+
+def test_a_message_answered_at_once_is_settled_after_its_results_pubacks(bench: Bench) -> None:
+    ticket = bench.ticket("a", "b")
+    bench.out.results([result("a"), result("b")], set())
+    bench.out.settle([ticket])
+    assert bench.out.waits_for("a")
+    bench.acknowledged(0)
+    assert bench.verdicts == []
+    bench.acknowledged(1)
+    assert [[one.id for one in verdict.results] for verdict in bench.verdicts] == [["a", "b"]]
+    assert not bench.out.waits_for("a")
+    assert bench.out.taken() == []
+
+
+def test_a_message_in_the_journal_is_settled_at_once_and_once(bench: Bench) -> None:
+    ticket = bench.ticket("a", durable=True)
+    bench.out.results([result("a")], {"a"})
+    bench.out.settle([ticket])
+    assert len(bench.verdicts) == 1
+    bench.acknowledged()
+    assert len(bench.verdicts) == 1
+    assert (bench.out.taken(), bench.out.taken()) == (["a"], [])
+
+
+def test_who_wants_the_result_is_settled_with_it(bench: Bench) -> None:
+    ticket = bench.ticket("a", durable=True, wants_result=True)
+    bench.out.settle([ticket])
+    assert bench.verdicts == []
+    bench.out.results([result("a")], {"a"})
+    assert [[one.id for one in verdict.results] for verdict in bench.verdicts] == [["a"]]
+
+
+def test_of_two_windows_no_result_is_waited_for(bench: Bench) -> None:
+    bench.out.settle([bench.ticket("a", "b", durable=True, wants_result=True)])
+    assert [verdict.results for verdict in bench.verdicts] == [()]
+
+
+def test_a_copy_is_settled_with_the_first(bench: Bench) -> None:
+    bench.ticket("a")
+    bench.ticket("a")
+    bench.out.results([result("a")], set())
+    bench.acknowledged()
+    assert len(bench.verdicts) == 2
+
+
+def test_a_result_that_the_broker_refused_is_counted_and_stays_in_the_journal(bench: Bench) -> None:
+    bench.ticket("a")
+    bench.out.results([result("a")], {"a"})
+    bench.acknowledged(code=0x87)
+    assert bench.counts["results_refused_by_broker"] == 1
+    assert bench.out.taken() == []
+    assert len(bench.verdicts) == 1
+
+
+def test_results_are_shown_to_coap_but_answers_to_infer_are_not(bench: Bench) -> None:
+    bench.out.results([result("a"), result("b", topic="reply/me", correlation=b"c")], set())
+    assert bench.shown == ["edge/v1/s/d/result/m"]
+    assert [(one.topic, one.correlation) for one in bench.sent] == [("edge/v1/s/d/result/m", None), ("reply/me", b"c")]
+
+
+def test_latency_runs_until_the_publish(bench: Bench) -> None:
+    bench.out.results([result("a")], set())
+    assert decode_answer(bench.sent[0].payload, Result).latency_ms > 1e9  # it arrived in 1970
+
+
+def test_a_refusal_is_settled_once_its_error_is_out(bench: Bench) -> None:
+    bench.out.refusals([Refusal(WHY, WHO, bench.arrival())], 0.0)
+    (error,) = bench.sent
+    assert error.topic == "edge/v1/s/d/error"
+    assert decode_answer(error.payload, Told) == Told("stale", "late", "x", 3)
+    assert bench.verdicts == []
+    bench.acknowledged()
+    bench.acknowledged()
+    assert [verdict.refused for verdict in bench.verdicts] == [WHY]
+
+
+def test_a_coap_sender_is_answered_at_once(bench: Bench) -> None:
+    bench.out.refusals([Refusal(WHY, WHO, bench.arrival(transient=True))], 0.0)
+    assert [verdict.refused for verdict in bench.verdicts] == [WHY]
+    assert len(bench.sent) == 1
+
+
+def test_errors_beyond_the_rate_are_not_told_but_settled(bench: Bench) -> None:
+    bench.out.refusals([Refusal(WHY, WHO, bench.arrival()) for _ in range(5)], 0.0)
+    assert (len(bench.sent), len(bench.verdicts)) == (2, 3)
+
+
+def test_a_refusal_of_nobody_is_settled_without_an_error(bench: Bench) -> None:
+    bench.out.refusals([Refusal(WHY, None, bench.arrival())], 0.0)
+    assert (bench.sent, len(bench.verdicts)) == ([], 1)
+
+
+def test_who_asked_infer_gets_the_error_with_its_correlation(bench: Bench) -> None:
+    bench.out.refusals([Refusal(WHY, None, bench.arrival(), "reply/me", b"c")], 0.0)
+    assert [(one.topic, one.correlation) for one in bench.sent] == [("reply/me", b"c")]
+
+
+def test_receipts_join_ranges_and_keep_series_apart(bench: Bench) -> None:
+    other = SeriesKey("s", "d", "x", "f")
+    spans = [((64, 99), KEY), ((0, 63), KEY), ((200, 201), KEY), ((5, 9), other)]
+    bench.out.settle([bench.ticket(durable=True, receipt=True, rows=rows, key=key) for rows, key in spans])
+    assert [(one.topic, decode_answer(one.payload, Receipt)) for one in bench.sent] == [
+        ("edge/v1/s/d/receipt/x", Receipt("e", [(0, 99), (200, 201)])),
+        ("edge/v1/s/d/receipt/x", Receipt("f", [(5, 9)])),
+    ]
+
+
+def test_a_receipt_has_at_most_64_ranges(bench: Bench) -> None:
+    bench.out.settle([bench.ticket(durable=True, receipt=True, rows=(3 * n, 3 * n)) for n in range(MAX_RANGES + 6)])
+    assert [len(decode_answer(one.payload, Receipt).safe) for one in bench.sent] == [MAX_RANGES, 6]
+
+
+def test_no_receipt_where_none_was_asked_for_or_for_infer(bench: Bench) -> None:
+    infer = SeriesKey("_infer", "_infer", "_infer", "e")
+    bench.out.settle([bench.ticket(durable=True), bench.ticket(durable=True, receipt=True, key=infer)])
+    assert (bench.sent, len(bench.verdicts)) == ([], 2)
+
+
+async def test_it_waits_while_the_broker_takes_no_more(bench: Bench) -> None:
+    bench.full = True
+    waiting = asyncio.ensure_future(bench.out.room())
+    await asyncio.sleep(0.06)
+    assert not waiting.done()
+    bench.full = False
+    await asyncio.wait_for(waiting, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "merged"),
+    [
+        ([], []),
+        ([(3, 4)], [(3, 4)]),
+        ([(5, 6), (0, 4)], [(0, 6)]),
+        ([(0, 9), (2, 3)], [(0, 9)]),
+        ([(0, 3), (5, 6)], [(0, 3), (5, 6)]),
+        ([(1, 1), (1, 1), (2, 2)], [(1, 2)]),
+    ],
+)
+def test_ranges_that_touch_are_joined(ranges: list[tuple[int, int]], merged: list[tuple[int, int]]) -> None:
+    assert merge(ranges) == merged
