@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test check bench train clean
+.PHONY: help setup demo test check bench train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   figures of the data path, side by side (see docs/benchmarks.md)"
 	@echo "make train   rebuild models/activity from the packaged data set, in .venv-train"
+	@echo "make openvino  the models on OpenVINO, in .venv-openvino: the same labels as the CPU's, and times"
 
 setup: $(READY)
 
@@ -37,13 +38,19 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -m tests.benchmarks.data_path
+	$(BIN)/python -m tests.benchmarks.data_path $(BENCH) # BENCH=--quick, or names of rows
 
 train:
 	$(PYTHON) -m venv .venv-train
 	.venv-train/bin/python -m pip install --quiet -c models/activity/constraints.txt -r models/activity/requirements.txt
 	.venv-train/bin/python -m pip install --quiet --no-deps seglearn==1.2.5
 	.venv-train/bin/python models/activity/train.py
+
+openvino:
+	$(PYTHON) -m venv .venv-openvino
+	.venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt onnxruntime-openvino==1.24.1 \
+		aiocoap aiomqtt cbor2 iotcore msgspec mqtt5 numpy paho-mqtt pytest pytest-asyncio pytest-timeout trustme
+	.venv-openvino/bin/python -m pytest -q -s tests/integration/test_openvino.py
 
 clean:
 	rm -rf $(VENV) demo-report bench-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

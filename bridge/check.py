@@ -6,14 +6,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from bridge import assembly
-from bridge.runtime import ort
+from bridge.errors import ConfigError
+from bridge.runtime.choice import choose, open_engine
 from bridge.runtime.load import load
+from bridge.runtime.machine import this_machine
 from bridge.runtime.providers import available
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.catalog import Manifest
     from bridge.config import Config
+    from bridge.runtime.engine import OnnxEngine
 
 
 def check(config: Config, base: Path) -> int:
@@ -36,13 +40,8 @@ def check(config: Config, base: Path) -> int:
     say(f"broker   {devices}\n")
     say(f"coap     {f'coap://{config.coap.bind}' if config.coap.enabled else 'off'}\n")
     say(f"cloud    {cloud}\n")
-    for name, manifest in models.items():
-        variant = manifest.for_tier("bridge")
-        engine = load(manifest, variant, threads=config.bridge.threads)
-        say(
-            f"model    {name} {manifest.version}: {variant.name} on {engine.provider}, {variant.bytes / 1e3:.0f} kB, "
-            f"accuracy {variant.accuracy:.1%}, {engine.run_seconds(1) * 1e6:.0f} µs a window\n"
-        )
+    for manifest in models.values():
+        _model(config, base, manifest)
     for folder, why in catalog.bad.items():
         say(f"model    {folder.name}: NOT USABLE: {why}\n")
     for route in table.routes:
@@ -50,5 +49,42 @@ def check(config: Config, base: Path) -> int:
             f"stream {route.stream}" if route.filter is None else f"{route.filter} as {route.device}/{route.stream}"
         )
         say(f"route    {source} → {route.model}, {route.windows}, {route.policy}, within {route.deadline:g} s\n")
-    say(f"runtime  ONNX Runtime {ort.version()}: {', '.join(p.name for p in available())}\n")
+    machine = this_machine()
+    say(f"machine  {machine.cpu}, {machine.cores} cores; ONNX Runtime {machine.runtime}\n")
+    _providers(next(iter(models.values())))
     return 0
+
+
+def _model(config: Config, base: Path, manifest: Manifest) -> None:
+    """What runs the model here, and why that."""
+    chosen = choose(
+        manifest,
+        "bridge",
+        assembly.state_folder(config, base),
+        threads=config.bridge.threads if config.bridge.threads > 1 else None,
+    )
+    engine = open_engine(manifest, chosen)
+    threads = f"{chosen.threads} thread{'s' if chosen.threads > 1 else ''}{', spinning' if chosen.spinning else ''}"
+    sys.stdout.write(
+        f"model    {manifest.name} {manifest.version}: {chosen.variant.name} on {engine.provider}{_partly(engine)}, "
+        f"{threads}, {chosen.variant.bytes / 1e3:.0f} kB, accuracy {chosen.variant.accuracy:.1%}, "
+        f"{engine.run_seconds(1) * 1e6:.0f} µs a window\n"
+        f"         {chosen.why}\n"
+    )
+
+
+def _providers(manifest: Manifest) -> None:
+    """Each provider that ONNX Runtime was built with, and whether it loads: only a load tells."""
+    for provider in available():
+        try:
+            engine = load(manifest, manifest.for_tier("bridge"), provider=provider.name, max_batch=1)
+        except ConfigError as why:
+            sys.stdout.write(f"provider {provider.name}: DOES NOT LOAD: {why}\n")
+        else:
+            sys.stdout.write(f"provider {provider.name}: loads{_partly(engine)}\n")
+
+
+def _partly(engine: OnnxEngine) -> str:
+    """Where the graph's nodes are, unless all are where they should be."""
+    mine, total = engine.nodes.get(engine.provider, 0), sum(engine.nodes.values())
+    return f" ({mine} of {total} nodes)" if mine < total else ""

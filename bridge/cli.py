@@ -1,4 +1,4 @@
-"""`inference-bridge run | check | watch`."""
+"""`inference-bridge run | check | watch | models`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bridge import config as configuration
+from bridge import models_cli
 from bridge.errors import BridgeError, ConfigError, ModelError, StoreError
 
 
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 when serving failed; 2 when the settings or a model cannot be used.
+        0; 1 when serving failed, or a graph was not quantised; 2 when the settings or a model cannot be used.
     """
     parser = argparse.ArgumentParser(prog="inference-bridge", description="Sensors in, inferences out.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch.add_argument("--username")
     watch.add_argument("--password-file", type=Path)
     watch.add_argument("--ca", type=Path, help="PEM file of certificates to trust")
+    models_cli.add_parser(commands)
     chosen = parser.parse_args(arguments)
     try:
         return _dispatch(chosen)
@@ -52,6 +54,8 @@ def _dispatch(chosen: argparse.Namespace) -> int:
         from bridge.watch import watch  # operators' tool: aiomqtt only here
 
         return asyncio.run(watch(chosen))
+    if chosen.command == "models":
+        return models_cli.run(chosen)
     config, base = configuration.load(chosen.config)
     named = f"{chosen.config}: " if chosen.config is not None else ""
     try:

@@ -66,6 +66,7 @@ def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:
         raise ConfigError(f"--seconds: {chosen.seconds:g} is not between 0 and 86400")
     manifest, _ = _model(chosen.model, config, base)
     found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
+    sys.stderr.write(f"measuring for about {chosen.seconds:g} s\n")
     tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds)
     sys.stdout.write(chart.render(tuning))
     file = remembered.remember(tuning, manifest, assembly.state_folder(config, base), t=time.time())
@@ -85,13 +86,13 @@ def _quantize(chosen: argparse.Namespace, config: Config, base: Path) -> int:
         name = chosen.name or int8_name(source)
         verdict = quantize(manifest, source, name, found, quantiser=quantizer, method=chosen.method)
         _tell(verdict)
-        if verdict.variant is None:
+        if verdict.variant is None or verdict.figures is None:
             refused += 1
         elif chosen.write:
-            sys.stdout.write(f"added to {variant_lines.add(manifest.folder, verdict.variant)}\n")
+            sys.stdout.write(f"added to {variant_lines.add(manifest.folder, verdict.variant, verdict.figures.note)}\n")
         else:
-            where = manifest.folder / FILE
-            sys.stdout.write(f"add to {where} (or use --write):\n\n{variant_lines.lines(verdict.variant)}\n")
+            text = variant_lines.lines(verdict.variant, verdict.figures.note)
+            sys.stdout.write(f"add to {manifest.folder / FILE} (or use --write):\n\n{text}\n")
     return 1 if refused else 0
 
 

@@ -93,7 +93,7 @@ def quantise(source: Path, target: Path, method: Method, *, name: str, windows: 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         with _step("it fails to quantise"):
             if method == "static":
-                _static(source, target, Path(folder) / "ready.onnx", _Feeds(name, windows))
+                _static(source, target, Path(folder) / "ready.onnx", _Feeds(name, windows, _batch(source)))
             else:
                 _dynamic(source, target, Path(folder) / "ready.onnx")
         with _step("it comes out invalid"):
@@ -101,6 +101,12 @@ def quantise(source: Path, target: Path, method: Method, *, name: str, windows: 
         kinds = {node.op_type for node in _load(target).graph.node}
     if not kinds & _QUANTISED:
         raise QuantisationError("the quantiser left every operator in float")
+
+
+def _batch(graph: Path) -> int:
+    """Windows to calibrate with at once: as many as the graph insists on, or `_BATCH`."""
+    first = _load(graph).graph.input[0].type.tensor_type.shape.dim
+    return (first[0].dim_value if first else 0) or _BATCH
 
 
 def _static(source: Path, target: Path, ready: Path, feeds: _Feeds) -> None:
@@ -133,10 +139,11 @@ def _dynamic(source: Path, target: Path, ready: Path) -> None:
 class _Feeds(quantization.CalibrationDataReader):  # type: ignore[misc] # the base class has no types
     """Hands windows to the calibrator, a batch at a time."""
 
-    def __init__(self, name: str, windows: Windows) -> None:
-        count = min(CALIBRATION_WINDOWS, len(windows))
+    def __init__(self, name: str, windows: Windows, size: int) -> None:
+        size = min(size, len(windows))
+        count = min(CALIBRATION_WINDOWS, len(windows)) // size * size  # it takes batches of one size only
         chosen = windows[np.linspace(0, len(windows) - 1, count).round().astype(int)]
-        self._batches = iter([{name: chosen[i : i + _BATCH]} for i in range(0, count, _BATCH)])
+        self._batches = iter([{name: batch} for batch in chosen.reshape(-1, size, *chosen.shape[1:])])
 
     def get_next(self) -> dict[str, Windows] | None:
         """The next feed, or None at the end."""

@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from bridge.catalog import Variant
 
 
-def lines(variant: Variant) -> str:
-    """The `[[variants]]` table, its keys in the manifest's order; what is not set is left out."""
+def lines(variant: Variant, note: str = "") -> str:
+    """The `[[variants]]` table, its keys in the manifest's order; what is not set is left out.
+
+    Args:
+        variant: the variant.
+        note: a comment above it, in one line.
+    """
     fields = ((name, getattr(variant, name)) for name in variant.__struct_fields__)
     keys = [f"{name} = {_value(value)}\n" for name, value in fields if value is not None]
-    return "".join(["[[variants]]\n", *keys])
+    return "".join([f"# {note}\n" if note else "", "[[variants]]\n", *keys])
 
 
-def add(folder: Path, variant: Variant) -> Path:
+def add(folder: Path, variant: Variant, note: str = "") -> Path:
     """Add a variant to a model's manifest, which stays as it was if that makes it unusable.
 
     Args:
         folder: the model's folder.
         variant: the variant; its file is there.
+        note: as in `lines`.
 
     Returns:
         The manifest's file.
@@ -39,7 +45,7 @@ def add(folder: Path, variant: Variant) -> Path:
     file = folder / FILE
     try:
         before = file.read_bytes()
-        _replace(file, before.rstrip() + b"\n\n" + lines(variant).encode())
+        _replace(file, before.rstrip() + b"\n\n" + lines(variant, note).encode())
         try:
             load_manifest(folder)
         except ModelError:

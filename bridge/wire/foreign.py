@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from bridge.errors import Refused
+from bridge.settings import InvalidKey
 from bridge.wire.arrays import all_finite
 from bridge.wire.formats import Format
 from bridge.wire.observation import observation_of
@@ -38,6 +40,10 @@ class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     t: str | None = None
     t_unit: Literal["s", "ms", "us"] = "s"
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise InvalidKey("scale", f"{self.scale} is not a finite number")
 
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}

@@ -6,7 +6,7 @@ Exit status 0 when every row holds, 1 naming those that fall short, 2 when it co
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import sys
 import tempfile
 import time
@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from bridge.runtime import ort
-from tests.benchmarks import devices, overload, proc, report, restarts, soak, speed, stand
+from tests.benchmarks import devices, overload, proc, report, restarts, soak, speed, stand, tuner
 from tests.benchmarks.rows import FULL, QUICK, Plan, Row
 from tests.support.real import require_tool
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 REPORT = stand.ROOT / "bench-report"
 SETTINGS = f"Mosquitto: {stand.BROKER.format(queue=stand.QUEUE)}".replace("\n", ", ")
-NOT_MEASURED = {"tuner's choice vs exhaustive search": "there is no tuner yet"}
 GROUPS: dict[str, tuple[str, ...]] = {
     "speed": ("rate-aiomqtt", "rate-paho", "rate-socket", "cpu", "lone"),
     "overload": ("overload", "overload-memory", "overload-lost"),
     "devices-whole": ("devices-whole", "devices-whole-memory"),
     "devices-rows": ("devices-rows", "devices-rows-memory"),
+    "tuner": ("tuner",),
     "soak": ("soak",),
     "restarts": ("restarts", "restarts-stuck"),
 }
@@ -64,6 +64,7 @@ def _others(plan: Plan, folder: Path) -> dict[str, Callable[[], list[Row]]]:
         "overload": lambda: overload.measure(plan, folder),
         "devices-whole": lambda: devices.measure(plan, folder, series=False),
         "devices-rows": lambda: devices.measure(plan, folder, series=True),
+        "tuner": lambda: tuner.measure(plan),
         "soak": lambda: soak.measure(plan),
         "restarts": lambda: restarts.measure(plan, folder),
     }
@@ -94,8 +95,6 @@ def main() -> int:
     if contest is not None:
         console.print(report.contest_table(contest))
     console.print(report.table(found))
-    for measure_, why_not in NOT_MEASURED.items():
-        console.print(f"not measured: {measure_}: {why_not}")
     console.print(
         f"load average {facts['load_average'][0]:.1f} before; {REPORT}/report.json, bench.svg", highlight=False
     )
@@ -107,12 +106,11 @@ def main() -> int:
 
 def _facts(plan: Plan, machine: dict[str, Any]) -> dict[str, Any]:
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "mode": plan.mode,
         "machine": machine | {"onnxruntime": ort.version()},
         "settings": SETTINGS,
         "load_average": proc.load_average(),
-        "not_measured": NOT_MEASURED,
     }
 
 

@@ -35,16 +35,19 @@ def number(value: float) -> str:
 
 
 def table(rows: list[Row]) -> Table:
-    """One line a row of the issue."""
-    made = Table(title="Data path and engine")
-    for name in ("row", "measure", "figure", "min–max", "bound", "", "beside"):
-        made.add_column(name, overflow="fold")
+    """One line a row of the issue; fits 80 columns."""
+    made = Table(title="Data path and engine", show_lines=True)
+    made.add_column("measure", overflow="fold")
+    for name in ("figure", "bound", ""):
+        made.add_column(name, no_wrap=True)
     for one in rows:
-        verdict = "[green]pass[/]" if one.passed else "[red]falls short[/]"
+        verdict = "[green]pass[/]" if one.passed else "[red]short[/]"
         sign = "≥" if one.sense == "at least" else "≤"
+        beside = f"\n[dim]{one.note}[/]" if one.note else ""
+        range_ = "" if one.low == one.high else f"\n[dim]{number(one.low)}–{number(one.high)}[/]"
         made.add_row(
-            one.name, one.measure, f"{number(one.figure)} {one.unit}", f"{number(one.low)}–{number(one.high)}",
-            f"{sign} {number(one.bound)}", verdict, one.note,
+            f"[bold]{one.name}[/]: {one.measure}{beside}", f"{number(one.figure)} {one.unit}{range_}",
+            f"{sign} {number(one.bound)}", verdict,
         )  # fmt: skip
     return made
 
@@ -52,7 +55,7 @@ def table(rows: list[Row]) -> Table:
 def contest_table(contest: Contest) -> Table:
     """One line a contestant."""
     made = Table(title="Side by side: median (min–max)")
-    for name in ("bridge", "Results/s", "CPU µs a Result", "lone p50 µs", "lone p99 µs"):
+    for name in ("bridge", "Results/s", "CPU µs", "lone p50 µs", "p99 µs"):
         made.add_column(name)
     for key, name in NAMES.items():
         made.add_row(name, *(_cell(of[key]) for of in (contest.rate, contest.cpu, contest.p50, contest.p99)))
@@ -60,7 +63,7 @@ def contest_table(contest: Contest) -> Table:
 
 
 def _cell(of: Spread) -> str:
-    return f"{number(of.median)} ({number(of.low)}–{number(of.high)})"
+    return f"{number(of.median)}\n[dim]{number(of.low)}–{number(of.high)}[/]"
 
 
 def save(folder: Path, rows: list[Row], contest: Contest | None, facts: dict[str, Any]) -> None:

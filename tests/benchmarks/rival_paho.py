@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -24,7 +25,7 @@ def main() -> None:
         sys.stdout.write("ready {}\n")
         sys.stdout.flush()
 
-    def opened(_client: object, _data: object, sock: socket.socket) -> None:
+    def opened(_client: object, _data: object, sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # paho leaves Nagle on; a fair rival does not
 
     def on_message(client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:

@@ -23,6 +23,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         device_rounds: interleaved runs with few and with many devices.
         soak: runs of the engine.
         kills: of the broker.
+        tune: seconds that the tuner may spend on timing.
     """
 
     mode: str
@@ -33,10 +34,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     device_rounds: int
     soak: int
     kills: int
+    tune: float
 
 
-QUICK = Plan(mode="quick", rounds=3, seconds=0.8, lone=0.5, overload=1.5, device_rounds=1, soak=10_000, kills=3)
-FULL = Plan(mode="full", rounds=5, seconds=2.5, lone=1.5, overload=4.0, device_rounds=3, soak=100_000, kills=20)
+QUICK = Plan(
+    mode="quick", rounds=3, seconds=0.8, lone=0.5, overload=1.5, device_rounds=1, soak=10_000, kills=3, tune=3.0
+)
+FULL = Plan(
+    mode="full", rounds=5, seconds=2.5, lone=1.5, overload=4.0, device_rounds=3, soak=100_000, kills=20, tune=20.0
+)
 
 
 class Row(msgspec.Struct, kw_only=True):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tests.benchmarks import stand
-from tests.benchmarks.rows import Row, ratios, row, spread
+from tests.benchmarks.rows import Row, Spread, ratios, row, spread
 from tests.benchmarks.stand import AIOMQTT, OURS, PAHO, SOCKET, Stand
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.benchmarks.load import Told
-    from tests.benchmarks.rows import Plan, Spread
+    from tests.benchmarks.rows import Plan
 
 Runs = dict[str, list["Told"]]
 

@@ -132,8 +132,8 @@ class Stand:
             self._sent += told.sent
         if told.wrong or told.repeated or (rate is None and told.missing) or not told.answered:
             raise WrongResultsError(
-                f"{self.name}: {told.answered} right, {told.wrong} wrong, {told.repeated} repeated, {told.missing} missing "
-                f"of {told.sent}\n{self.bridge.stderr[-2000:]}"
+                f"{self.name}: {told.answered} right, {told.wrong} wrong, {told.repeated} repeated, "
+                f"{told.missing} missing of {told.sent}\n{self.bridge.stderr[-2000:]}"
             )
         return told
 

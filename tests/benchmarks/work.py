@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import cbor2
 import msgspec
 import numpy as np
+import onnxruntime
 
 from bridge.catalog import Catalog, default_directory
 from bridge.messages import Observation
-from bridge.runtime import ort
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 
@@ -105,10 +105,10 @@ class Model:
     def __init__(self) -> None:
         manifest = Catalog(default_directory())[MODEL]
         variant = next(found for found in manifest.variants if found.name == VARIANT)
-        options = ort.onnxruntime.SessionOptions()
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         file = str(default_directory() / MODEL / variant.file)
-        self._session = ort.onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._input, self._temperature = manifest.input.name, np.float32(variant.temperature)
         self.labels, self.version = manifest.output.labels, manifest.version
 
@@ -123,7 +123,7 @@ class Model:
         return [(self.labels[i], 1.0 / total) for i, total in zip(best.tolist(), totals.tolist(), strict=True)]
 
 
-def decode(payload: bytes) -> tuple[dict[str, Any], Rows]:
+def decode(payload: bytes | bytearray) -> tuple[dict[str, Any], Rows]:
     """An Observation's keys and its rows."""
     seen = cbor2.loads(payload)
     (rows, channels), array = seen["values"].value

@@ -71,7 +71,7 @@ class Broker:
 
     def take(self, data: bytes) -> None:
         while data:
-            packet, size = mqtt5.read(data)
+            packet, size = mqtt5.read(memoryview(data))
             data = data[size:]
             if isinstance(packet, mqtt5.PublishPacket):
                 self.take_publish(packet)
@@ -141,7 +141,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.broker.lost_maybe = frozenset(self.written)
         rest = data
         while rest:
-            packet, size = mqtt5.read(rest)
+            packet, size = mqtt5.read(memoryview(rest))
             rest = rest[size:]
             if isinstance(packet, mqtt5.PublishPacket):
                 self.written.add(int(packet.payload))
@@ -174,7 +174,7 @@ class SessionMachine(RuleBasedStateMachine):
         else:  # what left was lost on the way
             data = self.session.outgoing(self.now)
             while data:
-                packet, size = mqtt5.read(data)
+                packet, size = mqtt5.read(memoryview(data))
                 data = data[size:]
                 if isinstance(packet, mqtt5.PublishPacket):
                     self.written.add(int(packet.payload))

@@ -84,6 +84,7 @@ def test_coap_addresses(tmp_path: Path, bind: str, address: tuple[str, int]) -> 
         (FOREIGN, "routes[0].device", "missing"),
         (FOREIGN + 'device = "{2}"\n', "routes[0].device", "the filter has 1 wildcards"),
         (FOREIGN + 'device = "{0}"\n', "routes[0].device", "counted from {1}"),
+        (FOREIGN + 'device = "{1}"\n[routes.decode]\nscale = nan\n', "routes[0].decode.scale", "not a finite number"),
         (FOREIGN + 'device = "a/{1}"\n', "routes[0].device", "does not make a name"),
         (FOREIGN + 'device = "{1}"\nsite = "{7}"\n', "routes[0].site", "wildcards"),
         (FOREIGN.replace('"acc"', '"*"') + 'device = "{1}"\n', "routes[0].stream", "does not make a name"),

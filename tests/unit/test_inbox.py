@@ -9,7 +9,7 @@ import pytest
 
 from bridge.offload.client import Unanswered
 from bridge.pipeline.arrival import Arrival
-from bridge.pipeline.inbox import OVERHEAD, Inbox
+from bridge.pipeline.inbox import OVERHEAD, Event, Inbox
 
 
 def message(size: int) -> Arrival:
@@ -27,7 +27,7 @@ def inbox(spaces: list[int]) -> Inbox:
 
 
 async def test_everything_that_waits_comes_at_once_and_in_order(inbox: Inbox) -> None:
-    events = [message(1), Unanswered("w", "late"), message(2)]
+    events: list[Event] = [message(1), Unanswered("w", "late"), message(2)]
     inbox.put(events[:2])
     inbox.put(events[2:])
     assert await inbox.take(most=10, wait=1.0) == events
@@ -58,9 +58,9 @@ async def test_who_waits_is_woken(inbox: Inbox) -> None:
 
 async def test_it_is_full_by_bytes_and_says_once_when_it_has_room_again(inbox: Inbox, spaces: list[int]) -> None:
     inbox.put([message(50)])
-    assert not inbox.full
+    before = inbox.full
     inbox.put([message(50)])
-    assert inbox.full
+    assert (before, inbox.full) == (False, True)
     inbox.put([message(1)])
     await inbox.take(most=1, wait=0.0)
     assert (inbox.full, spaces) == (False, [1])

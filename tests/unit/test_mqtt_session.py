@@ -16,7 +16,7 @@ QOS1 = mqtt5.QoS.AT_LEAST_ONCE
 def packets(data: bytes) -> list[Any]:
     found = []
     while data:
-        packet, size = mqtt5.read(data)
+        packet, size = mqtt5.read(memoryview(data))
         found.append(packet)
         data = data[size:]
     return found
