@@ -27,7 +27,7 @@ from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.window import Patience, Windower
-from bridge.runtime.load import load as load_engine
+from bridge.runtime.choice import open_engine
 from bridge.store.journal import Journal
 from bridge.twins import Twins
 from bridge.wire.answers import encode_status
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from bridge.catalog import Manifest
     from bridge.config import Config
     from bridge.pipeline.routes import Route, RouteTable
+    from bridge.runtime.port import Engine
 
 log = logging.getLogger("bridge")
 
@@ -81,12 +83,7 @@ class App:
             self._devices_endpoint(None)  # a setting that cannot be used is told before anything is begun
         journal = await asyncio.to_thread(Journal, state / "journal.db", log.warning)
         try:
-            engines = {
-                name: await asyncio.to_thread(
-                    load_engine, manifest, manifest.for_tier("bridge"), threads=self._config.bridge.threads
-                )
-                for name, manifest in models.items()
-            }
+            engines = {name: await self._engine(manifest, state) for name, manifest in models.items()}
             broker = await self._embedded(state)
             try:
                 await self._serve(table, assembly.infer_routes(table, models), engines, journal, broker, cloud_endpoint)
@@ -95,6 +92,11 @@ class App:
                     await broker.stop()
         finally:
             journal.close()
+
+    async def _engine(self, manifest: Manifest, state: Path) -> Engine:
+        chosen = assembly.choose_engine(self._config, manifest, state)
+        log.info("%s: %s: %s", manifest.name, chosen.variant.name, chosen.why)
+        return await asyncio.to_thread(open_engine, manifest, chosen)
 
     def _cloud_endpoint(self) -> Endpoint | None:
         section = self._config.cloud
@@ -122,7 +124,7 @@ class App:
         self,
         table: RouteTable,
         infer: dict[str, Route],
-        engines: dict[str, Any],
+        engines: dict[str, Engine],
         journal: Journal,
         broker: EmbeddedBroker | None,
         cloud_endpoint: Endpoint | None,

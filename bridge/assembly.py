@@ -10,6 +10,7 @@ from bridge.catalog import Catalog, Manifest, default_directory, verify
 from bridge.errors import ConfigError, ModelError
 from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
 from bridge.pipeline.routes import Route, RouteTable
+from bridge.runtime.choice import Chosen, choose
 
 if TYPE_CHECKING:
     from bridge.config import BrokerSection, Config
@@ -130,6 +131,18 @@ def endpoint_of(section: BrokerSection, base: Path, name: str) -> Endpoint:
     if password is not None and section.username is None:
         raise ConfigError(f"{name}.password_file: needs username")
     return Endpoint(host, port, tls, section.username, password)
+
+
+def choose_engine(config: Config, manifest: Manifest, state: Path) -> Chosen:
+    """What runs a model on the bridge: what `models tune` remembered, else what the manifest says."""
+    return choose(
+        manifest,
+        "bridge",
+        state,
+        provider=config.bridge.provider,
+        threads=config.bridge.threads,
+        options=config.providers,
+    )
 
 
 def state_folder(config: Config, base: Path) -> Path:

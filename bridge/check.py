@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge import assembly
 from bridge.errors import ConfigError
-from bridge.runtime.choice import choose, open_engine
+from bridge.runtime.choice import open_engine
 from bridge.runtime.load import load
 from bridge.runtime.machine import this_machine
 from bridge.runtime.providers import available
@@ -57,12 +57,7 @@ def check(config: Config, base: Path) -> int:
 
 def _model(config: Config, base: Path, manifest: Manifest) -> None:
     """What runs the model here, and why that."""
-    chosen = choose(
-        manifest,
-        "bridge",
-        assembly.state_folder(config, base),
-        threads=config.bridge.threads if config.bridge.threads > 1 else None,
-    )
+    chosen = assembly.choose_engine(config, manifest, assembly.state_folder(config, base))
     engine = open_engine(manifest, chosen)
     threads = f"{chosen.threads} thread{'s' if chosen.threads > 1 else ''}{', spinning' if chosen.spinning else ''}"
     sys.stdout.write(

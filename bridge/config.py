@@ -29,7 +29,8 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         id: name of this bridge; unique among bridges on a broker.
         state: folder for the journal, relative to the config file.
         models: folder of model folders; the shipped ones when left out.
-        threads: threads that one run of a model may use.
+        provider: execution provider, by a name that `check` prints; left out: what `models tune` found, else the CPU.
+        threads: threads that one run of a model may use; left out: what `models tune` found, else one.
         drain: seconds that SIGTERM leaves for answers of the cloud; the journal keeps what is open then.
         log_level: least severe log messages shown on stderr.
     """
@@ -37,7 +38,8 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     state: str = "state"
     models: str | None = None
-    threads: Count = 1
+    provider: str | None = None
+    threads: Count | None = None
     drain: Seconds = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -208,6 +210,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         coap: see `CoapSection`.
         cloud: see `BrokerSection`; left out: no cloud.
         limits: see `LimitsSection`.
+        providers: ONNX Runtime's options for a provider, by its name: `[providers.openvino] device_type = "CPU"`.
         routes: see `RouteSection`; none: a stream called like a model goes to that model.
     """
 
@@ -217,6 +220,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cloud: BrokerSection | None = None
     limits: LimitsSection = LimitsSection()
     routes: tuple[RouteSection, ...] = ()
+    providers: dict[str, dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         if self.cloud is not None and self.cloud.url is None:

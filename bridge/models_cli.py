@@ -67,9 +67,10 @@ def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:
     manifest, _ = _model(chosen.model, config, base)
     found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
     sys.stderr.write(f"measuring for about {chosen.seconds:g} s\n")
-    tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds)
+    tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds, options=config.providers)
     sys.stdout.write(chart.render(tuning))
-    file = remembered.remember(tuning, manifest, assembly.state_folder(config, base), t=time.time())
+    state = assembly.state_folder(config, base)
+    file = remembered.remember(tuning, manifest, state, t=time.time(), options=config.providers)
     sys.stdout.write(f"\nchosen   {chart.summary(tuning)}\nkept in  {file}\n")
     return 0
 

@@ -64,6 +64,7 @@ class Outbound:
         self._counts = counts
         self._waiting: dict[str, list[Ticket]] = {}
         self._taken: list[str] = []
+        self._refused: list[tuple[SavedResult, list[Ticket]]] = []
 
     async def room(self) -> None:
         """Wait while the broker takes no more: then the inbox fills, and the doors close."""
@@ -87,6 +88,11 @@ class Outbound:
         taken, self._taken = self._taken, []
         return taken
 
+    def refused_by_broker(self) -> list[tuple[SavedResult, list[Ticket]]]:
+        """Results that the broker refused since the last call, and who waits until they are journalled."""
+        refused, self._refused = self._refused, []
+        return refused
+
     def results(self, decided: list[SavedResult], journalled: set[str]) -> None:
         """Publish Results; those journalled are struck from the journal once the broker has them."""
         messages = []
@@ -103,7 +109,7 @@ class Outbound:
                     saved.topic,
                     payload,
                     correlation=saved.correlation,
-                    done=self._published(result.id, journalled=result.id in journalled),
+                    done=self._published(saved, journalled=result.id in journalled),
                 )
             )
             if saved.correlation is None and topics.parse_result(saved.topic) is not None:
@@ -111,17 +117,26 @@ class Outbound:
         self._publisher.publish(messages)
         self.settle([ticket for ticket in told if ticket.durable])
 
-    def _published(self, window: str, *, journalled: bool) -> Callable[[int], None]:
+    def _published(self, saved: SavedResult, *, journalled: bool) -> Callable[[int], None]:
+        window = saved.result.id
+
         def done(code: int) -> None:
-            if code >= 0x80:
-                self._counts["results_refused_by_broker"] += 1
-                log.error("the broker refused a Result: %s; check what the bridge may publish", in_words(code))
-            elif journalled:
-                self._taken.append(window)
-            tickets = self._waiting.pop(window, ())
+            tickets = [ticket for ticket in self._waiting.pop(window, ()) if not ticket.settled]
             for ticket in tickets:
                 ticket.windows.discard(window)
-            self.settle([ticket for ticket in tickets if not ticket.settled])
+            if code >= 0x80:
+                self._counts["results_refused_by_broker"] += 1
+                if self._gate.allows("", "refused", time.monotonic()):
+                    log.error(
+                        "the broker refused a Result: %s; check what the bridge may publish. It is kept for the next "
+                        "start",
+                        in_words(code),
+                    )
+                self._refused.append((saved, tickets))
+                return
+            if journalled:
+                self._taken.append(window)
+            self.settle(tickets)
 
         return done
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bridge.messages import Lane, Rows
 
+MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim: 5.8 hours at 50 Hz
 MAX_SKIPPED = 64  # given-up ranges remembered, to tell late rows from known ones
 
 
@@ -101,6 +102,22 @@ class Series:
         self._gap_since: float | None = None
         self._skipped: list[tuple[int, int]] = []
         self._unsaved: list[tuple[int, int]] = []
+        self._jump: int | None = None
+        self._highest: int | None = next_row or None  # row after the last one seen
+
+    @property
+    def held_rows(self) -> int:
+        """Rows held beyond gaps."""
+        return self._held_rows
+
+    def too_far(self, first: int, end: int) -> bool:
+        """Whether these rows are so far ahead that they are believed only when the next message goes on from there.
+
+        One wrong row number would otherwise make everything after it too late, for as long as the epoch lives.
+        """
+        far = self._highest is not None and first - self._highest > MAX_JUMP and first != self._jump
+        self._jump = end if far else None
+        return far
 
     @property
     def gap_since(self) -> float | None:
@@ -109,6 +126,7 @@ class Series:
 
     def restore(self, chunk: Chunk, now: float) -> None:
         """Take up rows from the journal, in order; they give no window that was cut before."""
+        self._highest = max(chunk.end, self._highest or 0)
         self.patient = True  # until its sender tells: the way to it has to come back first
         if chunk.first >= self.next_row:
             self._hold(chunk)
@@ -140,6 +158,7 @@ class Series:
         Returns:
             The part that was new, None if all were known; the windows that became complete.
         """
+        self._highest = max(chunk.end, self._highest or 0)
         if chunk.end <= self.next_row:
             return None, []
         if chunk.first < self.next_row:

@@ -26,6 +26,7 @@ class Patience(msgspec.Struct, frozen=True):
         gap: seconds to wait for missing rows of a plain device.
         gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
         held_rows: rows held beyond a gap, a series.
+        all_held_rows: the same over all series.
         series: series kept; the longest idle goes first.
         seen: ids of whole windows remembered.
     """
@@ -33,6 +34,7 @@ class Patience(msgspec.Struct, frozen=True):
     gap: float = 2.0
     gap_receipts: float = 60.0
     held_rows: int = 8_192
+    all_held_rows: int = 1_048_576
     series: int = 50_000
     seen: int = 65_536
 
@@ -86,7 +88,9 @@ class Windower:
         self._entries: OrderedDict[SeriesKey, Entry] = OrderedDict()
         self._numbering: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._gaps: set[SeriesKey] = set()
+        self._gaps: dict[SeriesKey, int] = {}  # rows held, of each series that waits
+        self._overdue: dict[SeriesKey, None] = {}
+        self._held = 0
         self.evicted: list[SeriesKey] = []
 
     def __len__(self) -> int:
@@ -99,8 +103,7 @@ class Windower:
     def restore(self, key: SeriesKey, entry: Entry) -> None:
         """Take up a series from the journal."""
         self._entries[key] = entry
-        if entry.series.gap_since is not None:
-            self._gaps.add(key)
+        self._note_gap(key, entry.series)
         if not entry.numbered:
             self._numbering[key.site, key.device, key.stream] = key.epoch
 
@@ -124,6 +127,9 @@ class Windower:
         series = entry.series
         first = series.next_row if seen.seq is None else seen.seq
         chunk = _chunk(route.manifest, seen, first, now, wall)
+        if seen.seq is not None and series.too_far(first, chunk.end):
+            detail = f"row {first} is far beyond row {series.next_row}, the next one; a new numbering needs a new epoch"
+            raise Refused("malformed", detail, seq=first)
         late = None if seen.seq is None else series.skipped(first, chunk.end)
         if late is not None and chunk.end <= series.next_row:
             raise stale(late, first)
@@ -131,13 +137,23 @@ class Windower:
         added, cuts = series.add(chunk, now)
         self._note_gap(key, series)
         windows = [self._window(route, key, cut) for cut in cuts]
+        self._bound_held()
         return Taken(key, first, windows, added, known="" if added is None else None, late=late)
 
     def _note_gap(self, key: SeriesKey, series: Series) -> None:
-        if series.gap_since is None:
-            self._gaps.discard(key)
-        else:
-            self._gaps.add(key)
+        """Keep the account of rows held beyond gaps."""
+        self._held += series.held_rows - self._gaps.pop(key, 0)
+        if series.gap_since is not None:
+            self._gaps[key] = series.held_rows
+
+    def _bound_held(self) -> None:
+        """Over the bound of all series: wait no longer where nothing has come for longest; `expire` cuts there."""
+        excess = self._held - self._patience.all_held_rows
+        for key, rows in self._gaps.items():
+            if excess <= 0:
+                return
+            self._overdue[key] = None
+            excess -= rows
 
     @property
     def held_rows(self) -> int:
@@ -167,12 +183,13 @@ class Windower:
             wait = self._patience.gap_receipts if series.patient else self._patience.gap
             cuts: list[Cut] = []
             overdue = False
-            while series.gap_since is not None and now - series.gap_since >= wait:
+            while series.gap_since is not None and (key in self._overdue or now - series.gap_since >= wait):
                 cuts += series.give_up(now)
                 overdue = True
             if overdue:
                 moved.append((key, [self._window(entry.route, key, cut) for cut in cuts]))
                 self._note_gap(key, series)
+        self._overdue.clear()
         return moved
 
     def _whole(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
@@ -218,7 +235,7 @@ class Windower:
     def _evict(self) -> None:
         while len(self._entries) > self._patience.series:
             key, entry = self._entries.popitem(last=False)
-            self._gaps.discard(key)
+            self._held -= self._gaps.pop(key, 0)
             if not entry.numbered:
                 self._numbering.pop((key.site, key.device, key.stream), None)
             self.evicted.append(key)

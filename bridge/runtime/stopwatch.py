@@ -20,10 +20,17 @@ MOST_RUNS = 2_000  # of one burst; more only repeat each other
 def medians(
     works: Sequence[Callable[[], object]], *, seconds: float, clock: Callable[[], float], settle: float = SETTLE
 ) -> list[float]:
-    """Median seconds of each work's run, all measured in turn, round after round.
+    """Median of `rounds` for each work: it forgets what was disturbed. Same arguments."""
+    return [statistics.median(found) for found in rounds(works, seconds=seconds, clock=clock, settle=settle)]
 
-    A machine that becomes busy or hot slows whole rounds, so every work alike; the median of the rounds forgets a burst
-    that was disturbed. Each round has an order of its own, so that nobody always follows the same neighbour.
+
+def rounds(
+    works: Sequence[Callable[[], object]], *, seconds: float, clock: Callable[[], float], settle: float = SETTLE
+) -> list[list[float]]:
+    """Seconds of each work's run, all measured in turn, round after round.
+
+    A machine that becomes busy or hot slows whole rounds, so every work alike. Each round has an order of its own, so
+    that nobody always follows the same neighbour.
 
     Args:
         works: each call is one run.
@@ -32,7 +39,7 @@ def medians(
         settle: seconds run untimed before each burst.
 
     Returns:
-        One figure a work, in their order.
+        For each work, in their order, the median seconds of a run in each round; as many rounds for all.
     """
     if not works:
         return []
@@ -47,7 +54,7 @@ def medians(
             break
         for i in order.permutation(len(works)).tolist():
             taken[i].append(_burst(works[i], runs[i], clock, settle))
-    return [statistics.median(found) for found in taken]
+    return taken
 
 
 def _once(work: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -18,7 +19,7 @@ from bridge.runtime.decide import Point, Setup, allowed, batch_sizes, decide, fi
 from bridge.runtime.load import load
 from bridge.runtime.machine import cores as cores_here
 from bridge.runtime.providers import available
-from bridge.runtime.stopwatch import medians
+from bridge.runtime.stopwatch import rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,16 +119,17 @@ def tune(
         for setup, engine in engines.items()
         for batch in batch_sizes(engine.max_batch)
     }
-    found = _times(points, list(points), _FIRST_LOOK * seconds, clock)
-    last = finalists(found, fit)
-    final = _times(points, last, (1.0 - _FIRST_LOOK) * seconds, clock)
+    looked = _times(points, list(points), _FIRST_LOOK * seconds, clock)
+    # nobody is out because the machine was busy: the best round decides who is looked at again, the median who wins
+    last = finalists({point: min(found) for point, found in looked.items()}, fit)
+    final = _medians(_times(points, last, (1.0 - _FIRST_LOOK) * seconds, clock))
     return Tuning(
         model=manifest.name,
         tier=tier,
         budget=manifest.budget.accuracy,
         accuracies=accuracies,
         windows=len(labels),
-        seconds=found | final,
+        seconds=_medians(looked) | final,
         failures=tuple(failures),
         chosen=decide(final, fit),
     )
@@ -161,9 +163,14 @@ def _times(
     points: Sequence[Point],
     seconds: float,
     clock: Callable[[], float],
-) -> dict[Point, float]:
-    taken = medians([works[point] for point in points], seconds=seconds, clock=clock)
-    return {point: each / point.batch for point, each in zip(points, taken, strict=True)}
+) -> dict[Point, list[float]]:
+    """Seconds a window of each point, round by round."""
+    taken = rounds([works[point] for point in points], seconds=seconds, clock=clock)
+    return {point: [each / point.batch for each in found] for point, found in zip(points, taken, strict=True)}
+
+
+def _medians(taken: Mapping[Point, Sequence[float]]) -> dict[Point, float]:
+    return {point: statistics.median(found) for point, found in taken.items()}
 
 
 def _open_all(

@@ -84,7 +84,8 @@ def _from_tag(tag: cbor2.CBORTag, scale: Any, zero: Any) -> Rows:
     raw = np.frombuffer(array.value, dtype=dtype).reshape(rows, channels)
     if array.tag == SINT8:
         return _dequantize(raw, scale, zero)
-    return np.asarray(raw, dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, refused as any other
+        return np.asarray(raw, dtype=np.float32)
 
 
 def _per_channel(name: str, value: Any, channels: int) -> NDArray[np.float64]:
@@ -124,7 +125,7 @@ def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str
     beside: dict[str, Any] = {}
     if packing == "int8":
         low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-        scale = np.where(high > low, (high - low) / 254.0, np.maximum(np.abs(low), 1e-30) / 127.0)
+        scale = np.where(high > low, (high - low) / 254.0, np.where(low == 0, 1.0, np.abs(low)) / 127.0)
         zero = np.where(high > low, -127.0 - low / scale, 0.0)
         steps = np.clip(np.rint(values / scale + zero), -127, 127)
         beside = {"scale": scale.tolist(), "zero": zero.tolist()}

@@ -129,5 +129,6 @@ def _csv(payload: bytes) -> list[list[float]]:
 def _raw(payload: bytes, channels: int) -> list[list[float]]:
     if not payload or len(payload) % (4 * channels):
         raise Refused("shape", f"{len(payload)} bytes are no whole rows of {channels} float32")
-    rows: list[list[float]] = np.frombuffer(payload, dtype="<f4").reshape(-1, channels).astype(np.float64).tolist()
+    with np.errstate(invalid="ignore"):  # a signalling NaN, refused as any other
+        rows: list[list[float]] = np.frombuffer(payload, dtype="<f4").reshape(-1, channels).astype(np.float64).tolist()
     return rows

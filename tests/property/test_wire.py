@@ -179,6 +179,7 @@ def step(values: Rows, packing: Packing) -> Any:
 
 @steady
 @given(OBSERVATIONS, st.sampled_from(["float16", "int8"]))
+@example(Observation(np.array([[1e-38, -1e-45, 0.0]], np.float32)), "int8")
 def test_smaller_packings_arrive_within_their_step(sent: Observation, packing: Packing) -> None:
     got = decode_observation(encode_observation(sent, Format.CBOR, packing=packing), Format.CBOR)
     assert got.values.shape == sent.values.shape

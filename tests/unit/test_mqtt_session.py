@@ -8,7 +8,17 @@ import mqtt5
 import pytest
 
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
-from bridge.mqtt.session import MOST_FLYING, Delivery, Publish, Session, Settings, State
+from bridge.mqtt.session import (
+    ACK_WITHIN,
+    ANSWER_WITHIN,
+    MOST_FLYING,
+    PONG_WITHIN,
+    Delivery,
+    Publish,
+    Session,
+    Settings,
+    State,
+)
 
 QOS1 = mqtt5.QoS.AT_LEAST_ONCE
 
@@ -394,6 +404,50 @@ def test_while_nobody_listens_silence_proves_nothing() -> None:
     assert [type(packet) for packet in sent(session, 1_000.0)] == [mqtt5.PingReqPacket]
     session.tick(1_000.5)  # listening again, nothing read yet
     assert session.state is State.CONNECTED
+
+
+def test_a_ping_without_an_answer_ends_it_long_before_the_keep_alive() -> None:
+    session = connected(Settings("me", keep_alive=600))
+    session.publish([out(1)])
+    session.outgoing(0.0)
+    session.tick(ANSWER_WITHIN)
+    assert [type(packet) for packet in sent(session, ANSWER_WITHIN)] == [mqtt5.PingReqPacket]
+    session.tick(ANSWER_WITHIN + PONG_WITHIN)
+    assert sent(session) == []
+    with pytest.raises(LinkError, match="no answer to a ping"):
+        session.tick(ANSWER_WITHIN + PONG_WITHIN + 0.1)
+
+
+def test_a_publish_that_is_never_acknowledged_ends_it_however_lively_the_broker() -> None:
+    session = connected(Settings("me", keep_alive=600))
+    session.publish([out(1), out(2)])
+    for second in range(int(ACK_WITHIN) + 1):
+        session.receive(mqtt5.PingRespPacket().write(), float(second))
+        session.tick(float(second))
+    with pytest.raises(LinkError, match="not acknowledged for 30 s"):
+        session.tick(ACK_WITHIN + 0.1)
+    reconnect(session)
+    session.tick(ACK_WITHIN + 0.2)  # the next connection counts from its own beginning
+    assert session.state is State.CONNECTED
+
+
+def test_a_broker_that_acknowledges_slowly_but_steadily_is_kept() -> None:
+    session = connected(Settings("me", keep_alive=600))
+    session.publish([out(number) for number in range(5)])
+    for number in range(5):
+        session.tick(20.0 * number)
+        session.receive(puback(number + 1), 20.0 * number + 19.0)
+        session.tick(20.0 * number + 19.0)
+    assert session.waiting == 0
+
+
+def test_what_is_to_be_told_once_is_asked_for_at_a_new_subscription_only() -> None:
+    session = Session(Settings("me", subscriptions=("a", "b"), retained_once=("b",)))
+    session.connect(0.0)
+    session.receive(connack(), 0.0)
+    _, subscribe = sent(session)
+    handling = [one.retain_handling for one in subscribe.topic_filters]
+    assert handling == [mqtt5.RetainHandling.SEND_ALWAYS, mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS]
 
 
 def test_goodbye_is_said_only_when_connected() -> None:

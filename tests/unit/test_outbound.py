@@ -114,13 +114,22 @@ def test_a_copy_is_settled_with_the_first(bench: Bench) -> None:
     assert len(bench.verdicts) == 2
 
 
-def test_a_result_that_the_broker_refused_is_counted_and_stays_in_the_journal(bench: Bench) -> None:
-    bench.ticket("a")
-    bench.out.results([result("a")], {"a"})
+@pytest.mark.parametrize("journalled", [set(), {"a"}])
+def test_a_result_that_the_broker_refused_is_handed_back_and_settled_when_it_is_safe(
+    bench: Bench, journalled: set[str]
+) -> None:
+    ticket = bench.ticket("a")
+    bench.out.results([result("a")], journalled)
     bench.acknowledged(code=0x87)
     assert bench.counts["results_refused_by_broker"] == 1
     assert bench.out.taken() == []
+    assert bench.verdicts == []
+    ((saved, tickets),) = bench.out.refused_by_broker()
+    assert saved.result.id == "a"
+    assert tickets == [ticket]
+    bench.out.settle(tickets)
     assert len(bench.verdicts) == 1
+    assert bench.out.refused_by_broker() == []
 
 
 def test_results_are_shown_to_coap_but_answers_to_infer_are_not(bench: Bench) -> None:

@@ -49,6 +49,17 @@ def test_the_owners_options_go_over_the_tables(monkeypatch: pytest.MonkeyPatch) 
         providers.resolve("auto", options={"device_type": "GPU"})
 
 
+def test_threads_are_the_providers_own_unless_the_owner_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(monkeypatch, OPENVINO, CPU)
+    openvino = providers.resolve("openvino")
+    assert openvino.with_threads(2).options == {"device_type": "CPU", "num_of_threads": "2"}
+    owner = providers.resolve("openvino", options={"num_of_threads": "1"})
+    assert owner.with_threads(2).options["num_of_threads"] == "1"
+    npu = providers.resolve("openvino", options={"device_type": "NPU"})
+    assert npu.with_threads(2) == npu
+    assert providers.resolve("cpu").with_threads(2) == providers.resolve("cpu")
+
+
 @pytest.mark.parametrize("preference", ["auto", "cpu", "openvino"])
 def test_requiring_an_accelerator_says_what_is_there_and_what_to_install(
     monkeypatch: pytest.MonkeyPatch, preference: str

@@ -159,3 +159,15 @@ def test_a_restored_series_waits_until_the_way_to_its_sender_is_back() -> None:
 def test_part_of_a_chunk_has_its_own_time(hop: int) -> None:
     part = chunk(10, 20).since(10 + hop)
     assert (part.first, part.end, part.t, part.values[0, 0]) == (10 + hop, 20, 110.0 + hop, 10.0 + hop)
+
+
+def test_what_was_given_up_is_told_to_the_journal_once_and_known_after_a_restart() -> None:
+    series = Series(1, 1)
+    for first in (2, 5):
+        series.add(chunk(first, first + 1), 0.0)
+        series.give_up(0.0)
+    told = series.unsaved_skipped()
+    assert (told, series.unsaved_skipped()) == ([(0, 2), (3, 5)], [])
+    again = Series(1, 1, next_row=series.next_row, next_window=series.next_window)
+    again.restore_skipped(told)
+    assert [again.skipped(row, row + 1) for row in range(7)] == [(0, 0), (1, 1), None, (3, 3), (4, 4), None, None]

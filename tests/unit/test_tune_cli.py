@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,9 @@ from bridge.catalog import Catalog
 from bridge.cli import main
 from bridge.runtime import ort, providers
 from bridge.runtime.machine import cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG = '[bridge]\nid = "gw-1"\n[[routes]]\nstream = "a"\nmodel = "activity"\n'
 
@@ -26,7 +29,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the shipped model, three recordings of it a label."""
+    """A copy of the shipped model."""
     shipped, copy = Catalog()["activity"].folder, tmp_path / "models/activity"
     shutil.copytree(shipped, copy, ignore=shutil.ignore_patterns("*.py", "*.png"))
     return copy

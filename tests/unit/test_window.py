@@ -230,3 +230,8 @@ def test_ids_of_whole_windows_are_remembered_up_to_a_bound() -> None:
     take(windower, rows(3, 4), by=WHOLE)
     assert take(windower, rows(1, 4), by=WHOLE).known is not None
     assert take(windower, rows(2, 4), by=WHOLE).known is None
+
+
+def test_a_whole_window_from_before_a_restart_is_known(windower: Windower) -> None:
+    windower.remember(window_id(SeriesKey("s", "d", "x", ""), 7, "m"))
+    assert take(windower, rows(7, 4), by=WHOLE).known is not None

@@ -88,6 +88,7 @@ def test_numbers_are_scaled() -> None:
         (b"", {"format": "float32"}, "shape", "0 bytes"),
         (b"\0" * 12, {"format": "float32"}, "shape", "12 bytes"),
         (b"\0" * 4 + b"\0\0\xc0\x7f", {"format": "float32"}, "not_finite", "values[0][1]"),
+        (b"\0" * 10 + b"\x81\x7f" + b"\0" * 4, {"format": "float32"}, "not_finite", "values[1][0]"),  # signalling
         (b"1e30,1", {"format": "csv", "scale": 1e30}, "not_finite", "values[0][0]"),
         (b"0,1", {"format": "csv", "scale": 1e300}, "not_finite", "values[0][1]"),
     ],
