@@ -116,6 +116,7 @@ def test_quantize_without_onnx_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "bridge.runtime.quantizer", raising=False)
+    monkeypatch.delattr("bridge.runtime.quantizer", raising=False)
     assert main(["models", "quantize", str(folder)]) == 2
     assert "pip install 'edge-inference-bridge[quantize]'" in capsys.readouterr().err
 
