@@ -56,7 +56,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     commit_wait: Annotated[
         float, Meta(ge=0, description="Seconds that rows may gather before one commit; acceptance waits as long.")
     ] = 0.02
-    window: Annotated[int, Meta(ge=1, le=64, description="Most messages under way at once.")] = 16
+    window: Annotated[int, Meta(ge=1, le=16, description="Most messages under way at once.")] = 16
     keep_alive: Annotated[int, Meta(ge=5, le=3600, description="MQTT keep alive, seconds.")] = 30
     publish_timeout: Annotated[
         Positive, Meta(description="Seconds without an acknowledgement after which the connection counts as dead.")

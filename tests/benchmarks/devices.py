@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.rows import Plan
 
 FEW, MANY = 100, 10_000
+LEAST = 1.5  # seconds of a run, so that each of the many has sent
 REMEMBERED = 70_000  # messages after which the ids of whole windows, a bounded memory, fill no more
 
 
@@ -22,15 +23,15 @@ def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
     name = "devices-rows" if series else "devices-whole"
     kind = f'windows = "{"rows" if series else "whole"}"'
     own = work.WINDOW_BYTES if series else 0  # a bridge holds nothing of a whole window once it is answered
-    few, many = [], []
+    few, many, seconds = [], [], max(plan.seconds, LEAST)
     with Stand(OURS, folder / name) as stand:
-        sent = stand.run(seconds=plan.seconds, devices=FEW, series=series).sent
+        sent = stand.run(seconds=seconds, devices=FEW, series=series).sent
         while not series and sent < REMEMBERED:
-            sent += stand.run(seconds=plan.seconds, warm=0.1, devices=FEW).sent
+            sent += stand.run(seconds=seconds, warm=0.1, devices=FEW).sent
         memory: list[int] = []
         for _ in range(plan.device_rounds):
-            few.append(stand.run(seconds=plan.seconds, devices=FEW, series=series))
-            many.append(stand.run(seconds=max(plan.seconds, 1.0), devices=MANY, series=series))
+            few.append(stand.run(seconds=seconds, devices=FEW, series=series))
+            many.append(stand.run(seconds=seconds, devices=MANY, series=series))
             memory = memory or [few[0].rss["bridge"][-1], many[0].rss["bridge"][-1]]
     a_device = (memory[1] - memory[0]) / (MANY - FEW) - own
     rate = ratios([told.rate for told in many], [told.rate for told in few])

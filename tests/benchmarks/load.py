@@ -17,72 +17,14 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks import frames, proc, work
+from tests.benchmarks.task import Task, Told
 
 IN_FLIGHT = 1_000  # below the broker's max_inflight_messages, its Receive Maximum
 BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
+PRIMED = 20.0  # seconds that priming may take
 QUIET = 1.0  # seconds without a Result after which what is missing counts as missing
-
-
-class Task(msgspec.Struct, kw_only=True):
-    """What to do.
-
-    Attributes:
-        port: the broker's.
-        work: file of a `work.Work`.
-        series: its payloads are hops of a series of rows, not whole windows.
-        devices: how many publish.
-        outstanding: messages without a Result, at most; the closed loop.
-        rate: messages a second instead, whatever comes back; the open loop.
-        warm: seconds before measuring.
-        seconds: seconds to measure.
-        first: number of the first message; whole windows of one bridge may not repeat one.
-        watch: process ids to look at, by name.
-    """
-
-    port: int
-    work: str
-    series: bool = False
-    devices: int = 16
-    outstanding: int = 512
-    rate: float | None = None
-    warm: float = 0.5
-    seconds: float = 2.0
-    first: int = 0
-    watch: dict[str, int] = {}
-
-
-class Told(msgspec.Struct, kw_only=True):
-    """What came of it.
-
-    Attributes:
-        sent: messages published in all.
-        answered: of those, the ones with a right Result.
-        wrong: Results with another label, other keys, or for no message.
-        repeated: Results beyond the first.
-        missing: messages without a Result in the end.
-        rate: right Results a second while measuring.
-        offered: messages a second published while measuring.
-        p50: seconds from publish to Result, median, while measuring.
-        p99: the same, 99th percentile.
-        cpu: seconds of CPU while measuring, by process.
-        rss: bytes resident, from the first sample on, by process.
-        seconds: how long it measured.
-    """
-
-    sent: int
-    answered: int
-    wrong: int
-    repeated: int
-    missing: int
-    rate: float
-    offered: float
-    p50: float
-    p99: float
-    cpu: dict[str, float]
-    rss: dict[str, list[int]]
-    seconds: float
 
 
 class _Seen(msgspec.Struct):
@@ -186,11 +128,8 @@ class Generator:
     def run(self) -> Told:
         """Prime, warm up, measure, wait for what is missing."""
         task = self._task
-        if task.series:  # the first message of each device completes nothing
-            while self._next < task.first + task.devices:
-                left = task.first + task.devices - self._next
-                self._send(max(0, min(AT_ONCE, left, IN_FLIGHT - (self._next - task.first - self._acked))), 0.0)
-                self._turn(0.0)
+        if task.series:
+            self._prime()
         since, begun = time.perf_counter(), self._next
         self._go_on(since + task.warm, since, begun)
         answered, sent, cpu = self.answered, self._next, self._cpu()
@@ -211,6 +150,17 @@ class Generator:
             p50=statistics.median(latencies), p99=latencies[int(0.99 * len(latencies))], cpu=spent, rss=self._rss,
             seconds=seconds,
         )  # fmt: skip
+
+    def _prime(self) -> None:
+        """The first message of each device, which completes nothing; until the bridge is through with them."""
+        task = self._task
+        while self._next < task.first + task.devices:
+            left = task.first + task.devices - self._next
+            self._send(max(0, min(AT_ONCE, left, IN_FLIGHT - (self._next - task.first - self._acked))), 0.0)
+            self._turn(0.0)
+        end = time.perf_counter() + PRIMED
+        while not self.answered and (now := time.perf_counter()) < end:
+            self._go_on(now + 0.05, now, self._next)
 
     def _go_on(self, until: float, since: float, begun: int) -> None:
         while (now := time.perf_counter()) < until:

@@ -14,8 +14,8 @@ from tests.benchmarks.stand import AIOMQTT, OURS, PAHO, SOCKET, Stand
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.benchmarks.load import Told
     from tests.benchmarks.rows import Plan
+    from tests.benchmarks.task import Told
 
 Runs = dict[str, list["Told"]]
 

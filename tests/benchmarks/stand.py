@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from tests.benchmarks import frames, work
-from tests.benchmarks.load import Task, Told
+from tests.benchmarks.task import Task, Told
 from tests.support.brokers import start_mosquitto
 from tests.support.programs import RunningProgram, prepare_bridge
 
@@ -111,7 +111,7 @@ class Stand:
         rate: float | None = None,
         series: bool = False,
     ) -> Told:
-        """One run of the load generator; see `load.Task`.
+        """One run of the load generator; see `Task`.
 
         Raises:
             WrongResultsError: in a closed loop something is missing, or in any a Result was wrong or repeated.
