@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, ConfigError
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
-from bridge.mqtt.session import Publish, Session, Settings
+from bridge.mqtt.messages import Publish, Settings
 from bridge.offload.client import CloudClient
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.doors import CoapDoor, MqttDoor
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from bridge.catalog import Manifest
     from bridge.config import Config
+    from bridge.mqtt.session import Session
     from bridge.pipeline.routes import Route, RouteTable
     from bridge.runtime.port import Engine
 

@@ -18,7 +18,7 @@ from bridge.wire.answers import decode_status
 
 if TYPE_CHECKING:
     from bridge.mqtt.connection import Connection
-    from bridge.mqtt.session import Delivery
+    from bridge.mqtt.messages import Delivery
 
 MOST = 256  # names of earlier processes remembered
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import topics
 from bridge.errors import BridgeError, TakenOver
-from bridge.mqtt import session
+from bridge.mqtt import messages
 from bridge.mqtt.connection import Connection
-from bridge.mqtt.session import Publish
+from bridge.mqtt.messages import Publish
 from cloud_agent.engines import onnx
 from cloud_agent.presence import Presence
 from cloud_agent.service import Service
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.mqtt.endpoint import Endpoint
-    from bridge.mqtt.session import Delivery
+    from bridge.mqtt.messages import Delivery
+    from bridge.mqtt.session import Session
     from cloud_agent.config import Engine, Settings
     from cloud_agent.engines.port import CloudEngine
 
@@ -108,9 +109,9 @@ class App:
 
     # ---- the broker
 
-    def _session(self, endpoint: Endpoint) -> session.Settings:
+    def _session(self, endpoint: Endpoint) -> messages.Settings:
         cloud, limits = self._settings.cloud, self._settings.limits
-        return session.Settings(
+        return messages.Settings(
             client_id=f"cloud-agent-{cloud.id}",
             username=endpoint.username,
             password=endpoint.password,
@@ -124,7 +125,7 @@ class App:
             will=(self._presence.topic, self._presence.offline(time.time(), "vanished")),
         )
 
-    def _connected(self, state: session.Session) -> None:
+    def _connected(self, state: Session) -> None:
         if state.connects == 1:  # whatever is retained there is from before us
             self._tell(self._presence.online(time.time()))
             facts = {**self._presence.facts, "cloud": str(self._connection.endpoint)}

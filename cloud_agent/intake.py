@@ -10,7 +10,7 @@ import msgspec
 from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Rows
-from bridge.mqtt.session import Delivery
+from bridge.mqtt.messages import Delivery
 from bridge.wire.offload import decode_question
 
 if TYPE_CHECKING:

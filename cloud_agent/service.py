@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.batch import Queue
 from bridge.errors import BridgeError, Refused
-from bridge.mqtt.session import Publish
+from bridge.mqtt.messages import Publish
 from bridge.wire.offload import Reply, encode_reply
 from cloud_agent import intake
 from cloud_agent.seldom import Seldom
@@ -22,7 +22,7 @@ from cloud_agent.seldom import Seldom
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bridge.mqtt.session import Delivery
+    from bridge.mqtt.messages import Delivery
     from bridge.runtime.port import Outcome
     from cloud_agent.config import Limits
     from cloud_agent.engines.port import CloudEngine

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError, LinkError, RemoteProtocolError, TakenOver
 from bridge.mqtt.backoff import Backoff
-from bridge.mqtt.session import Delivery, Publish, Session, Settings, State
+from bridge.mqtt.session import Session, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.mqtt.endpoint import Endpoint
+    from bridge.mqtt.messages import Delivery, Publish, Settings
 
 log = logging.getLogger("bridge.mqtt")
 

@@ -18,7 +18,8 @@ from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Rows
 from bridge.mqtt.connection import Connection
-from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS, Delivery, Publish, Settings
+from bridge.mqtt.messages import Delivery, Publish, Settings
+from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
 from bridge.offload.breaker import Breaker
 from bridge.place.confidence import CloudView
 from bridge.wire.answers import decode_status

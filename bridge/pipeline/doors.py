@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bridge.errors import Reason
     from bridge.mqtt.connection import Connection
-    from bridge.mqtt.session import Delivery
+    from bridge.mqtt.messages import Delivery
     from bridge.pipeline.inbox import Inbox
 
 RETRY_AFTER = 2  # seconds a CoAP client is asked to wait

@@ -15,7 +15,7 @@ import msgspec
 from bridge import topics
 from bridge.messages import Error, Receipt
 from bridge.mqtt.codec import in_words
-from bridge.mqtt.session import Publish
+from bridge.mqtt.messages import Publish
 from bridge.pipeline.arrival import Verdict
 from bridge.wire.answers import encode_answer
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from bridge.messages import Rows
-    from bridge.mqtt.session import Publish
+    from bridge.mqtt.messages import Publish
     from bridge.offload.client import CloudClient
 
 AHEAD = 20

@@ -20,7 +20,7 @@ from bridge.catalog import Catalog
 from bridge.messages import Answer
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
-from bridge.mqtt.session import Delivery, Publish, Settings
+from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.runtime.load import load
 from bridge.wire.offload import Question, Reply, decode_reply, encode_question
 from tests.support.brokers import TlsFiles, free_port, start_mosquitto

@@ -14,7 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.mqtt.session import Delivery, Publish, Session, Settings, State
+from bridge.mqtt.messages import Delivery, Publish, Settings
+from bridge.mqtt.session import Session, State
 
 OURS = 4  # the session's Receive Maximum
 

@@ -13,7 +13,7 @@ import pytest
 
 from bridge import topics
 from bridge.errors import ModelError
-from bridge.mqtt.session import Delivery, Publish
+from bridge.mqtt.messages import Delivery, Publish
 from bridge.runtime.fake import FakeEngine
 from bridge.wire.offload import Question, Reply, decode_reply, encode_question
 from cloud_agent.config import Limits

@@ -13,7 +13,7 @@ import pytest
 from bridge.errors import TakenOver
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
-from bridge.mqtt.session import Delivery, Publish, Settings
+from bridge.mqtt.messages import Delivery, Publish, Settings
 from tests.support.brokers import HOST, RunningBroker, TlsFiles, start_mosquitto
 from tests.support.paho_client import until
 

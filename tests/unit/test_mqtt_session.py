@@ -8,17 +8,8 @@ import mqtt5
 import pytest
 
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
-from bridge.mqtt.session import (
-    ACK_WITHIN,
-    ANSWER_WITHIN,
-    MOST_FLYING,
-    PONG_WITHIN,
-    Delivery,
-    Publish,
-    Session,
-    Settings,
-    State,
-)
+from bridge.mqtt.messages import Delivery, Publish, Settings
+from bridge.mqtt.session import ACK_WITHIN, ANSWER_WITHIN, MOST_FLYING, PONG_WITHIN, Session, State
 
 QOS1 = mqtt5.QoS.AT_LEAST_ONCE
 

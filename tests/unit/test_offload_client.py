@@ -13,7 +13,7 @@ import pytest
 from bridge import topics
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
-from bridge.mqtt.session import Delivery, Publish, Settings
+from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.offload.client import Answered, CloudClient, Unanswered
 from bridge.wire.answers import encode_status
 from bridge.wire.offload import Question, Reply, decode_question, encode_reply

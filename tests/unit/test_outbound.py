@@ -20,7 +20,7 @@ from bridge.topics import DataTopic
 from bridge.wire.answers import decode_answer
 
 if TYPE_CHECKING:
-    from bridge.mqtt.session import Publish
+    from bridge.mqtt.messages import Publish
 
 KEY = SeriesKey("s", "d", "x", "e")
 WHO = DataTopic("s", "d", "x")
