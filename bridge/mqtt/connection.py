@@ -28,6 +28,7 @@ log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+GOODBYE = 2.0  # seconds for the last bytes of a connection
 HIGH_WATER = 1 << 20  # bytes written and not yet taken by the kernel, above which publishes wait in the session
 
 
@@ -137,6 +138,20 @@ class Connection:
         Raises:
             TakenOver: another client uses our client id; coming back would fight it for ever.
         """
+        work = asyncio.create_task(self._stay_connected())
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({work, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._transport is not None:  # `close` says goodbye first
+                await asyncio.wait({work}, timeout=GOODBYE)
+            if work.done():
+                work.result()
+        finally:
+            work.cancel()
+            closing.cancel()
+            self._drop(LinkError("closed"))
+
+    async def _stay_connected(self) -> None:
         backoff = Backoff()
         while not self._closing.is_set():
             why = await self._live_once(backoff)
@@ -152,17 +167,16 @@ class Connection:
     async def close(self) -> None:
         """Flush, say goodbye and end `run`."""
         self._closing.set()
-        if self._transport is not None:
-            self._flush()
-            self.session.disconnect()
-            self._flush()
-            if self._ended is not None:
-                # The broker closes first: rumqttd may drop another client when we close behind a DISCONNECT.
-                await asyncio.wait([self._ended], timeout=0.5)
+        if self._transport is None or self._ended is None:
+            return
+        self._flush()
+        self.session.disconnect()
+        self._flush()
+        # The broker closes first: rumqttd may drop another client when we close behind a DISCONNECT.
+        await asyncio.wait([self._ended], timeout=GOODBYE / 4)
         if self._transport is not None:
             self._transport.close()
-        if self._ended is not None:
-            await asyncio.wait([self._ended], timeout=2.0)
+            await asyncio.wait([self._ended], timeout=GOODBYE / 2)
 
     # ---- one connection's life
 
@@ -222,6 +236,9 @@ class Connection:
     # ---- callbacks of the transport
 
     def _opened(self, transport: asyncio.Transport) -> None:
+        if self._closing.is_set():
+            transport.abort()
+            return
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
