@@ -133,7 +133,8 @@ class App:
         config, limits = self._config, self._config.limits
 
         def may_answer(topic: str) -> bool:
-            return topics.safe_reply(topic) and not any(topics.matches(text, topic) for text in table.filters)
+            taken = (*table.filters, topics.CLOUD_REPLY_FILTER)
+            return topics.safe_reply(topic) and not any(topics.matches(text, topic) for text in taken)
 
         inbox = Inbox(limits.inbox, lambda: door.space())
         door = MqttDoor(inbox, may_answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,7 @@ def check(config: Config, base: Path) -> int:
     table = assembly.route_table(config, models)
     devices = "embedded" if config.mqtt.url is None else str(assembly.endpoint_of(config.mqtt, base, "mqtt"))
     cloud = "none" if config.cloud is None else str(assembly.endpoint_of(config.cloud, base, "cloud"))
+    _places(config, base)
     say(f"bridge   {config.bridge.id}, state in {assembly.state_folder(config, base)}\n")
     say(f"broker   {devices}\n")
     say(f"coap     {f'coap://{config.coap.bind}' if config.coap.enabled else 'off'}\n")
@@ -53,6 +56,19 @@ def check(config: Config, base: Path) -> int:
     say(f"machine  {machine.cpu}, {machine.cores} cores; ONNX Runtime {machine.runtime}\n")
     _providers(next(iter(models.values())))
     return 0
+
+
+def _places(config: Config, base: Path) -> None:
+    """Whether what `run` would listen at and write to is there."""
+    host, _ = config.coap.address()
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as why:
+        raise ConfigError(f"coap.bind: {host!r} is no address of this machine: {why.strerror or why}") from why
+    state = assembly.state_folder(config, base)
+    there = next(folder for folder in (state, *state.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"bridge.state: cannot write to {there}; the journal is to be in {state}")
 
 
 def _model(config: Config, base: Path, manifest: Manifest) -> None:

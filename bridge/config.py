@@ -39,7 +39,7 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str = "state"
     models: str | None = None
     provider: str | None = None
-    threads: Count | None = None
+    threads: Annotated[int, Meta(ge=1, le=256)] | None = None
     drain: Seconds = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

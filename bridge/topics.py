@@ -15,6 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DATA_FILTER = f"{ROOT}/+/+/data/+"
 INFER_FILTER = f"{ROOT}/_infer/+"
 REPLY_ROOT = f"{ROOT}/_reply"
+CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
 ESCALATE_FILTER = f"{ROOT}/_escalate/+"
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
 RESULT_FILTER = f"{ROOT}/+/+/result/+"

@@ -4,7 +4,8 @@ Mosquitto 2.0.11 (of a session that is to be kept) and rumqttd close the connect
 id would then throw each other out several times a second for ever, and share the rows between them. So each bridge
 names its process in its retained status and reads that status: a name seen during the first connection came before us
 (an earlier run, or a bridge we have just replaced); any other came after us, and the older one goes. No clock is
-compared: a gateway may wake up in 1970.
+compared: a gateway may wake up in 1970. A retained name alone proves nothing: a broker that crashed may bring back a
+status from before our start. It counts when it is retained again on a later connection, where ours should be.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Twins:
         self._bridge = bridge
         self._topic = topics.bridge_status(bridge)
         self._known = {me}
+        self._suspects: dict[str, int] = {}
         self._found = asyncio.Event()
 
     async def found(self) -> None:
@@ -56,19 +58,22 @@ class Twins:
         if not statuses:
             return deliveries
         for delivery in statuses:
-            self._look(delivery.payload, first=connection.session.connects <= 1)
+            self._look(delivery.payload, connection.session.connects, retained=delivery.retain)
         connection.acknowledge(statuses)
         return [delivery for delivery in deliveries if delivery.topic != self._topic]
 
-    def _look(self, payload: bytes, *, first: bool) -> None:
+    def _look(self, payload: bytes, connects: int, *, retained: bool) -> None:
         try:
             name = decode_status(payload).get("instance")
         except Refused:
             return
         if not isinstance(name, str) or name in self._known:
             return
-        if first:
+        if connects <= 1:
             if len(self._known) < MOST:
                 self._known.add(name)
+        elif retained and self._suspects.setdefault(name, connects) == connects:
+            if len(self._suspects) > MOST:
+                self._suspects.clear()
         else:
             self._found.set()

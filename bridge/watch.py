@@ -111,9 +111,16 @@ def _show(message: aiomqtt.Message, seen: dict[str, None], *, as_json: bool) -> 
     if as_json:
         sys.stdout.write(payload.decode() + "\n")
     else:
-        clock = time.strftime("%H:%M:%S", time.localtime(result.t))
+        clock = _clock(result.t)
         sys.stdout.write(
             f"{clock}  {place.site}/{result.device}/{result.stream}  {result.label} {result.score:.0%}  {result.tier}  "
             f"{result.latency_ms:.1f} ms  {result.reason}\n"
         )
     sys.stdout.flush()
+
+
+def _clock(t: float) -> str:
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(t))
+    except (OverflowError, ValueError, OSError):  # a time that this machine's calendar does not have
+        return "--:--:--"

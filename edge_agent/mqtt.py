@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_SUBSCRIBERS = 0x10
+HINT_AT = 2  # attempts in a row that found no broker of our protocol, before we wonder aloud
 STEADY = 5.0  # seconds after which a connection counts as good, and back-off begins anew
 LOST_AT_ONCE = 3  # connections lost within that time, one after the other, that look like a twin's
 GOODBYE = 1.0  # seconds
@@ -82,8 +83,16 @@ class MqttUplink:
                     name = self._login.client_id
                     log.warning("lost %d times at once: does a second agent use client id %s?", lost, name)
                 pause = backoff.delay(attempt, random.random())  # noqa: S311 # spreads load, guards nothing
-                log.warning("%s: %s; trying again in %.1f s", self._login.url, why, pause)
+                hint = "" if self._came_up or attempt != HINT_AT else self._hint()
+                log.warning("%s: %s; trying again in %.1f s%s", self._login.url, why, pause, hint)
                 await asyncio.sleep(pause)
+
+    def _hint(self) -> str:
+        other = "3.1.1" if self._login.protocol == "5" else "5"
+        return (
+            f". Does this port speak MQTT {self._login.protocol}? The bridge's embedded broker has one port for 3.1.1 "
+            f'(1883) and one for 5 (1884); protocol = "{other}" is the other'
+        )
 
     async def send(self, stream: str, payload: bytes, _form: Format) -> Outcome:
         """Publishes with QoS 1 and waits for the PUBACK.

@@ -273,7 +273,13 @@ class Connection:
         self._schedule_flush()
 
     def _closed(self, why: Exception | None) -> None:
-        self._drop(LinkError(f"connection lost: {why}") if why else LinkError("the broker closed the connection"))
+        if why is not None:
+            self._drop(LinkError(f"connection lost: {why}"))
+        elif self.session.state is State.CONNECTING:
+            hint = "does it speak MQTT 5 on this port? The bridge's embedded broker has one port for 3.1.1, one for 5"
+            self._drop(LinkError(f"the broker closed the connection without an answer; {hint}"))
+        else:
+            self._drop(LinkError("the broker closed the connection"))
 
     def _choke(self, *, choked: bool) -> None:
         self._choked = choked

@@ -30,7 +30,7 @@ SESSION_TAKEN_OVER = 0x8E
 ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
 PONG_WITHIN = 5.0  # seconds that the PINGRESP may take; a broker that is there answers in a round trip
 ACK_WITHIN = 30.0  # seconds a PUBACK may take: Mosquitto 2.0.11 loses some when it drops packets of a full queue
-MOST_FLYING = 65_000  # packet identifiers end at 65,535, and a SUBSCRIBE needs one too
+MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
 
 
 class State(Enum):
@@ -295,7 +295,10 @@ class Session:
         handling = codec.RetainHandling.SEND_ALWAYS
         if text in self.settings.retained_once:
             handling = codec.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
-        return codec.TopicFilter(text, max_qos=codec.QoS.AT_LEAST_ONCE, retain_handling=handling)
+        # Retain As Published off: then the flag tells what was kept from before the subscription (section 3.3.1.3).
+        return codec.TopicFilter(
+            text, max_qos=codec.QoS.AT_LEAST_ONCE, retain_handling=handling, retain_as_published=False
+        )
 
     def _on_suback(self, packet: codec.SubAckPacket) -> None:
         self._subscribing.discard(packet.packet_id)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge.offload")
 
+ASK_AGAIN = ("stopping", "overload")  # refusals that another agent, or the same one soon, may not repeat
+AGAIN_AFTER = 0.05  # seconds
+MOST_AGAIN = 8
 MAX_AGENTS = 256  # cloud agents remembered
 
 
@@ -55,6 +58,7 @@ class _Asked(msgspec.Struct, eq=False):
     asked_at: float
     deadline: float
     timers: list[asyncio.TimerHandle]
+    again: int = 0
 
 
 class CloudClient:
@@ -211,6 +215,10 @@ class CloudClient:
         if asked is None:
             return  # the second copy of an answer, or one after its deadline
         self._breaker.answered()
+        if (reply.error or "").startswith(ASK_AGAIN) and asked.again < MOST_AGAIN:
+            asked.again += 1
+            asked.timers.append(asyncio.get_running_loop().call_later(AGAIN_AFTER, self._send, reply.id))
+            return
         if reply.label is None or reply.score is None:
             self._end(Unanswered(reply.id, f"{reply.cloud} refused: {reply.error or 'no label'}"))
             return

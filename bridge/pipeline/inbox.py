@@ -47,8 +47,14 @@ class Inbox:
             self._bytes += _size(event)
         self._waiting.set()
 
-    async def take(self, *, most: int, wait: float) -> list[Event]:
-        """What is waiting, at most so much; empty when nothing came for `wait` seconds."""
+    async def take(self, *, most: int, size: int, wait: float) -> list[Event]:
+        """What is waiting, at most so much; empty when nothing came for `wait` seconds.
+
+        Args:
+            most: events.
+            size: bytes after which nothing more is taken; one event may pass it.
+            wait: seconds.
+        """
         if not self._events:
             self._waiting.clear()
             try:
@@ -57,8 +63,13 @@ class Inbox:
             except TimeoutError:
                 return []
         was_full = self.full
-        taken = [self._events.popleft() for _ in range(min(most, len(self._events)))]
-        self._bytes -= sum(map(_size, taken))
+        taken: list[Event] = []
+        left = size
+        while self._events and len(taken) < most and left > 0:
+            event = self._events.popleft()
+            taken.append(event)
+            left -= _size(event)
+        self._bytes -= size - left
         if was_full and not self.full:
             self._on_space()
         return taken

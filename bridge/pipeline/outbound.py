@@ -16,6 +16,7 @@ from bridge import topics
 from bridge.messages import Error, Receipt
 from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
+from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Verdict
 from bridge.wire.answers import encode_answer
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from bridge.pipeline.admit import ErrorGate
     from bridge.pipeline.turn import Refusal, Ticket
     from bridge.store.journal import SavedResult
 
 log = logging.getLogger("bridge.pipeline")
 
+LOG_RATE = 0.2  # log lines a second about what strangers can cause again and again
+MOST_REFUSED = 10_000  # Results that the broker refused, kept for the next start; further ones are counted and dropped
 MAX_RANGES = 64  # of one Receipt
 
 
@@ -61,6 +63,7 @@ class Outbound:
         self._publisher = publisher
         self._on_result = on_result
         self._gate = gate
+        self._log_gate = ErrorGate(rate=LOG_RATE)
         self._counts = counts
         self._waiting: dict[str, list[Ticket]] = {}
         self._taken: list[str] = []
@@ -126,16 +129,17 @@ class Outbound:
                 ticket.windows.discard(window)
             if code >= 0x80:
                 self._counts["results_refused_by_broker"] += 1
-                if self._gate.allows("", "refused", time.monotonic()):
+                if self._log_gate.allows("", "refused", time.monotonic()):
                     log.error(
                         "the broker refused a Result: %s; check what the bridge may publish. It is kept for the next "
                         "start",
                         in_words(code),
                     )
-                self._refused.append((saved, tickets))
-                return
+                if self._counts["results_refused_by_broker"] <= MOST_REFUSED:
+                    self._refused.append((saved, tickets))
+                    return
             if journalled:
-                self._taken.append(window)
+                self._taken.append(window)  # taken, or beyond what is kept of refused ones
             self.settle(tickets)
 
         return done
@@ -151,8 +155,20 @@ class Outbound:
             if topic is not None:
                 stream = refusal.source.stream if refusal.source is not None else None
                 error = Error(refusal.why.reason, refusal.why.detail, stream, refusal.why.seq)
-                messages.append(Publish(topic, encode_answer(error), correlation=refusal.correlation, done=settle))
+
+                def done(code: int, settle: Callable[[int], None] = settle) -> None:
+                    self._note_refusal("an Error", code)
+                    settle(code)
+
+                messages.append(Publish(topic, encode_answer(error), correlation=refusal.correlation, done=done))
         self._publisher.publish(messages)
+
+    def _note_refusal(self, what: str, code: int) -> None:
+        """Count and tell, at most a few times a second, that the broker refused what we published."""
+        if code >= 0x80:
+            self._counts["answers_refused_by_broker"] += 1
+            if self._log_gate.allows("", "refused", time.monotonic()):
+                log.error("the broker refused %s: %s; check what the bridge may publish", what, in_words(code))
 
     def _error_topic(self, refusal: Refusal, now: float) -> str | None:
         source = refusal.source
@@ -184,8 +200,9 @@ class Outbound:
         for (site, device, stream, epoch), ranges in safe.items():
             merged = merge(ranges)
             for i in range(0, len(merged), MAX_RANGES):
-                receipt = Receipt(epoch, merged[i : i + MAX_RANGES])
-                messages.append(Publish(topics.receipt(site, device, stream), encode_answer(receipt)))
+                payload = encode_answer(Receipt(epoch, merged[i : i + MAX_RANGES]))
+                topic = topics.receipt(site, device, stream)
+                messages.append(Publish(topic, payload, done=lambda code: self._note_refusal("a Receipt", code)))
         self._publisher.publish(messages)
 
     @staticmethod

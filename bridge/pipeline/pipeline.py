@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge.pipeline")
 
 MOST = 1_024  # events in one turn
+SIZE = 1 << 20  # bytes after which a turn takes no more: a window of another device must not wait for a flood
 BREATH = 0.25  # seconds after which a turn runs without events, to look at gaps
 
 
@@ -103,7 +104,7 @@ class Pipeline:
         """
         await self._take_up()
         while not self._draining.is_set() or len(self._inbox):
-            events = await self._inbox.take(most=MOST, wait=BREATH)
+            events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH)
             await self._out.room()
             await self._turn(events)
 

@@ -180,7 +180,8 @@ class Windower:
         for key in list(self._gaps):
             entry = self._entries[key]
             series = entry.series
-            wait = self._patience.gap_receipts if series.patient else self._patience.gap
+            begun = series.next_row > 0  # what a series begins with is hardly ever overtaken; a lost state is likelier
+            wait = self._patience.gap_receipts if series.patient and begun else self._patience.gap
             cuts: list[Cut] = []
             overdue = False
             while series.gap_since is not None and (key in self._overdue or now - series.gap_since >= wait):
@@ -257,7 +258,11 @@ class Windower:
 
 def stale(late: tuple[int, int], first: int) -> Refused:
     """What is told of late rows, inclusive, of a message whose first row was `first`."""
-    return Refused("stale", f"rows {late[0]}–{late[1]} came after their gap had been given up", seq=first)
+    return Refused(
+        "stale",
+        f"rows {late[0]}–{late[1]} came after their gap had been given up; a restarted numbering needs a new epoch",
+        seq=first,
+    )
 
 
 def _chunk(manifest: Manifest, seen: Observation, first: int, now: float, wall: float) -> Chunk:

@@ -16,6 +16,7 @@ from bridge.wire.parse import DEPTH, parse
 
 MAX_SEQ = 2**53 - 1  # what JSON numbers carry exactly everywhere
 MAX_EPOCH = 64
+MAX_TIME = 1e11  # seconds since 1970: the year 5138
 MAX_DT = 1e9  # seconds, 31 years: the time of every row of a message stays finite
 
 
@@ -42,7 +43,7 @@ def observation_of(value: Any) -> Observation:
             values=_values(value),
             seq=seq,
             epoch=_epoch(value.get("epoch")),
-            t=_number("t", value.get("t")),
+            t=_time(value.get("t")),
             dt=_positive("dt", value.get("dt")),
             lane=_lane(value.get("lane", "live")),
             receipt=_flag("receipt", value.get("receipt", False)),
@@ -89,6 +90,15 @@ def _number(name: str, value: Any) -> float | None:
         raise Refused("not_finite", f"{name} is beyond a 64-bit float") from why
     if not math.isfinite(number):
         raise Refused("not_finite", f"{name} is not finite")
+    return number
+
+
+def _time(value: Any) -> float | None:
+    number = _number("t", value)
+    if number is not None and not 0 <= number < MAX_TIME:
+        raise Refused(
+            "malformed", f"t must be seconds since 1970, not {number:g}; milliseconds are to be divided by 1000"
+        )
     return number
 
 

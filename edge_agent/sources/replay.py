@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bridge.errors import ConfigError
 from edge_agent.sampler import Chunk, split
 from edge_agent.sources.recording import Block, read
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+log = logging.getLogger("edge_agent")
 
 RATE = 50.0  # rows a second, where neither file nor settings tell
 TICK = 0.05  # seconds between two hand-overs
@@ -38,6 +42,7 @@ class Replay:
     def __init__(
         self, path: Path, *, columns: Sequence[str] = (), rate: float | None = None, speed: float = 1.0, start: int = 0
     ) -> None:
+        self._path = path
         blocks, told = read(path, columns)
         self._blocks = blocks
         self._first: Block | None = next(blocks, None)
@@ -77,6 +82,10 @@ class Replay:
                             skip = 0
             row += rows
             block = await asyncio.to_thread(next, self._blocks, None)
+        if skip:
+            log.warning("%s: its last %d rows are not finite and are left out", self._path, skip)
+        if skip == row:
+            raise ConfigError(f"{self._path}: none of its {row} rows is finite (float32)")
 
     def _dt(self) -> float:
         if self._rate:

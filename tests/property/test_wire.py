@@ -19,7 +19,7 @@ from bridge.messages import Error, Observation, Receipt, Result
 from bridge.wire.answers import decode_answer, decode_status, encode_answer, encode_status
 from bridge.wire.foreign import Decoding, decode_foreign
 from bridge.wire.formats import Format, of_payload
-from bridge.wire.observation import MAX_DT, MAX_SEQ, decode_observation, encode_observation
+from bridge.wire.observation import MAX_DT, MAX_SEQ, MAX_TIME, decode_observation, encode_observation
 from bridge.wire.offload import Question, Reply, decode_question, decode_reply, encode_question, encode_reply
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ OBSERVATIONS = st.builds(
     values=ROWS,
     seq=st.none() | st.integers(0, MAX_SEQ),
     epoch=st.just("") | st.from_regex(r"[A-Za-z0-9 é_.-]{1,64}", fullmatch=True),
-    t=st.none() | FINITE,
+    t=st.none() | st.floats(0, MAX_TIME, exclude_max=True),
     dt=st.none() | st.floats(0, MAX_DT, exclude_min=True),
     lane=st.sampled_from(["live", "backlog"]),
     receipt=st.booleans(),

@@ -145,3 +145,15 @@ async def test_lines_from_a_file_descriptor() -> None:
     assert joined(chunks) == [1, 2, 3]
     assert chunks[0].t == pytest.approx(5e8 - 0.02)
     assert chunks[0].dt == 0.02
+
+
+async def test_rows_left_out_at_the_end_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.savez(tmp_path / "a.npz", values=np.array([[1.0], [2.0], [np.nan], [np.inf]]))
+    assert joined(await taken(Replay(tmp_path / "a.npz", speed=0))) == [1.0, 2.0]
+    assert "its last 2 rows are not finite" in caplog.text
+
+
+async def test_a_recording_without_a_finite_row_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", values=np.full((3, 2), 1e300))
+    with pytest.raises(ConfigError, match="none of its 3 rows is finite"):
+        await taken(Replay(tmp_path / "a.npz", speed=0))

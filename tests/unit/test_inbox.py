@@ -30,26 +30,26 @@ async def test_everything_that_waits_comes_at_once_and_in_order(inbox: Inbox) ->
     events: list[Event] = [message(1), Unanswered("w", "late"), message(2)]
     inbox.put(events[:2])
     inbox.put(events[2:])
-    assert await inbox.take(most=10, wait=1.0) == events
+    assert await inbox.take(most=10, size=1 << 30, wait=1.0) == events
     assert len(inbox) == 0
 
 
 async def test_a_turn_takes_at_most_so_many(inbox: Inbox) -> None:
     events = [message(n) for n in range(5)]
     inbox.put(events)
-    assert [await inbox.take(most=2, wait=1.0) for _ in range(3)] == [events[:2], events[2:4], events[4:]]
+    assert [await inbox.take(most=2, size=1 << 30, wait=1.0) for _ in range(3)] == [events[:2], events[2:4], events[4:]]
 
 
 async def test_nothing_comes_after_the_wait(inbox: Inbox) -> None:
     began = time.monotonic()
-    assert await inbox.take(most=1, wait=0.02) == []
+    assert await inbox.take(most=1, size=1 << 30, wait=0.02) == []
     assert time.monotonic() - began >= 0.015
     inbox.put([])
-    assert await inbox.take(most=1, wait=0.0) == []
+    assert await inbox.take(most=1, size=1 << 30, wait=0.0) == []
 
 
 async def test_who_waits_is_woken(inbox: Inbox) -> None:
-    waiting = asyncio.ensure_future(inbox.take(most=9, wait=10.0))
+    waiting = asyncio.ensure_future(inbox.take(most=9, size=1 << 30, wait=10.0))
     await asyncio.sleep(0)
     event = message(1)
     inbox.put([event])
@@ -62,15 +62,25 @@ async def test_it_is_full_by_bytes_and_says_once_when_it_has_room_again(inbox: I
     inbox.put([message(50)])
     assert (before, inbox.full) == (False, True)
     inbox.put([message(1)])
-    await inbox.take(most=1, wait=0.0)
+    await inbox.take(most=1, size=1 << 30, wait=0.0)
     assert (inbox.full, spaces) == (False, [1])
-    await inbox.take(most=1, wait=0.0)
-    await inbox.take(most=1, wait=0.0)
+    await inbox.take(most=1, size=1 << 30, wait=0.0)
+    await inbox.take(most=1, size=1 << 30, wait=0.0)
     assert spaces == [1]
 
 
 async def test_a_message_larger_than_all_room_passes(inbox: Inbox, spaces: list[int]) -> None:
     inbox.put([message(10_000)])
     assert inbox.full
-    assert len(await inbox.take(most=1, wait=0.0)) == 1
+    assert len(await inbox.take(most=1, size=1 << 30, wait=0.0)) == 1
     assert (inbox.full, spaces) == (False, [1])
+
+
+async def test_a_turn_ends_by_bytes_but_takes_at_least_one(inbox: Inbox) -> None:
+    events = [message(1_000) for _ in range(4)]
+    inbox.put(events)
+    size = 2 * (OVERHEAD + 1_000)
+    assert await inbox.take(most=9, size=size, wait=0.0) == events[:2]
+    assert await inbox.take(most=9, size=1, wait=0.0) == events[2:3]
+    assert await inbox.take(most=9, size=size, wait=0.0) == events[3:]
+    assert not inbox.full

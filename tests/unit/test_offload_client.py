@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from bridge import topics
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
 from bridge.mqtt.messages import Delivery, Publish, Settings
-from bridge.offload.client import Answered, CloudClient, Unanswered
+from bridge.offload.client import MOST_AGAIN, Answered, CloudClient, Unanswered
 from bridge.wire.answers import encode_status
 from bridge.wire.offload import Question, Reply, decode_question, encode_reply
 from tests.support.brokers import HOST, RunningBroker
@@ -54,6 +55,9 @@ class Cloud:
 
     def ask(self, window: str, patience: float = 5.0) -> None:
         self.client.ask(window, "m", VALUES, time.monotonic() + patience)
+
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) >= times
 
     def why(self, model: str = "m", **planned: int) -> str:
         view = self.client.view(model, time.monotonic(), **planned)
@@ -160,3 +164,28 @@ async def test_a_lost_broker_is_told(cloud: Cloud, embedded: RunningBroker) -> N
     cloud.ask("w", patience=0.05)
     await until(lambda: cloud.events)
     assert isinstance(cloud.events[0], Unanswered)
+
+
+@pytest.mark.parametrize("refusal", ["stopping: goes away, ask again", "overload: too much waits"])
+async def test_a_refusal_that_may_not_be_repeated_is_asked_again(cloud: Cloud, refusal: str) -> None:
+    cloud.status("m")
+    await until(lambda: cloud.why() == "")
+    cloud.ask("w")
+    await until(lambda: len(cloud.asked) == 1)
+    cloud.reply(Reply("w", "gpu-1", error=refusal))
+    await until(lambda: len(cloud.asked) == 2)
+    assert cloud.events == []
+    cloud.reply(Reply("w", "gpu-2", label="x", score=0.5))
+    await until(lambda: len(cloud.events) == 1)
+    assert isinstance(cloud.events[0], Answered)
+
+
+async def test_a_refusal_repeated_for_ever_ends(cloud: Cloud) -> None:
+    cloud.status("m")
+    await until(lambda: cloud.why() == "")
+    cloud.ask("w")
+    for n in range(1, MOST_AGAIN + 2):
+        await until(partial(cloud.was_asked, n))
+        cloud.reply(Reply("w", "gpu-1", error="stopping"))
+    await until(lambda: len(cloud.events) == 1)
+    assert cloud.events == [Unanswered("w", "gpu-1 refused: stopping")]

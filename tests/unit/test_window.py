@@ -126,13 +126,21 @@ def test_a_message_that_is_late_only_in_part_is_taken_and_told() -> None:
 def test_gaps_of_plain_devices_are_given_up_sooner_than_those_of_agents() -> None:
     windower = made(gap=2.0, gap_receipts=60.0)
     plain, agent = DataTopic("s", "plain", "x"), DataTopic("s", "agent", "x")
-    take(windower, rows(6, 4), who=plain, now=0.0)
-    take(windower, rows(6, 4, receipt=True), who=agent, now=0.0)
+    for who, receipt in ((plain, False), (agent, True)):
+        take(windower, rows(0, 2, receipt=receipt), who=who, now=0.0)
+        take(windower, rows(6, 4, receipt=receipt), who=who, now=0.0)
     assert windower.expire(1.9) == []
     assert [key.device for key, _ in windower.expire(2.0)] == ["plain"]
     assert windower.expire(59.9) == []
     assert [key.device for key, _ in windower.expire(60.0)] == ["agent"]
     assert windower.expire(1e9) == []
+
+
+def test_what_a_series_begins_with_is_waited_for_but_shortly() -> None:
+    windower = made(gap=2.0, gap_receipts=60.0)
+    take(windower, rows(6, 4, receipt=True), now=0.0)
+    assert windower.expire(1.9) == []
+    assert [[window.seq for window in windows] for _, windows in windower.expire(2.0)] == [[6]]
 
 
 def test_a_gap_that_closes_is_forgotten(windower: Windower) -> None:
