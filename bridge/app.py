@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import secrets
@@ -238,6 +239,7 @@ class App:
     def _ready(broker: EmbeddedBroker | None, devices: Connection, coap: str | None) -> None:
         url = str(devices.endpoint)
         urls = {"mqtt": url if broker is None else broker.url, "mqtt5": url, "coap": coap}
+        _spare_the_collector()
         sys.stdout.write(f"ready {json.dumps({name: found for name, found in urls.items() if found})}\n")
         sys.stdout.flush()
 
@@ -294,3 +296,10 @@ class App:
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(outcome, BridgeError):
                 log.error("%s", outcome)
+
+
+def _spare_the_collector() -> None:
+    """What was made until now lives as long as we do: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -130,6 +130,8 @@ def parse_result(topic: str) -> ResultTopic | None:
 
 def parse_infer(topic: str) -> str | None:
     """Model of an `_infer` topic; None if it is not one."""
+    if not topic.startswith(f"{ROOT}/_infer/"):  # asked of every message
+        return None
     levels = _levels(topic, "_infer", 4)
     return levels[3] if levels is not None and is_name(levels[3]) else None
 

@@ -53,6 +53,7 @@ __all__ = [
     "TopicFilter",
     "Will",
     "in_words",
+    "puback",
     "read_packets",
 ]
 
@@ -128,12 +129,20 @@ def _claimed_size(rest: memoryview) -> int:
 
 def _check(packet: Any) -> None:
     if isinstance(packet, PublishPacket):
-        if "\0" in packet.topic or any(c in packet.topic for c in "+#"):
+        topic = packet.topic
+        if "\0" in topic or "+" in topic or "#" in topic:
             raise RemoteProtocolError("a topic name with NUL or a wildcard", code=TOPIC_NAME_INVALID)
         if packet.response_topic is not None and "\0" in packet.response_topic:
             raise RemoteProtocolError("a Response Topic with NUL", code=TOPIC_NAME_INVALID)
     if getattr(packet, "packet_id", None) == 0:
         raise RemoteProtocolError("packet identifier 0", code=PROTOCOL_ERROR)
+
+
+def puback(packet_id: int, code: int) -> bytes:
+    """Bytes of a PUBACK; success, sent for every message, is put together without the library (section 3.4)."""
+    if code == 0:
+        return b"\x40\x02" + packet_id.to_bytes(2, "big")
+    return PubAckPacket(packet_id, reason_code=PubAckReasonCode(code)).write()
 
 
 def in_words(code: int) -> str:

@@ -133,7 +133,7 @@ class Session:
         while unacked and (code_ := unacked[0].settled) is not None:
             head = unacked.popleft()
             assert head.packet_id is not None  # noqa: S101 # only QoS 1 deliveries are in the queue
-            self._out.append(codec.PubAckPacket(head.packet_id, reason_code=codec.PubAckReasonCode(code_)).write())
+            self._out.append(codec.puback(head.packet_id, code_))
 
     def disconnect(self, code: int = 0) -> None:
         """Say goodbye; the will is not published when the code is 0."""

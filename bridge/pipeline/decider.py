@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.messages import Placement, Window
     from bridge.offload.client import CloudClient
     from bridge.pipeline.outbound import Outbound
+    from bridge.pipeline.routes import Route
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine
 
@@ -97,8 +98,7 @@ class Decider:
         window, answer, route = cut.window, cut.answer, cut.route
         if answer is None:
             return
-        variant = route.manifest.variant(self._engines[window.model].variant)
-        below = variant.below if route.below is None else route.below
+        below = self._below(route) if route.below is None else route.below
         cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now, planned=len(turn.ask))
         placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=window.deadline - turn.now)
         if route.windows == "whole" and not placement.firm and window.reply_to is None:
@@ -113,6 +113,12 @@ class Decider:
             return
         durable = not placement.firm or cut.ticket is None or cut.ticket.durable
         self._decide(turn, window, answer, placement, local=None, ticket=cut.ticket, durable=durable)
+
+    def _below(self, route: Route) -> float | None:
+        """The threshold of the variant that runs: each has its own; a foreign engine gets the tier's."""
+        manifest, runs = route.manifest, self._engines[route.model].variant
+        variant = next((one for one in manifest.variants if one.name == runs), None) or manifest.for_tier("bridge")
+        return variant.below
 
     def cloud_said(self, event: Answered | Unanswered, turn: Turn) -> None:
         """Answer a window that the cloud was asked about."""

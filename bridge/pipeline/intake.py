@@ -104,9 +104,10 @@ class Intake:
         for window in windows:
             if ticket is not None:
                 arrival = ticket.arrival
-                window = msgspec.structs.replace(  # the same window, addressed
-                    window, reply_to=arrival.reply_to, correlation=arrival.correlation
-                )
+                if arrival.reply_to is not None:
+                    window = msgspec.structs.replace(  # the same window, addressed
+                        window, reply_to=arrival.reply_to, correlation=arrival.correlation
+                    )
                 ticket.windows.add(window.id)
                 ticket.completed += 1
             turn.cuts.append(Cut(window, route, ticket))

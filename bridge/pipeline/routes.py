@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.messages import SeriesKey
 
 Policy = Literal["cascade", "bridge", "cloud"]
+REMEMBERED = 16_384  # topics whose route is known without looking
 _SLOT = re.compile(r"\{([1-9][0-9]*)\}")
 
 
@@ -81,6 +82,7 @@ class RouteTable:
         self._by_stream = {route.stream: route for route in routes if route.filter is None}
         self._foreign = [route for route in routes if route.filter is not None]
         self.routes = tuple(routes)
+        self._found: dict[str, tuple[Route, DataTopic]] = {}
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -103,6 +105,15 @@ class RouteTable:
         Raises:
             Refused: `no_route`.
         """
+        found = self._found.get(topic)
+        if found is None:
+            found = self._search(topic)
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            self._found[topic] = found
+        return found
+
+    def _search(self, topic: str) -> tuple[Route, DataTopic]:
         ours = topics.parse_data(topic)
         if ours is not None:
             route = self._by_stream.get(ours.stream) or self._by_stream.get("*")
