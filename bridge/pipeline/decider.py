@@ -13,7 +13,7 @@ from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
 from bridge.place.confidence import CloudView, place
-from bridge.store.journal import SavedResult, SavedWindow
+from bridge.store.records import SavedResult, SavedWindow
 from bridge.topics import result as result_topic
 
 if TYPE_CHECKING:

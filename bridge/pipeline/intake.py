@@ -9,7 +9,7 @@ import msgspec
 from bridge.errors import Refused
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
 from bridge.pipeline.window import stale
-from bridge.store.journal import SavedRows
+from bridge.store.records import SavedRows
 
 if TYPE_CHECKING:
     from collections import Counter

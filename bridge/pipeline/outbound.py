@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.pipeline.turn import Refusal, Ticket
-    from bridge.store.journal import SavedResult
+    from bridge.store.records import SavedResult
 
 log = logging.getLogger("bridge.pipeline")
 

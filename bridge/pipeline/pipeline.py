@@ -23,7 +23,7 @@ from bridge.pipeline import restore
 from bridge.pipeline.decider import Decider
 from bridge.pipeline.intake import Intake
 from bridge.pipeline.turn import Turn
-from bridge.store.journal import Changes
+from bridge.store.records import Changes
 
 if TYPE_CHECKING:
     from collections import Counter

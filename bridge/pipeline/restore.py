@@ -9,7 +9,7 @@ import numpy as np
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Entry, Windower
-from bridge.store.journal import Saved, SavedSeries, SavedWindow
+from bridge.store.records import Saved, SavedSeries, SavedWindow
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:

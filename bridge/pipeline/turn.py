@@ -8,7 +8,7 @@ from bridge.errors import Refused
 from bridge.messages import Answer, Result, SeriesKey, Window
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.routes import Route
-from bridge.store.journal import Changes, SavedResult
+from bridge.store.records import Changes, SavedResult
 from bridge.topics import DataTopic
 
 

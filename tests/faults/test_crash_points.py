@@ -30,7 +30,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.window import Patience, Windower
 from bridge.place.confidence import CloudView
 from bridge.runtime.fake import FakeEngine
-from bridge.store.journal import Changes, Journal
+from bridge.store.journal import Journal
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from bridge.wire.offload import Reply
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bridge.messages import Rows
     from bridge.mqtt.messages import Publish
     from bridge.offload.client import CloudClient
+    from bridge.store.records import Changes
 
 AHEAD = 20
 VALUES = np.random.default_rng(1).normal(size=(1_200, 6)).astype(np.float32)

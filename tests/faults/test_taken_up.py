@@ -15,7 +15,8 @@ from bridge.messages import Observation, SeriesKey
 from bridge.pipeline import restore
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Patience, Windower
-from bridge.store.journal import Changes, Journal, SavedRows, SavedSeries
+from bridge.store.journal import Journal
+from bridge.store.records import Changes, SavedRows, SavedSeries
 from bridge.topics import DataTopic
 from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
 

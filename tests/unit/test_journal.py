@@ -15,7 +15,8 @@ import pytest
 
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
-from bridge.store.journal import Changes, Journal, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.journal import Journal
+from bridge.store.records import Changes, SavedResult, SavedRows, SavedSeries, SavedWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,7 +281,8 @@ COMMITTER = """
     from pathlib import Path
     import numpy as np
     from bridge.messages import SeriesKey
-    from bridge.store.journal import Changes, Journal, SavedRows, SavedSeries
+    from bridge.store.journal import Journal
+    from bridge.store.records import Changes, SavedRows, SavedSeries
 
     key = SeriesKey("s", "d", "x", "e")
     journal = Journal(Path(sys.argv[1]), print)

@@ -15,7 +15,7 @@ from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.outbound import MAX_RANGES, Outbound, merge
 from bridge.pipeline.turn import Refusal, Ticket
-from bridge.store.journal import SavedResult
+from bridge.store.records import SavedResult
 from bridge.topics import DataTopic
 from bridge.wire.answers import decode_answer
 

@@ -1,0 +1,154 @@
+"""What the journal keeps: rows, how far series were cut, questions, Results; and what one turn changes of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from bridge.messages import Answer, Lane, Result, Rows, SeriesKey
+
+
+class SavedRows(msgspec.Struct, frozen=True, eq=False):
+    """Rows of one message that unfinished windows need.
+
+    Attributes:
+        key: their series.
+        first: row number of the first row.
+        values: float32, shape (rows, channels).
+        t: seconds since 1970 of the first row.
+        dt: seconds between rows.
+        t_source: who stamped t.
+        lane: lane of the message.
+    """
+
+    key: SeriesKey
+    first: int
+    values: Rows
+    t: float
+    dt: float
+    t_source: Literal["device", "bridge"]
+    lane: Lane
+
+
+class SavedSeries(msgspec.Struct, frozen=True):
+    """How far a series was cut.
+
+    Attributes:
+        key: the series.
+        model: model its windows were cut for.
+        numbered: whether its sender numbers the rows.
+        next_row: rows below are known.
+        next_window: first row of the next window.
+        skipped: ranges given up, as (first row, row after the last); when written, those that are new.
+    """
+
+    key: SeriesKey
+    model: str
+    numbered: bool
+    next_row: int
+    next_window: int
+    skipped: list[tuple[int, int]] = []
+
+
+class SavedWindow(msgspec.Struct, frozen=True):
+    """A window that the cloud was asked about, and what the bridge itself says of it.
+
+    Attributes:
+        id: the window's id.
+        key: its series.
+        seq: row number of its first row.
+        data: its values, float32 little-endian, row by row.
+        channels: channels of a row.
+        t: seconds since 1970 of its first row.
+        t_source: who stamped t.
+        arrived: seconds since 1970 at which its last row arrived.
+        model: model asked.
+        lane: its lane.
+        patience: seconds for which an answer helped when it arrived.
+        local: the bridge's own answer.
+        why: why the cloud was asked.
+        reply_to: where `_infer` wants its answer.
+        correlation: to repeat in that answer.
+    """
+
+    id: str
+    key: SeriesKey
+    seq: int
+    data: bytes
+    channels: int
+    t: float
+    t_source: Literal["device", "bridge"]
+    arrived: float
+    model: str
+    lane: Lane
+    patience: float
+    local: Answer
+    why: str
+    reply_to: str | None = None
+    correlation: bytes | None = None
+
+
+class SavedResult(msgspec.Struct, frozen=True):
+    """A Result that the broker has not taken yet.
+
+    Attributes:
+        result: the Result; its latency is set when it is published.
+        arrived: seconds since 1970 at which the window's last row arrived.
+        topic: where to publish it.
+        correlation: correlation data of `_infer`.
+    """
+
+    result: Result
+    arrived: float
+    topic: str
+    correlation: bytes | None = None
+
+
+class Changes(msgspec.Struct):
+    """What one turn of the pipeline changes on disk.
+
+    Attributes:
+        rows: rows to keep.
+        series: series to bring up to date; rows below their next window go.
+        forgotten: series to drop whole.
+        asked: windows that the cloud is asked about.
+        answered: ids of such windows that are decided now.
+        results: Results to be published.
+        taken: ids of Results that the broker took.
+        decided: ids of whole windows whose answer depends on more than their rows: a copy that comes after a restart
+            must not be decided anew.
+    """
+
+    rows: list[SavedRows] = []
+    series: list[SavedSeries] = []
+    forgotten: list[SeriesKey] = []
+    asked: list[SavedWindow] = []
+    answered: list[str] = []
+    results: list[SavedResult] = []
+    taken: list[str] = []
+    decided: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.rows or self.series or self.forgotten or self.asked or self.answered or self.results or self.taken
+            or self.decided
+        )  # fmt: skip
+
+
+class Saved(msgspec.Struct):
+    """All that the journal holds at start.
+
+    Attributes:
+        series: as kept.
+        rows: as kept, in order.
+        asked: windows without an answer.
+        results: Results not taken.
+        decided: ids of whole windows that must not be decided anew, oldest first.
+    """
+
+    series: list[SavedSeries]
+    rows: list[SavedRows]
+    asked: list[SavedWindow]
+    results: list[SavedResult]
+    decided: list[str]
