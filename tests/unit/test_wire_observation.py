@@ -107,6 +107,8 @@ def test_null_counts_as_left_out() -> None:
         (b'{"values": [[1]], "t": "now"}', "malformed", "t must be a number"),
         (b'{"values": [[1]], "t": false}', "malformed", "t must be a number"),
         (b'{"values": [[1]], "t": 1' + b"0" * 400 + b"}", "not_finite", "t is beyond"),
+        (b'{"values": [[1]], "t": 1.7e12}', "malformed", "milliseconds"),
+        (b'{"values": [[1]], "t": -1}', "malformed", "seconds since 1970"),
         (b'{"values": [[1]], "dt": 0}', "malformed", "dt"),
         (b'{"values": [[1]], "dt": -0.1}', "malformed", "dt"),
         (b'{"values": [[1]], "dt": 1e308}', "malformed", "dt"),
