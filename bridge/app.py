@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 
     from bridge.catalog import Manifest
     from bridge.config import Config
-    from bridge.mqtt.session import Session
     from bridge.pipeline.routes import Route, RouteTable
     from bridge.runtime.port import Engine
 
 log = logging.getLogger("bridge")
 
+# rumqttd withholds PUBACKs while it waits for ours: what its 100 messages under way can make must find room.
+EMBEDDED_BACKLOG = 131_072
 STATUS_EVERY = 5.0  # seconds between two publications of the bridge's status
 
 
@@ -143,8 +144,8 @@ class App:
             self._devices_endpoint(broker),
             self._session(table, broker),
             lambda deliveries: door.received(self._twins.sift(devices, deliveries)),
-            on_connected=lambda session: self._announce(devices, session),
-            backlog=limits.publishes,
+            on_connected=lambda _session: self._connected(devices, door),
+            backlog=limits.publishes if broker is None else max(limits.publishes, EMBEDDED_BACKLOG),
         )
         cloud = None
         if cloud_endpoint is not None:
@@ -220,7 +221,8 @@ class App:
 
     # ---- telling who we are
 
-    def _announce(self, connection: Connection, _session: Session) -> None:
+    def _connected(self, connection: Connection, door: MqttDoor) -> None:
+        door.connected(connection.session)
         connection.publish([self._status_message(online=True)])
 
     def _status_message(self, *, online: bool) -> Publish:

@@ -35,6 +35,8 @@ class Arrival(msgspec.Struct, eq=False):
         reply_to: where `_infer` wants its answer.
         correlation: to repeat in that answer.
         transient: the sender's hop keeps no copy (CoAP): settle only what is on our disk.
+        comes_again: number of the MQTT connection it came on, where the broker sends it again on the next one unless it
+            is settled; 0 where nobody does.
         wants_result: settle with the Result where exactly one window was completed.
     """
 
@@ -47,4 +49,5 @@ class Arrival(msgspec.Struct, eq=False):
     reply_to: str | None = None
     correlation: bytes | None = None
     transient: bool = False
+    comes_again: int = 0
     wants_result: bool = False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.errors import Reason
     from bridge.mqtt.connection import Connection
     from bridge.mqtt.messages import Delivery
+    from bridge.mqtt.session import Session
     from bridge.pipeline.inbox import Inbox
 
 RETRY_AFTER = 2  # seconds a CoAP client is asked to wait
@@ -45,16 +46,22 @@ class MqttDoor:
     def received(self, deliveries: list[Delivery]) -> None:
         """Take deliveries; stop reading while the inbox is full."""
         now = time.monotonic()
-        self._inbox.put([self._arrival(delivery, now) for delivery in deliveries])
+        connection = 0 if self.connection is None else self.connection.session.connects
+        self._inbox.put([self._arrival(delivery, now, connection) for delivery in deliveries])
         if self._inbox.full and self.connection is not None:
             self.connection.pause()
+
+    def connected(self, session: Session) -> None:
+        """A connection is up; what waits from before comes again if the broker kept our session."""
+        if session.session_present:
+            self._inbox.resumed(session.connects)
 
     def space(self) -> None:
         """The inbox has room again."""
         if self.connection is not None:
             self.connection.resume()
 
-    def _arrival(self, delivery: Delivery, now: float) -> Arrival:
+    def _arrival(self, delivery: Delivery, now: float, connection: int) -> Arrival:
         def settle(_verdict: Verdict) -> None:
             if self.connection is not None:
                 self.connection.acknowledge([delivery])
@@ -68,6 +75,7 @@ class MqttDoor:
             arrived=now,
             settle=settle,
             content_type=delivery.content_type,
+            comes_again=connection if delivery.qos else 0,
             reply_to=reply_to,
             correlation=delivery.correlation or b"" if reply_to is not None else None,
         )

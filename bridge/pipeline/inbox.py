@@ -47,6 +47,15 @@ class Inbox:
             self._bytes += _size(event)
         self._waiting.set()
 
+    def resumed(self, connection: int) -> None:
+        """Drop what waits from earlier connections and comes again on this one: the session was resumed."""
+        was_full = self.full
+        kept = [event for event in self._events if not _comes_again(event, connection)]
+        self._events = deque(kept)
+        self._bytes = sum(map(_size, kept))
+        if was_full and not self.full:
+            self._on_space()
+
     async def take(self, *, most: int, size: int, wait: float) -> list[Event]:
         """What is waiting, at most so much; empty when nothing came for `wait` seconds.
 
@@ -77,3 +86,7 @@ class Inbox:
 
 def _size(event: Event) -> int:
     return OVERHEAD + (len(event.payload) if isinstance(event, Arrival) else 0)
+
+
+def _comes_again(event: Event, connection: int) -> bool:
+    return isinstance(event, Arrival) and 0 < event.comes_again < connection

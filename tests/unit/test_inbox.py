@@ -84,3 +84,16 @@ async def test_a_turn_ends_by_bytes_but_takes_at_least_one(inbox: Inbox) -> None
     assert await inbox.take(most=9, size=1, wait=0.0) == events[2:3]
     assert await inbox.take(most=9, size=size, wait=0.0) == events[3:]
     assert not inbox.full
+
+
+async def test_what_comes_again_after_a_reconnect_does_not_wait_twice(inbox: Inbox, spaces: list[int]) -> None:
+    def by(connection: int) -> Event:
+        return Arrival("t", b"x" * 100, 0.0, lambda _verdict: None, comes_again=connection)
+
+    events = [by(1), message(1), by(2), by(1), Unanswered("w", "late")]
+    inbox.put(events)
+    inbox.resumed(2)
+    assert await inbox.take(most=9, size=1 << 30, wait=0.0) == [events[1], events[2], events[4]]
+    inbox.put([by(1), by(1), by(1)])
+    inbox.resumed(2)
+    assert (len(inbox), inbox.full, spaces) == (0, False, [1, 1])
