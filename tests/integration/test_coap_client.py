@@ -224,7 +224,7 @@ async def test_a_large_body_may_take_longer_than_the_timeout() -> None:
 
     async with fake_server(lambda _data: []) as (url, server):
         tasks = []
-        server.datagram_received = lambda data, addr: tasks.append(  # type: ignore[method-assign]
+        server.datagram_received = lambda data, addr: tasks.append(  # type: ignore[method-assign] # one answer, late
             asyncio.ensure_future(later(data, addr, server))
         )
         client = CoapClient(url, timeout_s=0.4)

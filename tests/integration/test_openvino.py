@@ -63,7 +63,7 @@ def test_one_window_says_what_a_batch_says(manifest: Manifest, sample: list[Reco
 def test_the_tuner_tries_it_beside_the_cpu(manifest: Manifest, sample: list[Recording], tier: str) -> None:
     from bridge.runtime import chart
 
-    found = tune(manifest, tier, sample, seconds=3.0)  # type: ignore[arg-type]
+    found = tune(manifest, tier, sample, seconds=3.0)  # type: ignore[arg-type] # parametrize knows no Literal
     sys.stdout.write(f"\n{chart.render(found)}{chart.summary(found)}\n")
     assert {provider for _, provider in found.accuracies} == {"cpu", "openvino"}
     assert found.failures == ()
