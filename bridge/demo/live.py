@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # heading, least and greatest width: fits 80 columns
 COLUMNS = (
-    ("device", 7, None), ("speaks", 12, None), ("who", 3, None), ("does", 10, 13), ("bridge says", 11, 12),
+    ("device", 7, None), ("speaks", 12, None), ("who", 3, None), ("does", 10, 12), ("bridge says", 11, 12),
     ("by", 6, None), ("done", 4, None), ("right", 5, None), ("up", 3, None),
 )  # fmt: skip
 
