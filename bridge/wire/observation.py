@@ -11,13 +11,11 @@ import msgspec
 from bridge.errors import Refused
 from bridge.messages import Lane, Observation, Rows
 from bridge.wire.arrays import Packing, decode_rows, encode_rows
+from bridge.wire.fields import MAX_DT, MAX_EPOCH, MAX_SEQ, MAX_TIME
 from bridge.wire.formats import Format
 from bridge.wire.parse import DEPTH, parse
-
-MAX_SEQ = 2**53 - 1  # what JSON numbers carry exactly everywhere
-MAX_EPOCH = 64
-MAX_TIME = 1e11  # seconds since 1970: the year 5138
-MAX_DT = 1e9  # seconds, 31 years: the time of every row of a message stays finite
+from bridge.wire.plain_cbor import plain_cbor
+from bridge.wire.plain_json import plain_json
 
 
 def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH) -> Observation:
@@ -26,7 +24,8 @@ def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH) -> O
     Raises:
         Refused: with a reason of the contract; carries `seq` where that could still be read.
     """
-    return observation_of(parse(payload, form, depth=depth))
+    plain = plain_json(payload, depth) if form is Format.JSON else plain_cbor(payload, depth)
+    return observation_of(parse(payload, form, depth=depth)) if plain is None else plain
 
 
 def observation_of(value: Any) -> Observation:

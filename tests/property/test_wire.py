@@ -17,9 +17,10 @@ from hypothesis.extra import numpy as hnp
 from bridge.errors import REASONS, Reason, Refused
 from bridge.messages import Error, Observation, Receipt, Result
 from bridge.wire.answers import decode_answer, decode_status, encode_answer, encode_status
+from bridge.wire.fields import MAX_DT, MAX_SEQ, MAX_TIME
 from bridge.wire.foreign import Decoding, decode_foreign
 from bridge.wire.formats import Format, of_payload
-from bridge.wire.observation import MAX_DT, MAX_SEQ, MAX_TIME, decode_observation, encode_observation
+from bridge.wire.observation import decode_observation, encode_observation
 from bridge.wire.offload import Question, Reply, decode_question, decode_reply, encode_question, encode_reply
 
 if TYPE_CHECKING:

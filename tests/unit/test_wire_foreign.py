@@ -10,6 +10,7 @@ import cbor2
 import pytest
 
 from bridge.errors import Refused
+from bridge.settings import InvalidKey
 from bridge.wire.foreign import Decoding, decode_foreign
 
 
@@ -106,3 +107,9 @@ def test_a_row_that_leaves_float32_when_scaled_is_told_by_its_number() -> None:
     with pytest.raises(Refused, match="once multiplied by 1e") as caught:
         decode_foreign(b'{"values": [1e30], "n": 9}', Decoding(seq="n", scale=1e30), 1)
     assert caught.value.seq == 9
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_that_is_no_number_is_an_invalid_key(scale: float) -> None:
+    with pytest.raises(InvalidKey, match="not a finite number"):
+        Decoding(scale=scale)

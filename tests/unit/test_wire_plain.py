@@ -1,0 +1,163 @@
+"""Which payloads go the short way, and that one wrong byte anywhere leads to what the strict way says of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import cbor2
+import msgspec
+import numpy as np
+import pytest
+
+from bridge.errors import Refused
+from bridge.messages import Observation
+from bridge.wire.arrays import first_not_finite
+from bridge.wire.formats import Format
+from bridge.wire.observation import decode_observation, encode_observation, observation_of
+from bridge.wire.parse import parse
+from bridge.wire.plain_cbor import plain_cbor
+from bridge.wire.plain_json import plain_json
+
+WHOLE = Observation(np.ones((3, 2), np.float32), seq=70_000, epoch="b 1", t=1.7e9, dt=0.5, lane="backlog", receipt=True)
+VALUES = b"\x66values\xd8\x28\x82\x82\x01\x01\xd8\x55\x44\0\0\x80\x3f"
+
+
+def told(payload: bytes, form: Format, *, strict: bool) -> object:
+    try:
+        seen = observation_of(parse(payload, form)) if strict else decode_observation(payload, form)
+    except Refused as why:
+        return why.reason, why.detail, why.seq
+    fields = msgspec.structs.asdict(seen)
+    return fields.pop("values").tolist(), repr(fields)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        WHOLE,
+        Observation(np.ones((1, 1), np.float32)),
+        Observation(np.ones((128, 6), np.float32), seq=0, epoch="e" * 36),
+        Observation(np.ones((300, 30), np.float32), seq=2**32 - 1, epoch="x" * 64),
+        Observation(np.ones((2, 2), np.float32), seq=300, t=0.0, receipt=True),
+    ],
+)
+def test_what_encode_observation_writes_goes_the_short_way(sent: Observation) -> None:
+    payload = encode_observation(sent, Format.CBOR)
+    assert plain_cbor(payload, 4) is not None
+    assert plain_cbor(payload, 3) is None
+    text = encode_observation(sent, Format.JSON)
+    assert plain_json(text, 3) is not None
+    assert plain_json(text, 2) is None
+    assert told(payload, Format.CBOR, strict=False) == told(payload, Format.CBOR, strict=True)
+    assert told(text, Format.JSON, strict=False) == told(text, Format.JSON, strict=True)
+
+
+def test_keys_come_in_any_order() -> None:
+    fields = [b"\x63seq\x05", b"\x65epoch\x62e1", b"\x61t\xfb" + bytes(8), b"\x67receipt\xf4", b"\x64lane\x64live"]
+    for some in itertools.permutations(fields):
+        seen = plain_cbor(b"\xa6" + VALUES + b"".join(some), 4)
+        assert seen is not None
+        assert (seen.seq, seen.epoch, seen.t, seen.lane, seen.receipt) == (5, "e1", 0.0, "live", False)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xa1",
+        b"\xa0" + VALUES[:-4],
+        b"\xbf" + VALUES + b"\xff",
+        b"\xa1" + VALUES[:-1],
+        b"\xa1" + VALUES + b"\0",
+        b"\xa2" + VALUES,
+        b"\xa2" + VALUES + b"\x63seq",
+        b"\xa2" + VALUES + b"\x63seq\x19\x01",
+        b"\xa2" + VALUES + b"\x63seq\x1a\x01\x02",
+        b"\xa2" + VALUES + b"\x63seq\x20",
+        b"\xa2" + VALUES + b"\x61t\xfb\0",
+        b"\xa2" + VALUES + b"\x61t\x05",
+        b"\xa2" + VALUES + b"\x65epoch\x62e",
+        b"\xa2" + VALUES + b"\x65epoch\x61\xff",
+        b"\xa2" + VALUES + b"\x65epoch\x60",
+        b"\xa2" + VALUES + b"\x64lane\x64dead",
+        b"\xa3" + VALUES + b"\x63seq\x05\x63seq\x05",
+        b"\xa2" + VALUES + VALUES,
+        b"\xa1" + VALUES[:11] + b"\0\1" + VALUES[13:],
+        b"\xa1" + VALUES[:11] + b"\x01" + VALUES[11:],
+        b"\xa1" + VALUES[:-4] + b"\0\0\x80\x7f",
+        b"\xa1" + VALUES[:-4] + b"\1\0\x80\x7f",
+        cbor2.dumps({"values": [[1.0]]}),
+    ],
+)
+def test_anything_else_in_cbor_goes_the_strict_way(payload: bytes) -> None:
+    assert plain_cbor(b"\xa1" + VALUES, 4) is not None
+    assert plain_cbor(payload, 4) is None
+    assert told(payload, Format.CBOR, strict=False) == told(payload, Format.CBOR, strict=True)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{}",
+        b'{"values": [[1]]',
+        b'{"values": [[1]]} x',
+        b'{"values": []}',
+        b'{"values": [[]]}',
+        b'{"values": [[1], [1, 2]]}',
+        b'{"values": [[true]]}',
+        b'{"values": [[1e39]]}',
+        b'{"values": [[1e999]]}',
+        b'{"values": [[1]], "values": [[2]]}',
+        b'{"values": [[1]], "epoch": "a", "epoch": null}',
+        b'{"values": [[1]], "lane": "live", "seq": 1, "seq": 1}',
+        b'{"values": [[1]], "seq": null}',
+        b'{"values": [[1]], "receipt": null}',
+        b'{"values": [[1]], "seq": 1.0}',
+        b'{"values": [[1]], "seq": -1}',
+        b'{"values": [[1]], "epoch": "\\u0041"}',
+        b'{"values": [[1]], "epoch": "\xc3\xa9"}',
+        b'{"values": [[1]], "scale": 1}',
+    ],
+)
+def test_anything_else_in_json_goes_the_strict_way(payload: bytes) -> None:
+    assert plain_json(b'{"values": [[1]]}', 3) is not None
+    assert plain_json(payload, 3) is None
+    assert told(payload, Format.JSON, strict=False) == told(payload, Format.JSON, strict=True)
+
+
+def test_any_one_byte_of_cbor_replaced_taken_out_or_cut_off() -> None:
+    payload = encode_observation(WHOLE, Format.CBOR)
+    others = [
+        wrong
+        for at in range(len(payload))
+        for wrong in (
+            payload[:at],
+            payload[:at] + payload[at + 1 :],
+            *(payload[:at] + bytes([byte]) + payload[at + 1 :] for byte in range(256)),
+        )
+    ]
+    for wrong in others:
+        assert told(wrong, Format.CBOR, strict=False) == told(wrong, Format.CBOR, strict=True), wrong
+
+
+def test_every_short_run_of_number_characters_in_json() -> None:
+    for length in range(1, 5):
+        for letters in itertools.product("019-+.eE", repeat=length):
+            payload = b'{"values": [[' + "".join(letters).encode() + b"]]}"
+            seen = plain_json(payload, 3)
+            assert seen is None or seen.values.tobytes() == observation_of(parse(payload, Format.JSON)).values.tobytes()
+
+
+def test_numbers_whose_squares_leave_float32_are_taken() -> None:
+    large = Observation(np.full((2, 2), -3e38, np.float32))
+    for form in Format:
+        assert np.array_equal(decode_observation(encode_observation(large, form), form).values, large.values)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_number_that_is_not_finite_is_found(bad: float) -> None:
+    numbers = np.full(5, -3e38, np.float32)
+    assert first_not_finite(numbers) is None
+    for at in (4, 2, 0):
+        numbers[at] = bad
+        assert first_not_finite(numbers) == at
