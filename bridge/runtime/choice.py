@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bridge.errors import ConfigError
 from bridge.runtime import remembered
 from bridge.runtime.load import load
-from bridge.runtime.machine import Machine, this_machine
+from bridge.runtime.machine import Machine, lanes, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ class Chosen(NamedTuple):
         options: ONNX Runtime's options for the provider.
         tuned: whether it is a remembered choice.
         why: in words, for `check` and the log.
+        lanes: calls that compute at once; together they keep the cores busy.
     """
 
     variant: Variant
@@ -43,6 +44,7 @@ class Chosen(NamedTuple):
     options: Mapping[str, str]
     tuned: bool
     why: str
+    lanes: int
 
 
 def choose(
@@ -73,10 +75,11 @@ def choose(
     """
     default = manifest.for_tier(tier)
     options = options or {}
+    here = machine or this_machine()
     kept, problem = remembered.read(state_folder / remembered.FILE)
     found = next((one for one in kept if (one.model, one.tier) == (manifest.name, tier)), None)
     if found is not None:
-        outdated = found.outdated(manifest, machine or this_machine())
+        outdated = found.outdated(manifest, here)
         owner = _overruled(found, provider=provider, threads=threads, options=options)
         if not outdated and not owner:
             return Chosen(
@@ -88,6 +91,7 @@ def choose(
                 options=found.options,
                 tuned=True,
                 why=f"tuned here: {found.window_seconds * 1e6:.1f} µs a window, accuracy {found.accuracy:.1%}",
+                lanes=lanes(found.threads, here.cores),
             )
         again = f"; run: inference-bridge models tune {manifest.name}" if outdated else ""
         problem = f"the tuned choice is not used: {'; '.join(outdated or owner)}{again}"
@@ -101,6 +105,7 @@ def choose(
         options=options.get(name, {}),
         tuned=False,
         why=problem or f"not tuned here: the manifest's variant; run: inference-bridge models tune {manifest.name}",
+        lanes=lanes(threads or 1, here.cores),
     )
 
 
@@ -120,6 +125,7 @@ def open_engine(manifest: Manifest, chosen: Chosen) -> OnnxEngine:
             threads=chosen.threads,
             spinning=chosen.spinning,
             max_batch=chosen.max_batch,
+            lanes=chosen.lanes,
         )
     except ConfigError as why:
         if not chosen.tuned:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bridge.batch import best_size
 from bridge.catalog import verify
-from bridge.errors import ModelError, Refused
-from bridge.runtime import graph, ort
+from bridge.errors import ModelError
+from bridge.runtime import graph, ort, shapes
+from bridge.runtime.lane import Lane, Lanes
 from bridge.runtime.providers import resolve
 from bridge.runtime.scores import outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from bridge.catalog import Manifest, Variant
+    from bridge.messages import Rows
     from bridge.runtime.port import Logits, Outcome, Windows
     from bridge.runtime.providers import Choice
 
@@ -45,6 +49,7 @@ class OnnxEngine:
         threads: int = 1,
         spinning: bool = False,
         max_batch: int = 64,
+        lanes: int = 1,
         skipped: tuple[str, ...] = (),
     ) -> None:
         """Verify the file, open it, compare it with the manifest and warm it up.
@@ -56,6 +61,8 @@ class OnnxEngine:
             threads: threads that share one operator; more than 1 slows tiny models down.
             spinning: whether those threads burn CPU while they wait.
             max_batch: windows that run at once; fixes how much memory runs may take.
+            lanes: calls that compute at once, from as many threads; each that really does has memory of its own. Always
+                1 on other providers than the CPU's: not all of them can run twice at once.
             skipped: kept as the attribute.
 
         Raises:
@@ -71,34 +78,59 @@ class OnnxEngine:
         self.channels = len(manifest.input.channels)
         self.choice = resolve("cpu") if choice is None else choice
         self.skipped = skipped
+        self.below = variant.below
+        self._bound = self.choice.provider.name == "cpu"
+        self.lanes = lanes if self._bound else 1
         self._temperature = variant.temperature
+        self._shape = (self.rows, self.channels)
         path = verify(manifest, variant)
         self._session = ort.open_session(path, self.choice, threads=threads, spinning=spinning)
         self.provider: str = self._session.get_providers()[0]
         self.nodes = dict(ort.placement(self._session))
         self.max_batch = self._fit(graph.check(self._session, manifest, path), max_batch, path)
-        self._input = np.zeros((self.max_batch, self.rows, self.channels), np.float32)
-        self._output = np.zeros((self.max_batch, len(self.labels)), np.float32)
-        self._bindings: dict[int, Any] = {}  # at most one a batch size, so at most `max_batch`
-        self._lock = threading.Lock()
-        self._seconds = self._warm_up(path)
+        self._lanes = Lanes(self.lanes, self._lane())
+        self._seconds = self._warm_up(path)  # index: windows
+        self.best_batch = best_size(self.run_seconds, self.max_batch)
 
     def run(self, windows: Windows) -> Logits:
         """Compute logits; see `Engine.run`."""
-        self._check(windows)
+        shapes.check(windows, self._shape, self.model)
         logits = np.empty((len(windows), len(self.labels)), np.float32)
+        lane = self._lanes.take()
         try:
-            with self._lock:
-                for start in range(0, len(windows), self.max_batch):
-                    self._part(windows[start : start + self.max_batch], logits[start : start + self.max_batch])
+            for start in range(0, len(windows), self.max_batch):
+                part = windows[start : start + self.max_batch]
+                logits[start : start + len(part)] = lane.logits(part)
         except ort.ERRORS as error:
-            raise ModelError(f"{self.model}/{self.variant}: {self.provider} failed: {str(error).strip()}") from error
+            raise self._failed(error) from error
+        finally:
+            self._lanes.give(lane)
         return logits
 
-    def answers(self, windows: Windows) -> list[Outcome]:
+    def answers(self, windows: Sequence[Rows] | Windows) -> list[Outcome]:
         """Label and score of each window; see `Engine.answers`."""
+        shapes.check(windows, self._shape, self.model)
+        found: list[Outcome] = []
+        lane = self._lanes.take()
+        try:
+            for start in range(0, len(windows), self.max_batch):
+                found += self._outcomes(lane.logits(windows[start : start + self.max_batch]))
+        except ort.ERRORS as error:
+            raise self._failed(error) from error
+        finally:
+            self._lanes.give(lane)
+        return found
+
+    def run_seconds(self, batch: int) -> float:
+        """Median seconds of a run at warm-up, straight lines between the sizes measured; see `Engine.run_seconds`."""
+        if batch <= self.max_batch:
+            return self._seconds[batch]
+        whole, rest = divmod(batch, self.max_batch)
+        return whole * self._seconds[self.max_batch] + self._seconds[rest]
+
+    def _outcomes(self, logits: Logits) -> list[Outcome]:
         return outcomes(
-            self.run(windows),
+            logits,
             self.labels,
             temperature=self._temperature,
             model=self.model,
@@ -106,71 +138,61 @@ class OnnxEngine:
             variant=self.variant,
         )
 
-    def run_seconds(self, batch: int) -> float:
-        """Median seconds of a run at warm-up, straight lines between the sizes measured; see `Engine.run_seconds`."""
-        whole, rest = divmod(batch, self.max_batch)
-        sizes = list(self._seconds)
-        seconds = whole * self._seconds[self.max_batch]
-        return seconds + (float(np.interp(rest, sizes, list(self._seconds.values()))) if rest else 0.0)
+    def _failed(self, error: Exception) -> ModelError:
+        return ModelError(f"{self.model}/{self.variant}: {self.provider} failed: {str(error).strip()}")
 
-    def _check(self, windows: Windows) -> None:
-        if windows.shape[1:] != (self.rows, self.channels):
-            raise Refused(
-                "shape", f"{self.model} takes windows of {self.rows} × {self.channels}, not {windows.shape[1:]}"
-            )
-
-    def _part(self, windows: Windows, logits: Logits) -> None:
-        count = len(windows)
-        np.copyto(self._input[:count], windows)
-        if self.choice.provider.name == "cpu":
-            self._session.run_with_iobinding(self._bindings.get(count) or self._bind(count))
-            np.copyto(logits, self._output[:count])
-        else:  # a binding copies to a device when it is made, not when it runs: kept, it would repeat its first answer
-            np.copyto(logits, self._session.run([self.manifest.output.name], self._feed(count))[0])
-
-    def _feed(self, count: int) -> dict[str, Windows]:
-        return {self.manifest.input.name: self._input[:count]}
-
-    def _bind(self, count: int) -> Any:
-        binding = self._session.io_binding()
-        for bind, name, array in (
-            (binding.bind_input, self.manifest.input.name, self._input[:count]),
-            (binding.bind_output, self.manifest.output.name, self._output[:count]),
-        ):
-            bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        self._bindings[count] = binding
-        return binding
+    def _lane(self) -> Callable[[], Lane]:
+        """What makes a lane; it does not hold the engine, so that an engine let go is freed at once."""
+        return partial(
+            Lane,
+            self._session,
+            (self.manifest.input.name, (self.max_batch, self.rows, self.channels)),
+            (self.manifest.output.name, (self.max_batch, len(self.labels))),
+            bound=self._bound,
+        )
 
     def _fit(self, only: int | None, wanted: int, path: Path) -> int:
         if only not in {None, 1}:
             raise ModelError(f"{path}: takes batches of {only} only; export it with a free batch dimension, or 1")
         return only or wanted
 
-    def _warm_up(self, path: Path) -> dict[int, float]:
-        """Median seconds by batch size, ascending. The biggest runs first, so that it alone sizes the arena."""
+    def _warm_up(self, path: Path) -> list[float]:
+        """Median seconds by batch size. The biggest runs first, so that it alone sizes the arena."""
         sizes = [self.max_batch]
         while sizes[-1] > 1:
             sizes.append(sizes[-1] // 4 or 1)
-        found = {}
-        with ort.translated(path, self.choice):
-            got = self._session.run([self.manifest.output.name], self._feed(self.max_batch))[0]
-            if got.shape != self._output.shape:
-                raise ModelError(
-                    f"{path}: {self.max_batch} windows gave {self.manifest.output.name!r} of shape {got.shape}, not "
-                    f"{self._output.shape}: one row of {len(self.labels)} logits a window"
-                )
-            if not np.isfinite(got).all():
-                raise ModelError(f"{path}: its logits for windows of zeros are not finite")
-            for size in sizes:
-                found[size] = self._measure(size)
-        return dict(sorted(found.items()))
+        found = {0: 0.0}
+        lane = self._lanes.take()
+        try:
+            with ort.translated(path, self.choice):
+                self._first_run(path)
+                for size in sizes:
+                    found[size] = self._measure(lane, size)
+        finally:
+            self._lanes.give(lane)
+        at = sorted(found)
+        seconds: list[float] = np.interp(range(self.max_batch + 1), at, [found[size] for size in at]).tolist()
+        return seconds
 
-    def _measure(self, size: int) -> float:
-        windows, logits = np.zeros_like(self._input[:size]), np.empty_like(self._output[:size])
-        self._part(windows, logits)
+    def _first_run(self, path: Path) -> None:
+        """Whether the graph answers as the manifest says; not bound yet, since a wrong shape would not fit."""
+        windows = np.zeros((self.max_batch, *self._shape), np.float32)
+        wanted = (self.max_batch, len(self.labels))
+        got = self._session.run([self.manifest.output.name], {self.manifest.input.name: windows})[0]
+        if got.shape != wanted:
+            raise ModelError(
+                f"{path}: {self.max_batch} windows gave {self.manifest.output.name!r} of shape {got.shape}, not "
+                f"{wanted}: one row of {len(self.labels)} logits a window"
+            )
+        if not np.isfinite(got).all():
+            raise ModelError(f"{path}: its logits for windows of zeros are not finite")
+
+    def _measure(self, lane: Lane, size: int) -> float:
+        windows, logits = np.zeros((size, *self._shape), np.float32), np.empty((size, len(self.labels)), np.float32)
+        np.copyto(logits, lane.logits(windows))
         taken: list[float] = []
         while not taken or (sum(taken) < WARM_UP_SECONDS and len(taken) < WARM_UP_RUNS):
             start = time.perf_counter()
-            self._part(windows, logits)
+            np.copyto(logits, lane.logits(windows))
             taken.append(time.perf_counter() - start)
         return statistics.median(taken)

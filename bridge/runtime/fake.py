@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.errors import Refused
+from bridge.runtime import shapes
 from bridge.runtime.scores import outcomes
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bridge.messages import Rows
     from bridge.runtime.port import Logits, Outcome, Windows
 
 
@@ -38,6 +40,9 @@ class FakeEngine:
         version: str = "1.0.0",
         variant: str = "fake",
         max_batch: int = 64,
+        best_batch: int | None = None,
+        lanes: int = 1,
+        below: float | None = None,
         seconds: float = 0.0,
         rule: Callable[[NDArray[np.float32]], Sequence[float]] | None = None,
     ) -> None:
@@ -51,6 +56,9 @@ class FakeEngine:
             version: version that answers are signed with.
             variant: variant that answers are signed with.
             max_batch: told to callers; nothing is split.
+            best_batch: told to callers; `max_batch` when None.
+            lanes: calls that run at once; more wait.
+            below: told to callers.
             seconds: what `run_seconds` says of one window.
             rule: logits of one window, one a label, from float32 of shape (rows, channels).
         """
@@ -61,8 +69,12 @@ class FakeEngine:
         self.version = version
         self.variant = variant
         self.max_batch = max_batch
+        self.best_batch = max_batch if best_batch is None else best_batch
+        self.lanes = lanes
+        self.below = below
         self.batches: list[int] = []
         self.failure: Exception | None = None
+        self._free = threading.Semaphore(lanes)
         self._seconds = seconds
         self._rule = rule or self._by_bytes
 
@@ -70,19 +82,19 @@ class FakeEngine:
         """Logits; see `Engine.run`."""
         if self.failure is not None:
             raise self.failure
-        if windows.shape[1:] != (self.rows, self.channels):
-            raise Refused(
-                "shape", f"{self.model} takes windows of {self.rows} × {self.channels}, not {windows.shape[1:]}"
-            )
+        shapes.check(windows, (self.rows, self.channels), self.model)
         self.batches.append(len(windows))
         logits = np.empty((len(windows), len(self.labels)), np.float32)
-        for row, window in zip(logits, windows, strict=True):
-            row[:] = self._rule(np.ascontiguousarray(window, np.float32))
+        with self._free:
+            for row, window in zip(logits, windows, strict=True):
+                row[:] = self._rule(np.ascontiguousarray(window, np.float32))
         return logits
 
-    def answers(self, windows: Windows) -> list[Outcome]:
+    def answers(self, windows: Sequence[Rows] | Windows) -> list[Outcome]:
         """Label and score of each window; see `Engine.answers`."""
-        logits = self.run(windows)
+        shapes.check(windows, (self.rows, self.channels), self.model)
+        together = np.stack(list(windows)) if len(windows) else np.empty((0, self.rows, self.channels), np.float32)
+        logits = self.run(together)
         return outcomes(
             logits, self.labels, temperature=1.0, model=self.model, version=self.version, variant=self.variant
         )

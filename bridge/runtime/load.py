@@ -27,6 +27,7 @@ def load(
     threads: int = 1,
     spinning: bool = False,
     max_batch: int = 64,
+    lanes: int = 1,
 ) -> OnnxEngine:
     """Load a variant on a provider, or with "auto" on the first that loads; what was passed over is logged and kept.
 
@@ -39,6 +40,7 @@ def load(
         threads: as in `OnnxEngine`.
         spinning: as in `OnnxEngine`.
         max_batch: as in `OnnxEngine`.
+        lanes: as in `OnnxEngine`.
 
     Raises:
         ConfigError: no provider that may be used loads; says why for each and what to install.
@@ -54,6 +56,7 @@ def load(
                 threads=threads,
                 spinning=spinning,
                 max_batch=max_batch,
+                lanes=lanes,
                 skipped=tuple(skipped),
             )
         except ConfigError as error:

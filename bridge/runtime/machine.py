@@ -52,6 +52,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def lanes(threads: int, cores: int) -> int:
+    """Calls of an engine that keep so many cores busy together, each on so many threads; at least 1."""
+    return max(1, cores // threads)
+
+
 def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
     """The processor's name, or at least its architecture.
 

@@ -8,11 +8,15 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bridge.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from bridge.runtime.providers import Choice
 
@@ -102,6 +106,20 @@ def placement(session: Any) -> Counter[str]:
         for part in session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
     return nodes
+
+
+def bound_run(session: Any, source: tuple[str, NDArray[Any]], target: tuple[str, NDArray[Any]]) -> Callable[[], object]:
+    """A call that runs a session on buffers in the CPU's memory, again at each call; the buffers must outlive it.
+
+    Args:
+        session: as `open_session` gives it, on the CPU.
+        source: name of the graph's input, and the C-contiguous float32 array that it reads.
+        target: name of the graph's output, and the C-contiguous float32 array that it writes.
+    """
+    binding = session.io_binding()
+    for bind, (name, array) in ((binding.bind_input, source), (binding.bind_output, target)):
+        bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+    return functools.partial(session.run_with_iobinding, binding)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from bridge.errors import Refused
 from bridge.messages import Answer
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.messages import Rows
+
 Windows: TypeAlias = NDArray[np.float32]  # shape (n, rows, channels), raw units
 Logits: TypeAlias = NDArray[np.float32]  # shape (n, labels)
 Outcome: TypeAlias = Answer | Refused  # a window that cannot be answered carries its error on; its batch is unharmed
 
 
 class Engine(Protocol):
-    """One variant of one model, ready to run. Calls from several threads take turns."""
+    """One variant of one model, ready to run. Calls from so many threads as it has `lanes` run at once; more wait."""
 
     @property
     def model(self) -> str:
@@ -58,6 +63,21 @@ class Engine(Protocol):
         """Windows that run at once; more are split."""
         ...
 
+    @property
+    def best_batch(self) -> int:
+        """Windows worth running together, as measured when the engine was loaded; more only wait longer."""
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """Calls of `run` and `answers` that compute at the same time, each in a thread of its own; at least 1."""
+        ...
+
+    @property
+    def below(self) -> float | None:
+        """Score under which the variant that runs counts as unsure, 0…1; None: it escalates nothing."""
+        ...
+
     def run(self, windows: Windows) -> Logits:
         """Compute logits.
 
@@ -73,21 +93,22 @@ class Engine(Protocol):
         """
         ...
 
-    def answers(self, windows: Windows) -> list[Outcome]:
+    def answers(self, windows: Sequence[Rows] | Windows) -> list[Outcome]:
         """Label and score of each window.
 
         Args:
-            windows: as in `run`.
+            windows: float32, each of shape (rows, channels), raw units, any number; one array of all of them, as in
+                `run`, is such a sequence too. Read only, and need not be contiguous.
 
         Returns:
             One entry a window, in order: an Answer, or a Refused `not_finite` where the logits are not finite.
 
         Raises:
-            Refused: as in `run`.
+            Refused: `shape`: a window has another shape; then none is answered.
             ModelError: as in `run`.
         """
         ...
 
     def run_seconds(self, batch: int) -> float:
-        """Seconds that `run` takes for so many windows, as measured when the engine was loaded."""
+        """Seconds that `run` takes for so many windows, as measured when the engine was loaded; a look into a table."""
         ...

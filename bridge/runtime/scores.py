@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
 
     from bridge.runtime.port import Logits, Outcome
 
+_FEW = 6  # rows up to which plain Python is quicker than numpy's calls: 0.7 µs for one row, not 4
+
 
 def outcomes(
     logits: Logits, labels: Sequence[str], *, temperature: float, model: str, version: str, variant: str
 ) -> list[Outcome]:
     """The most probable class of each row and its probability, softmax(logits / temperature) (Guo et al. 2017).
 
-    The highest of the probabilities is 1 / Σ exp((logit - highest logit) / temperature), so none overflows.
+    The highest of the probabilities is 1 / Σ exp((logit - highest logit) / temperature), so none overflows. Computed in
+    double precision, so that the number of rows does not show.
 
     Args:
         logits: float32, shape (n, labels).
@@ -33,13 +38,26 @@ def outcomes(
     Returns:
         n entries; a Refused `not_finite` for each row with a NaN, a +∞, or nothing but -∞.
     """
-    with np.errstate(invalid="ignore"):  # ∞ - ∞: found below
-        shifted = (logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature)
-    totals = np.exp(shifted, out=shifted).sum(axis=1).tolist()
-    best = logits.argmax(axis=1).tolist()
+    if len(logits) > _FEW:
+        by_label = np.array(logits.T, np.float64, order="C")  # so that what is reduced does not lie side by side
+        highest = np.maximum.reduce(by_label, 0)
+        best = by_label.argmax(0).tolist()
+        if math.isfinite(sum(highest.tolist())):
+            by_label -= highest
+            by_label /= temperature
+            scores = (1.0 / np.add.reduce(np.exp(by_label, by_label), 0)).tolist()
+            return list(map(Answer, map(labels.__getitem__, best), scores, repeat(version), repeat(variant)))
     return [
-        Answer(label=labels[column], score=1.0 / total, version=version, variant=variant)
-        if total >= 1.0  # false for NaN; the highest logit alone gives 1
-        else Refused("not_finite", f"{model}/{variant}: the window's values lead to scores that are not finite")
-        for column, total in zip(best, totals, strict=True)
+        _outcome(row, labels, temperature, version, variant)
+        or Refused("not_finite", f"{model}/{variant}: the window's values lead to scores that are not finite")
+        for row in logits.tolist()
     ]
+
+
+def _outcome(row: list[float], labels: Sequence[str], temperature: float, version: str, variant: str) -> Answer | None:
+    """The answer of one row; None where it is not finite."""
+    exp, highest, total = math.exp, max(row), 0.0
+    for logit in row:
+        total += exp((logit - highest) / temperature)
+    # the highest logit alone gives 1; a NaN, and ∞ - ∞, make the total NaN
+    return Answer(labels[row.index(highest)], 1.0 / total, version, variant) if total >= 1.0 else None

@@ -1,12 +1,10 @@
-"""Engines of `bridge.runtime` in a worker thread of this process."""
+"""Engines of `bridge.runtime` in worker threads of this process."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from bridge.batch import best_size
 from cloud_agent.engines.port import Served
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
     from bridge.messages import Rows
     from bridge.runtime.port import Engine, Outcome
 
-HANDOVER = 0.0003  # seconds a batch costs around its run: two thread switches, stacking, one loop turn (2 cores)
+HANDOVER = 0.0003  # seconds a batch costs around its run: two thread switches, one loop turn (2 cores)
 
 
 class InProcess:
-    """A `CloudEngine`. One thread, since engines take turns and each uses as many threads as it was loaded with."""
+    """A `CloudEngine`. As many threads as the engine with most lanes has, so that several models share the cores."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         """Serve engines that are loaded and warm, `FakeEngine` among them.
@@ -30,17 +28,17 @@ class InProcess:
             engines: one a model, at least one.
         """
         self._engines = {engine.model: engine for engine in engines}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(max(engine.lanes for engine in engines), thread_name_prefix="engine")
         self.served: Mapping[str, Served] = {engine.model: _describe(engine) for engine in engines}
 
     async def answers(self, model: str, windows: Sequence[Rows]) -> list[Outcome]:
         """Label and score of each window; see `CloudEngine.answers`."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: self._engines[model].answers(np.stack(windows)))
+        return await loop.run_in_executor(self._threads, self._engines[model].answers, windows)
 
     def close(self) -> None:
-        """End the thread; see `CloudEngine.close`."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the threads; see `CloudEngine.close`."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _describe(engine: Engine) -> Served:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.catalog import Catalog, default_directory
 from bridge.errors import ModelError
 from bridge.runtime.load import load as load_variant
+from bridge.runtime.machine import cores, lanes
 from cloud_agent.engines.inprocess import InProcess
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def load(settings: Engine) -> InProcess:
             threads=settings.threads,
             spinning=settings.spinning,
             max_batch=settings.max_batch,
+            lanes=lanes(settings.threads, cores()),
         )
         log.info("%s %s: %s on %s", engine.model, engine.version, engine.variant, engine.provider)
         engines.append(engine)

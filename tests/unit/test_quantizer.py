@@ -121,9 +121,11 @@ def test_the_shipped_model_by_the_shipped_way(
     quantizer: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shipped = Catalog()["activity"]
+    folder = tmp_path / "models" / "activity"
+    folder.mkdir(parents=True)
     for name in ("small-fp32.onnx", "model.toml"):
-        (tmp_path / name).write_bytes((shipped.folder / name).read_bytes())
-    mine = Catalog(tmp_path.parent)["activity"]
+        (folder / name).write_bytes((shipped.folder / name).read_bytes())
+    mine = Catalog(folder.parent)["activity"]
     found = read(shipped.folder / "sample", mine)
     verdict = quantize(mine, mine.variant("small-fp32"), "mine", found, quantiser=quantizer)
     assert verdict.refused is None

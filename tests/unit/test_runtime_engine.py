@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
+import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from bridge.runtime.load import load
 from bridge.runtime.providers import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.runtime.port import Windows
 
 
@@ -73,6 +77,8 @@ def test_it_says_what_it_runs_on(manifest: Manifest) -> None:
     assert engine.provider == "CPUExecutionProvider"
     assert set(engine.nodes) == {"CPUExecutionProvider"}
     assert engine.skipped == ()
+    assert engine.below == manifest.variant("small-int8").below is not None
+    assert engine.lanes == 1
     assert 1e-6 < engine.run_seconds(1) < engine.run_seconds(64) < 1.0
 
 
@@ -128,26 +134,49 @@ def test_a_graph_that_is_not_the_manifests_is_named(
         assert word in str(caught.value)
 
 
-def test_a_failing_run_is_our_error(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_run_is_our_error_and_blocks_no_later_one(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = threading.Event()
+    bound_run = ort.bound_run
+
+    def breakable(*arguments: Any) -> Callable[[], object]:
+        run = bound_run(*arguments)
+
+        def broken() -> object:
+            if failing.is_set():
+                raise RuntimeError("device lost")
+            return run()
+
+        return broken
+
+    monkeypatch.setattr(ort, "bound_run", breakable)
     engine = load(manifest, manifest.for_tier("bridge"))
-
-    class Broken:
-        def run_with_iobinding(self, _binding: object) -> None:
-            raise RuntimeError("device lost")
-
-    monkeypatch.setattr(engine, "_session", Broken())
-    with pytest.raises(ModelError, match="activity/small-int8: CPUExecutionProvider failed: device lost"):
-        engine.run(np.zeros((1, 128, 6), np.float32))
+    windows = np.zeros((1, 128, 6), np.float32)
+    failing.set()
+    for call in (engine.run, engine.answers, engine.run):
+        with pytest.raises(ModelError, match="activity/small-int8: CPUExecutionProvider failed: device lost"):
+            call(windows)
+    failing.clear()
+    assert len(engine.answers(windows)) == 1
 
 
 def test_the_way_without_bindings_says_the_same(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    variant = manifest.for_tier("bridge")
-    engine = load(manifest, variant, max_batch=4)
+    variant, here, open_session = manifest.for_tier("bridge"), resolve("cpu"), ort.open_session
+    there = msgspec.structs.replace(here, provider=msgspec.structs.replace(here.provider, name="there", kind="npu"))
+    monkeypatch.setattr(ort, "open_session", lambda path, _choice, **more: open_session(path, here, **more))
+    engine, other = (OnnxEngine(manifest, variant, choice=choice, max_batch=4, lanes=2) for choice in (here, there))
     windows = np.random.default_rng(0).normal(size=(10, 128, 6)).astype(np.float32)
-    bound = engine.run(windows)
-    elsewhere = msgspec.structs.replace(resolve("cpu").provider, name="elsewhere")
-    monkeypatch.setattr(engine, "choice", msgspec.structs.replace(engine.choice, provider=elsewhere))
-    assert np.array_equal(engine.run(windows), bound)
+    assert np.array_equal(engine.run(windows), other.run(windows))
+    assert engine.answers(list(windows)) == other.answers(list(windows))
+    assert (engine.lanes, other.lanes) == (2, 1)  # not every provider can run twice at once
+
+
+def test_an_engine_let_go_is_freed_at_once(manifest: Manifest) -> None:
+    engine = load(manifest, manifest.for_tier("bridge"))
+    kept = weakref.ref(engine)
+    del engine
+    assert kept() is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")

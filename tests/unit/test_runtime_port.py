@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["fake", "small-int8", "big-int8"], scope="module")
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "fake":
-        return FakeEngine(["rest", "walk", "run"], max_batch=8)
+        return FakeEngine(["rest", "walk", "run"], max_batch=8, lanes=3)
     manifest = Catalog()["activity"]
-    return load(manifest, manifest.variant(request.param), max_batch=8)
+    return load(manifest, manifest.variant(request.param), max_batch=8, lanes=3)
 
 
 def windows_for(engine: Engine, count: int, seed: int = 0) -> Windows:
@@ -83,12 +84,56 @@ def test_another_shape_is_refused(engine: Engine, wrong: str) -> None:
     assert caught.value.reason == "shape"
 
 
-def test_threads_take_turns(engine: Engine) -> None:
+def test_a_list_says_what_one_array_says(engine: Engine) -> None:
+    windows = windows_for(engine, 20)
+    assert engine.answers(list(windows)) == engine.answers(windows)
+    assert engine.answers([]) == []
+
+
+def test_windows_of_a_list_may_be_read_only_and_lie_anywhere(engine: Engine) -> None:
+    series = windows_for(engine, 1)[0].repeat(4, axis=0)
+    series.setflags(write=False)
+    views = [series[start:][: engine.rows] for start in range(0, 3 * engine.rows, 7)]
+    views += [series[: 2 * engine.rows : 2], series[engine.rows - 1 :: -1], np.asfortranarray(views[0])]
+    assert engine.answers(views) == engine.answers([np.array(view) for view in views])
+
+
+@pytest.mark.parametrize("wrong", ["rows", "one row", "channels", "one channel", "flat", "number"])
+def test_one_window_of_another_shape_refuses_the_call(engine: Engine, wrong: str) -> None:
+    """Also where numpy would broadcast it."""
+    rows, channels = engine.rows, engine.channels
+    shapes = {
+        "rows": (rows + 1, channels),
+        "one row": (1, channels),
+        "channels": (rows, channels - 1),
+        "one channel": (rows, 1),
+        "flat": (channels,),
+        "number": (),
+    }
+    windows = list(windows_for(engine, 20))
+    windows[17] = np.zeros(shapes[wrong], np.float32)
+    with pytest.raises(Refused, match=re.escape(f"{rows} × {channels}, not {shapes[wrong]}")) as caught:
+        engine.answers(windows)
+    assert caught.value.reason == "shape"
+
+
+def test_threads_do_not_disturb_each_other(engine: Engine) -> None:
+    """More threads than lanes, and calls of more windows than fit at once."""
     batches = [windows_for(engine, 1 + seed % 11, seed) for seed in range(60)]
-    expected = [engine.run(batch) for batch in batches]
-    with ThreadPoolExecutor(4) as pool:
-        for got, wanted in zip(pool.map(engine.run, batches), expected, strict=True):
-            assert np.array_equal(got, wanted)
+    logits = [engine.run(batch) for batch in batches]
+    answers = [engine.answers(batch) for batch in batches]
+    with ThreadPoolExecutor(5) as pool:
+        for _ in range(3):
+            answering = pool.map(engine.answers, [list(batch) for batch in batches])
+            for got, wanted in zip(pool.map(engine.run, batches), logits, strict=True):
+                assert np.array_equal(got, wanted)
+            assert list(answering) == answers
+
+
+def test_it_tells_how_to_use_it(engine: Engine) -> None:
+    assert engine.lanes == 3
+    assert 1 <= engine.best_batch <= engine.max_batch == 8
+    assert engine.below is None or 0.0 < engine.below < 1.0
 
 
 def test_more_windows_take_longer(engine: Engine) -> None:

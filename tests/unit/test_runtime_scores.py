@@ -28,32 +28,41 @@ def of(logits: Logits, temperature: float = 1.0) -> list[Outcome]:
 
 
 @given(
-    hnp.arrays(np.float32, st.tuples(st.integers(0, 5), st.just(3)), elements=FINITE),
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 12), st.just(3)), elements=FINITE),
     st.floats(0.05, 20.0),
 )
-def test_the_score_is_the_highest_softmax(logits: Logits, temperature: float) -> None:
-    for row, outcome in zip(logits.tolist(), of(logits, temperature), strict=True):
-        scaled = [(value - max(row)) / temperature for value in row]
-        highest = 1.0 / sum(math.exp(value) for value in scaled)
+def test_the_score_is_the_highest_softmax_however_many_rows(logits: Logits, temperature: float) -> None:
+    together = of(logits, temperature)
+    for row, outcome in zip(logits, together, strict=True):
         assert isinstance(outcome, Answer)
-        assert outcome.label == LABELS[row.index(max(row))]
-        assert outcome.score == pytest.approx(highest, rel=1e-4)
+        scaled = row.astype(np.longdouble) / temperature
+        shares = np.exp(scaled - scaled.max())
+        assert outcome.label == LABELS[int(row.argmax())]
+        assert outcome.score == pytest.approx(float(shares.max() / shares.sum()), rel=1e-12)
+        (alone,) = of(row[None], temperature)
+        assert isinstance(alone, Answer)
+        assert alone.label == outcome.label
+        assert alone.score == pytest.approx(outcome.score, rel=1e-12)
 
 
 @pytest.mark.parametrize("row", [[math.nan, 0, 0], [math.inf, 0, 0], [-math.inf] * 3, [math.inf, math.inf, 0]])
 def test_a_row_that_is_not_finite_carries_its_error_and_harms_no_other(row: list[float]) -> None:
     logits = np.array([[5, 0, 0], row, [0, 5, 0]], np.float32)
-    before, bad, after = of(logits)
-    assert isinstance(before, Answer)
-    assert isinstance(after, Answer)
-    assert (before.label, after.label) == ("a", "b")
-    assert isinstance(bad, Refused)
-    assert bad.reason == "not_finite"
+    for copies in (1, 5):  # few rows, and many
+        found = of(np.tile(logits, (copies, 1)))
+        assert len(found) == 3 * copies
+        for before, bad, after in zip(found[::3], found[1::3], found[2::3], strict=True):
+            assert isinstance(before, Answer)
+            assert isinstance(after, Answer)
+            assert (before.label, after.label) == ("a", "b")
+            assert isinstance(bad, Refused)
+            assert bad.reason == "not_finite"
 
 
 def test_a_class_may_be_ruled_out() -> None:
-    (outcome,) = of(np.array([[0.0, -math.inf, 0.0]], np.float32))
-    assert outcome == Answer(label="a", score=0.5, version="2", variant="v")
+    for rows in (1, 20):
+        found = of(np.array([[0.0, -math.inf, 0.0]] * rows, np.float32))
+        assert found == [Answer(label="a", score=0.5, version="2", variant="v")] * rows
 
 
 def test_the_fake_obeys_a_rule_and_fails_on_demand() -> None:

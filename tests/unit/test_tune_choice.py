@@ -13,7 +13,7 @@ from bridge.errors import ConfigError, StoreError
 from bridge.runtime import ort, remembered
 from bridge.runtime.choice import choose, open_engine
 from bridge.runtime.decide import Point, Setup
-from bridge.runtime.machine import Machine, cores, cpu_name, this_machine
+from bridge.runtime.machine import Machine, cores, cpu_name, lanes, this_machine
 from bridge.runtime.tune import Tuning
 
 if TYPE_CHECKING:
@@ -183,6 +183,13 @@ def test_what_was_chosen_is_what_is_loaded(tmp_path: Path, manifest: Manifest) -
     keep(tmp_path, manifest)
     engine = open_engine(manifest, choose(manifest, "bridge", tmp_path, machine=HERE))
     assert (engine.variant, engine.max_batch, engine.provider) == ("small-fp32", 16, "CPUExecutionProvider")
+    assert engine.lanes == 2  # of 4 cores, 2 threads each
+
+
+def test_lanes_and_threads_together_keep_the_cores_busy(tmp_path: Path, manifest: Manifest) -> None:
+    wanted = {None: HERE.cores, 1: 4, 2: 2, 3: 1, 8: 1}
+    for threads, count in wanted.items():
+        assert choose(manifest, "bridge", tmp_path, threads=threads, machine=HERE).lanes == count
 
 
 class TestMachine:
@@ -192,6 +199,9 @@ class TestMachine:
         assert here.runtime == ort.version()
         assert here.cores == cores() >= 1
         assert here.cpu
+
+    def test_no_fewer_than_one_lane(self) -> None:
+        assert [lanes(threads, cores=4) for threads in (1, 2, 3, 4, 5)] == [4, 2, 1, 1, 1]
 
     @pytest.mark.parametrize(
         ("text", "name"),
