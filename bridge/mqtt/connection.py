@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import BridgeError, LinkError, RemoteProtocolError, TakenOver
 from bridge.mqtt.backoff import Backoff
 from bridge.mqtt.session import Session, State
+from bridge.mqtt.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.mqtt.endpoint import Endpoint
-    from bridge.mqtt.messages import Delivery, Publish, Settings
+    from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
 
 log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 GOODBYE = 2.0  # seconds for the last bytes of a connection
-HIGH_WATER = 1 << 20  # bytes written and not yet taken by the kernel, above which publishes wait in the session
 
 
 class Connection:
@@ -46,6 +44,7 @@ class Connection:
         on_deliveries: Callable[[list[Delivery]], None],
         *,
         on_connected: Callable[[Session], None] | None = None,
+        on_acknowledged: Callable[[list[Acked]], None] | None = None,
         backlog: int = 8_192,
     ) -> None:
         """Prepare; `run` connects.
@@ -55,12 +54,14 @@ class Connection:
             settings: session to ask for.
             on_deliveries: takes what arrived.
             on_connected: called after each CONNACK with all SUBACKs.
+            on_acknowledged: told of the PUBACKs of each read, for the link's round trip.
             backlog: publishes waiting for the broker above which `full` is true.
         """
         self.endpoint = endpoint
-        self.session = Session(settings)
+        self.session = Session(settings, timing=on_acknowledged is not None)
         self._on_deliveries = on_deliveries
         self._on_connected = on_connected
+        self._on_acknowledged = on_acknowledged
         self._backlog = backlog
         self._transport: asyncio.Transport | None = None
         self._ended: asyncio.Future[BridgeError | None] | None = None
@@ -70,7 +71,7 @@ class Connection:
         self._flush_due = False
         self._paused = False
         self._choked = False
-        self._socket: socket.socket | None = None
+        self._wire: Wire | None = None
         self._announced = False
         self._delivering = True
         self._closing = asyncio.Event()
@@ -106,10 +107,12 @@ class Connection:
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Settle deliveries; their PUBACKs leave together, in the order of arrival."""
+        session = self.session
         for delivery in deliveries:
             if delivery.qos:
-                self.session.acknowledge(delivery)
-        self._schedule_flush()
+                session.acknowledge(delivery)
+        if not self._flush_due and session.pending:
+            self._schedule_flush()
 
     def stop_delivering(self) -> None:
         """Hand over nothing more; what still arrives stays with the broker, unacknowledged."""
@@ -186,7 +189,7 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await loop.create_connection(
-                    lambda: _Wire(self),
+                    lambda: Wire(self._opened, self.session.buffer, self._received, self._closed, self._choke),
                     self.endpoint.host,
                     self.endpoint.port,
                     ssl=self.endpoint.tls,
@@ -228,6 +231,8 @@ class Connection:
             self._flush()
         self.session.lost()
         transport, self._transport = self._transport, None
+        if self._wire is not None:
+            self._wire.cut()
         if transport is not None:
             transport.abort() if isinstance(why, LinkError) else transport.close()
         if self._ended is not None and not self._ended.done():
@@ -235,42 +240,50 @@ class Connection:
 
     # ---- callbacks of the transport
 
-    def _opened(self, transport: asyncio.Transport) -> None:
+    def _opened(self, wire: Wire, transport: asyncio.Transport) -> None:
         if self._closing.is_set():
+            wire.cut()
             transport.abort()
             return
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = sock
-        transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._transport = transport
+        self._wire, self._transport = wire, transport
         self._choked = False
         self.session.connect(time.monotonic())
         self._flush()
         if self._paused:
             transport.pause_reading()
 
-    def _received(self, data: bytes) -> None:
-        if self._socket is not None and _QUICKACK is not None:
-            # Brokers leave Nagle on: without this a lone reply waits 40 ms for our delayed TCP acknowledgement.
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+    def _received(self, count: int) -> None:
+        due, self._flush_due = self._flush_due, True  # what becomes due on the way leaves below
+        delivered = False
         try:
-            deliveries = self.session.receive(data, time.monotonic())
+            delivered = self._take(count)
         except BridgeError as why:
             self._drop(why)
-            return
-        if not self._announced and self.session.ready:
+        finally:
+            self._flush_due = due
+            if delivered:  # the owner answers before this loop turn ends
+                self._schedule_flush()
+            elif self.session.pending:
+                self._flush()
+
+    def _take(self, count: int) -> bool:
+        """Let the session take so many bytes, and tell the owner what came; whether there were deliveries for him."""
+        session = self.session
+        deliveries = session.received(count, time.monotonic())
+        if not self._announced and session.ready:
             self._announced = True
-            log.info("%s: connected%s", self.endpoint, ", session resumed" if self.session.session_present else "")
+            log.info("%s: connected%s", self.endpoint, ", session resumed" if session.session_present else "")
             if self._on_connected is not None:
-                self._on_connected(self.session)
+                self._on_connected(session)
             self._ready.set()
-        if not self.session.waiting:
+        if self._on_acknowledged is not None and (acked := session.take_acked()):
+            self._on_acknowledged(acked)
+        if not session.waiting:
             self._drained.set()
-        if deliveries and self._delivering:
-            self._on_deliveries(deliveries)
-        self._schedule_flush()
+        if not deliveries or not self._delivering:
+            return False
+        self._on_deliveries(deliveries)
+        return True
 
     def _closed(self, why: Exception | None) -> None:
         if why is not None:
@@ -281,7 +294,7 @@ class Connection:
         else:
             self._drop(LinkError("the broker closed the connection"))
 
-    def _choke(self, *, choked: bool) -> None:
+    def _choke(self, choked: bool) -> None:
         self._choked = choked
         if not choked:
             self._schedule_flush()
@@ -300,33 +313,3 @@ class Connection:
         data = self.session.outgoing(time.monotonic())
         if data:
             self._transport.write(data)
-
-
-class _Wire(asyncio.Protocol):
-    """Passes the transport's callbacks on; bound to one transport, so that a late one cannot touch its successor."""
-
-    def __init__(self, owner: Connection) -> None:
-        self._owner = owner
-        self._mine: asyncio.Transport | None = None
-
-    def _current(self) -> bool:
-        return self._mine is not None and self._owner._transport is self._mine  # noqa: SLF001 # one thing in two classes
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 # asyncio gives TCP protocols nothing else
-        self._mine = transport
-        self._owner._opened(transport)  # noqa: SLF001 # one thing in two classes
-
-    def data_received(self, data: bytes) -> None:
-        if self._current():
-            self._owner._received(data)  # noqa: SLF001 # one thing in two classes
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._current():
-            self._owner._closed(exc)  # noqa: SLF001 # one thing in two classes
-
-    def pause_writing(self) -> None:
-        self._owner._choke(choked=True)  # noqa: SLF001 # one thing in two classes
-
-    def resume_writing(self) -> None:
-        self._owner._choke(choked=False)  # noqa: SLF001 # one thing in two classes

@@ -18,11 +18,17 @@ class Settings(msgspec.Struct, frozen=True):
         session_expiry: seconds for which the broker keeps our session while we are away.
         receive_maximum: messages that the broker may send ahead of our acknowledgements.
         maximum_packet: bytes of the largest packet we take.
-        subscriptions: topic filters, all at QoS 1.
+        subscriptions: topic filters.
         retained_once: those of them whose retained messages come with a new subscription only: the broker would repeat
             them at every reconnect, and a retained reading without a row number would count as a new one each time.
         will: topic and payload that the broker publishes, retained, when we vanish.
         clean_start: begin anew; only for sessions that must not survive their process.
+        qos: 0, 1 or 2; the highest at which the broker delivers to the subscriptions. Not 2 with rumqttd 0.20: that
+            raises QoS 1 to 2, and numbers anew at a reconnect, so that messages come twice.
+        topic_alias_maximum: topics that the broker may abbreviate towards us on one connection, and that we keep; 0 for
+            none. Not with rumqttd 0.20, which takes a publisher's alias for ours: messages come under a wrong topic.
+        aliases: topics that we abbreviate towards the broker on one connection, at most as many as it allows; for thin
+            links. Not with rumqttd 0.20, which cuts off 3.1.1 subscribers of an abbreviated message.
     """
 
     client_id: str
@@ -36,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True):
     retained_once: tuple[str, ...] = ()
     will: tuple[str, bytes] | None = None
     clean_start: bool = False
+    qos: int = 1
+    topic_alias_maximum: int = 0
+    aliases: int = 0
 
     def __repr__(self) -> str:
         return f"Settings(client_id={self.client_id!r}, username={self.username!r})"  # never the password
@@ -67,19 +76,20 @@ class Publish(msgspec.Struct, frozen=True, eq=False):
     done: Callable[[int], None] | None = None
 
 
-class Delivery(msgspec.Struct, eq=False):
+class Delivery(msgspec.Struct, eq=False, gc=False):
     """A message received, together with the right to acknowledge it.
 
     Attributes:
-        topic: as published.
+        topic: as published; empty only inside the session, while its alias is to be looked up.
         payload: bytes.
-        qos: 0 or 1.
+        qos: 0, 1 or 2.
         retain: it was kept by the broker from before.
         content_type: MIME type, if given.
         response_topic: where to answer, if asked.
         correlation: to repeat in the answer.
-        packet_id: of the connection it came on; None at QoS 0.
+        packet_id: of the connection it came on, or at QoS 2 of the session; None at QoS 0.
         settled: reason code of the acknowledgement, once decided.
+        alias: the Topic Alias it came with, if any.
     """
 
     topic: str
@@ -91,3 +101,18 @@ class Delivery(msgspec.Struct, eq=False):
     correlation: bytes | None
     packet_id: int | None
     settled: int | None = None
+    alias: int | None = None
+
+
+class Acked(msgspec.Struct, frozen=True, gc=False):
+    """What a PUBACK tells about the link.
+
+    Attributes:
+        round_trip: seconds from handing the PUBLISH to the transport to its PUBACK.
+        size: bytes of the PUBLISH.
+        ambiguous: it was sent on an earlier connection too, so that the PUBACK may answer either copy (Karn).
+    """
+
+    round_trip: float
+    size: int
+    ambiguous: bool

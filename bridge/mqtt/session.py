@@ -2,35 +2,36 @@
 
 It outlives connections: what was published and not acknowledged is sent again on the next one (section 4.4), what was
 received and not acknowledged comes again from the broker. Acknowledgements leave in the order in which the messages
-arrived, whatever the order in which they were settled ([MQTT-4.6.0-2]). Time comes in as an argument.
+arrived, whatever the order in which they were settled ([MQTT-4.6.0-2], [MQTT-4.6.0-3]). Time comes in as an argument.
+QoS 0 and 1 both ways, QoS 2 towards us; Topic Aliases both ways where asked for.
 
 ::
 
     DISCONNECTED ──connect()──▶ CONNECTING ──CONNACK 0──▶ CONNECTED
          ▲                          │                         │
          └────── lost(), DISCONNECT, CONNACK ≥ 0x80 ──────────┘
+
+`Receiver` keeps what arrived, `Sender` what leaves, `Liveness` asks whether the broker is there.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
 from bridge.mqtt import codec
-from bridge.mqtt.messages import Delivery, Publish, Settings
+from bridge.mqtt.inflow import Inflow
+from bridge.mqtt.liveness import Liveness
+from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
+from bridge.mqtt.receiver import Receiver
+from bridge.mqtt.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NO_MATCHING_SUBSCRIBERS = 0x10
-PACKET_TOO_LARGE = 0x95
 SESSION_TAKEN_OVER = 0x8E
-ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
-PONG_WITHIN = 5.0  # seconds that the PINGRESP may take; a broker that is there answers in a round trip
-ACK_WITHIN = 30.0  # seconds a PUBACK may take: Mosquitto 2.0.11 loses some when it drops packets of a full queue
-MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
 
 
 class State(Enum):
@@ -44,32 +45,29 @@ class State(Enum):
 class Session:
     """One MQTT 5 session. Not thread-safe; does no I/O.
 
+    Args:
+        settings: what to ask of the broker.
+        timing: keep what PUBACKs tell of the link, for `take_acked`.
+
     Attributes:
         state: where it is.
         session_present: whether the broker still knew us at the last CONNACK.
         connects: connections that succeeded so far.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, timing: bool = False) -> None:
         self.settings = settings
         self.state = State.DISCONNECTED
         self.session_present = False
         self.connects = 0
-        self._buffer = bytearray()
+        self._inflow = Inflow(settings.maximum_packet)
         self._out: list[bytes] = []
-        self._unacked: deque[Delivery] = deque()
-        self._queue: deque[Publish] = deque()
-        self._flying: dict[int, Publish] = {}
-        self._resend: deque[int] = deque()  # of those under way, the ones not written on this connection yet
-        self._next_id = 1
-        self._peer_receive_maximum = 65_535
-        self._peer_maximum_packet: int | None = None
-        self._keep_alive = settings.keep_alive
+        self._receiver = Receiver(settings, self._out)
+        self._sender = Sender(settings, self._out)
+        if timing:
+            self._sender.acked = []
+        self._live = Liveness(settings.keep_alive)
         self._subscribing: set[int] = set()
-        self._last_sent = 0.0
-        self._last_received = 0.0
-        self._pinged: float | None = None  # PINGREQ without an answer yet
-        self._oldest: tuple[int, float] | None = None  # first message under way, and since when it is the first
 
     # ---- what the owner asks
 
@@ -81,12 +79,22 @@ class Session:
     @property
     def waiting(self) -> int:
         """Messages handed to `publish` and not acknowledged by the broker."""
-        return len(self._queue) + len(self._flying)
+        return self._sender.waiting
 
     @property
     def unacknowledged(self) -> int:
         """Messages received and not acknowledged by us."""
-        return len(self._unacked)
+        return len(self._receiver.unacked)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes of the PUBLISH packets of QoS 1 written on this connection and not acknowledged by the broker."""
+        return self._sender.bytes_in_flight
+
+    @property
+    def pending(self) -> bool:
+        """Whether `outgoing` has bytes."""
+        return bool(self._out)
 
     def connect(self, now: float) -> None:
         """Begin on a new transport: everything half-done on the old one is forgotten by protocol."""
@@ -94,7 +102,7 @@ class Session:
             raise LocalProtocolError(f"connect() in state {self.state.name}")
         self.lost()
         self.state = State.CONNECTING
-        self._last_sent = self._last_received = now
+        self._live.begin(now)
         asked = self.settings
         will = None
         if asked.will is not None:
@@ -108,6 +116,7 @@ class Session:
             keep_alive=asked.keep_alive,
             session_expiry_interval=asked.session_expiry,
             receive_max=asked.receive_maximum,
+            topic_alias_max=asked.topic_alias_maximum,
             max_packet_size=asked.maximum_packet,
         )
         self._out.append(packet.write())
@@ -115,25 +124,23 @@ class Session:
     def lost(self) -> None:
         """The transport is gone."""
         self.state = State.DISCONNECTED
-        self._buffer.clear()
+        self._inflow.clear()
         self._out.clear()
-        self._unacked.clear()
+        self._receiver.lost()
+        self._sender.lost()
         self._subscribing.clear()
-        self._pinged = self._oldest = None
 
     def publish(self, messages: Iterable[Publish]) -> None:
         """Queue messages; they leave as the broker's Receive Maximum allows, also on a later connection."""
-        self._queue.extend(messages)
-        self._fill()
+        self._sender.publish(messages)
 
     def acknowledge(self, delivery: Delivery, code: int = 0) -> None:
-        """Settle a delivery. Its PUBACK leaves once all earlier ones are settled; a stale one is no error."""
+        """Settle a delivery. Its PUBACK or PUBREC leaves once all earlier ones are settled; a stale one is no error.
+
+        A QoS 2 message that is settled while the connection is away gets its PUBREC when the broker sends it again.
+        """
         delivery.settled = code
-        unacked = self._unacked
-        while unacked and (code_ := unacked[0].settled) is not None:
-            head = unacked.popleft()
-            assert head.packet_id is not None  # noqa: S101 # only QoS 1 deliveries are in the queue
-            self._out.append(codec.puback(head.packet_id, code_))
+        self._receiver.write_settled()
 
     def disconnect(self, code: int = 0) -> None:
         """Say goodbye; the will is not published when the code is 0."""
@@ -146,52 +153,50 @@ class Session:
             return b""
         data = b"".join(self._out)
         self._out.clear()
-        self._last_sent = now
+        self._live.sent = now
+        self._sender.departed(now)
         return data
 
+    def take_acked(self) -> list[Acked]:
+        """What PUBACKs told since the last call; nothing unless `timing` was asked for."""
+        acked = self._sender.acked
+        if not acked:
+            return []
+        self._sender.acked = []
+        return acked
+
     def tick(self, now: float, *, listening: bool = True) -> None:
-        """Keep-alive (section 3.1.2.10). Call about once a second.
+        """Keep-alive. Call about once a second.
 
         Args:
             now: monotonic seconds.
             listening: whether the owner reads the socket; while it does not, silence proves nothing.
 
         Raises:
-            LinkError: nothing came from the broker for one and a half keep-alives.
+            LinkError: the broker is not there any more, or does not go on.
         """
-        if self.state is State.DISCONNECTED or not self._keep_alive:
+        if self.state is State.DISCONNECTED or not self._live.keep_alive:
             return
-        if not listening:
-            self._last_received = now
-            self._oldest = None
-        elif now - self._last_received > 1.5 * self._keep_alive:
-            raise LinkError(f"nothing heard from the broker for {now - self._last_received:.0f} s")
-        if self.state is State.CONNECTED:
-            self._look_for_life(now)
-
-    def _look_for_life(self, now: float) -> None:
-        """Ask with a PINGREQ when the broker is silent for too long; end what is half-open or stuck."""
-        first = next(iter(self._flying), None)
-        if first is None or self._oldest is None or self._oldest[0] != first:
-            self._oldest = None if first is None else (first, now)
-        elif now - self._oldest[1] > ACK_WITHIN:
-            raise LinkError(f"a publish was not acknowledged for {ACK_WITHIN:.0f} s")
-        silent = now - self._last_received
-        if self._pinged is not None and silent < now - self._pinged:
-            self._pinged = None
-        if self._pinged is not None:
-            if now - self._pinged > PONG_WITHIN:
-                raise LinkError(f"no answer to a ping for {PONG_WITHIN:.0f} s")
-            return
-        patience = ANSWER_WITHIN if first is not None else 0.75 * self._keep_alive
-        if silent >= min(patience, 0.75 * self._keep_alive) or now - self._last_sent >= 0.75 * self._keep_alive:
-            self._pinged = now
+        if listening:
+            self._live.check(now)
+        else:
+            self._live.deaf(now)
+        if self.state is State.CONNECTED and self._live.asks(now, self._sender.oldest):
             self._out.append(codec.PingReqPacket().write())
 
     # ---- what the peer sends
 
     def receive(self, data: bytes, now: float) -> list[Delivery]:
-        """Take bytes from the transport.
+        """Take bytes from the transport: `buffer` and `received` in one, for a copy."""
+        self.buffer(len(data))[: len(data)] = data
+        return self.received(len(data), now)
+
+    def buffer(self, wanted: int = 1) -> memoryview:
+        """Where at least so many bytes from the transport are to be put; then call `received`."""
+        return self._inflow.space(wanted)
+
+    def received(self, count: int, now: float) -> list[Delivery]:
+        """Go on with so many bytes that were put into `buffer`.
 
         Returns:
             The messages that became complete.
@@ -202,71 +207,45 @@ class Session:
             TakenOver: another client has our client id.
             LinkError: the broker ended the connection.
         """
-        self._last_received = now
-        buffer: bytes | bytearray = data
-        if self._buffer:
-            self._buffer += data
-            buffer = self._buffer
-        packets, used = codec.read_packets(buffer, self.settings.maximum_packet)
-        if buffer is self._buffer:
-            del self._buffer[:used]
-        elif used < len(data):
-            self._buffer += memoryview(data)[used:]
+        self._live.received = now
         deliveries: list[Delivery] = []
-        for packet in packets:
-            if self.state is not State.CONNECTED and not isinstance(
-                packet, codec.ConnAckPacket | codec.DisconnectPacket
-            ):
-                raise RemoteProtocolError(f"{type(packet).__name__} before CONNACK")
-            if isinstance(packet, codec.PublishPacket):
-                deliveries.append(self._on_publish(packet))
-            elif isinstance(packet, codec.PubAckPacket):
-                self._on_puback(packet)
+        take, acknowledged = self._receiver.take, self._sender.acknowledged
+        connected = self.state is State.CONNECTED
+        for packet in self._inflow.filled(count):
+            if not connected and not isinstance(packet, codec.ConnAckPacket | codec.DisconnectPacket):
+                raise RemoteProtocolError(f"{_name(packet)} before CONNACK")
+            if type(packet) is Delivery:
+                if take(packet):
+                    deliveries.append(packet)
+            elif type(packet) is int:
+                acknowledged(packet, 0, now)
             else:
-                self._on_control(packet)
-        self._fill()
+                self._on_control(packet, now)
+                connected = self.state is State.CONNECTED
+        self._sender.fill()
         return deliveries
 
-    def _on_publish(self, packet: codec.PublishPacket) -> Delivery:
-        if not packet.topic:
-            raise RemoteProtocolError("a topic alias, and we allowed none", code=0x94)
-        delivery = Delivery(
-            packet.topic,
-            packet.payload,
-            int(packet.qos),
-            packet.retain,
-            packet.content_type,
-            packet.response_topic,
-            packet.correlation_data,
-            packet.packet_id,
-        )
-        if delivery.qos == 2:
-            raise RemoteProtocolError("QoS 2, and we subscribed at QoS 1", code=0x9B)
-        if delivery.qos:
-            self._unacked.append(delivery)
-        return delivery
-
-    def _on_puback(self, packet: codec.PubAckPacket) -> None:
-        message = self._flying.pop(packet.packet_id, None)
-        if message is not None:
-            if packet.packet_id in self._resend:  # it answers the copy of the last connection
-                self._resend.remove(packet.packet_id)
-            self._done(message, int(packet.reason_code))
-
-    def _on_control(self, packet: codec.Packet) -> None:
-        if isinstance(packet, codec.ConnAckPacket):
+    def _on_control(self, packet: codec.Received, now: float) -> None:
+        if isinstance(packet, codec.PubAckPacket):
+            self._sender.acknowledged(packet.packet_id, int(packet.reason_code), now)
+        elif isinstance(packet, codec.PubRelPacket):
+            self._receiver.release(packet.packet_id)
+        elif isinstance(packet, codec.ConnAckPacket):
             self._on_connack(packet)
         elif isinstance(packet, codec.SubAckPacket):
             self._on_suback(packet)
         elif isinstance(packet, codec.DisconnectPacket):
-            code = int(packet.reason_code)
-            self.state = State.DISCONNECTED
-            if code == SESSION_TAKEN_OVER:
-                raise TakenOver(f"another client connected as {self.settings.client_id!r}; give each its own id")
-            detail = f" ({packet.reason_str})" if packet.reason_str else ""
-            raise LinkError(f"the broker ended the connection: {codec.in_words(code)}{detail}")
+            self._on_disconnect(packet)
         elif not isinstance(packet, codec.PingRespPacket):
-            raise RemoteProtocolError(f"{type(packet).__name__} from a broker, unasked")
+            raise RemoteProtocolError(f"{_name(packet)} from a broker, unasked")
+
+    def _on_disconnect(self, packet: codec.DisconnectPacket) -> None:
+        code = int(packet.reason_code)
+        self.state = State.DISCONNECTED
+        if code == SESSION_TAKEN_OVER:
+            raise TakenOver(f"another client connected as {self.settings.client_id!r}; give each its own id")
+        detail = f" ({packet.reason_str})" if packet.reason_str else ""
+        raise LinkError(f"the broker ended the connection: {codec.in_words(code)}{detail}")
 
     def _on_connack(self, packet: codec.ConnAckPacket) -> None:
         if self.state is not State.CONNECTING:
@@ -279,14 +258,15 @@ class Session:
         self.state = State.CONNECTED
         self.connects += 1
         self.session_present = packet.session_present
-        self._peer_receive_maximum = min(packet.receive_max, MOST_FLYING)
-        self._peer_maximum_packet = packet.max_packet_size
-        self._keep_alive = self.settings.keep_alive if packet.server_keep_alive is None else packet.server_keep_alive
-        # What was under way leaves before anything new and in its old order (`_fill`).
-        self._resend = deque(self._flying)
+        if not packet.session_present:
+            self._receiver.forget()
+        self._live.keep_alive = (
+            self.settings.keep_alive if packet.server_keep_alive is None else packet.server_keep_alive
+        )
+        self._sender.begin(packet, self._subscribing)
         # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
         if self.settings.subscriptions:
-            packet_id = self._free_id()
+            packet_id = self._sender.free_id()
             filters = [self._filter(text) for text in self.settings.subscriptions]
             self._subscribing.add(packet_id)
             self._out.append(codec.SubscribePacket(packet_id, filters).write())
@@ -297,7 +277,7 @@ class Session:
             handling = codec.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
         # Retain As Published off: then the flag tells what was kept from before the subscription (section 3.3.1.3).
         return codec.TopicFilter(
-            text, max_qos=codec.QoS.AT_LEAST_ONCE, retain_handling=handling, retain_as_published=False
+            text, max_qos=codec.QoS(self.settings.qos), retain_handling=handling, retain_as_published=False
         )
 
     def _on_suback(self, packet: codec.SubAckPacket) -> None:
@@ -309,59 +289,8 @@ class Session:
                     f"the broker refused the subscription {text!r}: {codec.in_words(int(code))}", code=int(code)
                 )
 
-    # ---- outgoing publishes
 
-    def _fill(self) -> None:
-        """Write what is to be sent again, then queued messages, up to the broker's Receive Maximum."""
-        if self.state is not State.CONNECTED:
-            return
-        queue, flying, resend = self._queue, self._flying, self._resend
-        while (resend or queue) and len(flying) - len(resend) < self._peer_receive_maximum:
-            if resend:
-                packet_id = resend.popleft()
-                message = flying[packet_id]
-                # DUP only where the broker may know the first copy.
-                if not self._write(message, packet_id, duplicate=self.session_present):
-                    del flying[packet_id]
-                    self._done(message, PACKET_TOO_LARGE)
-                continue
-            message = queue.popleft()
-            if message.qos == 0:
-                self._done(message, 0 if self._write(message, None) else PACKET_TOO_LARGE)
-                continue
-            packet_id = self._free_id()
-            if self._write(message, packet_id):
-                flying[packet_id] = message
-            else:
-                self._done(message, PACKET_TOO_LARGE)
-
-    @staticmethod
-    def _done(message: Publish, code: int) -> None:
-        if message.done is not None:
-            message.done(code)
-
-    def _write(self, message: Publish, packet_id: int | None, *, duplicate: bool = False) -> bool:
-        """Put a message into the way out, unless it is above the broker's Maximum Packet Size."""
-        packet = codec.PublishPacket(
-            message.topic,
-            message.payload,
-            qos=codec.QoS.AT_MOST_ONCE if packet_id is None else codec.QoS.AT_LEAST_ONCE,
-            retain=message.retain,
-            packet_id=packet_id,
-            duplicate=duplicate,
-            message_expiry_interval=message.expiry,
-            content_type=message.content_type,
-            response_topic=message.response_topic,
-            correlation_data=message.correlation,
-        ).write()
-        if self._peer_maximum_packet is not None and len(packet) > self._peer_maximum_packet:
-            return False
-        self._out.append(packet)
-        return True
-
-    def _free_id(self) -> int:
-        while True:
-            candidate = self._next_id
-            self._next_id = candidate % 65_535 + 1
-            if candidate not in self._flying and candidate not in self._subscribing:
-                return candidate
+def _name(packet: codec.Received) -> str:
+    if isinstance(packet, Delivery):
+        return "PUBLISH"
+    return "PUBACK" if isinstance(packet, int) else type(packet).__name__.removesuffix("Packet").upper()

@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import mqtt5
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import RemoteProtocolError
-from bridge.mqtt.codec import read_packets
+from bridge.mqtt.codec import Received, puback, publish, publish_in_full, read_packets
+from bridge.mqtt.messages import Delivery, Publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +25,11 @@ PUBLISHES = st.builds(
     mqtt5.PublishPacket,
     TEXT,
     st.binary(max_size=20),
-    qos=st.just(mqtt5.QoS.AT_LEAST_ONCE),
+    qos=st.sampled_from([mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE]),
     packet_id=IDS,
+    retain=st.booleans(),
+    duplicate=st.booleans(),
+    topic_alias=st.none() | IDS,
     content_type=st.none() | TEXT,
     response_topic=st.none() | TEXT,
     correlation_data=st.none() | st.binary(max_size=5),
@@ -46,6 +51,7 @@ PACKETS: st.SearchStrategy[Any] = st.one_of(
     st.builds(mqtt5.ConnAckPacket, session_present=st.booleans(), receive_max=IDS, reason_str=st.none() | TEXT),
     st.builds(mqtt5.DisconnectPacket, reason_code=st.sampled_from([0, 0x8E]).map(mqtt5.DisconnectReasonCode)),
     st.builds(mqtt5.PingRespPacket),
+    st.builds(mqtt5.PubRelPacket, IDS),
 )
 STREAMS = st.lists(PACKETS.map(lambda packet: packet.write()), max_size=4).map(b"".join)
 
@@ -113,8 +119,62 @@ def test_however_bytes_arrive_the_same_packets_come_out(stream: bytes, size: int
         packets, taken = read_packets(buffer, 100_000)
         pieces += packets
         del buffer[:taken]
-    assert [packet.write() for packet in pieces] == [packet.write() for packet in whole]
+    assert [plain(packet) for packet in pieces] == [plain(packet) for packet in whole]
     assert not buffer
+
+
+def plain(packet: Received) -> object:
+    """Something that can be compared."""
+    if isinstance(packet, Delivery):
+        return msgspec.structs.astuple(packet)
+    return packet if isinstance(packet, int) else packet.write()
+
+
+@settings(deadline=None)
+@given(PUBLISHES)
+def test_a_delivery_says_what_the_library_reads(packet: mqtt5.PublishPacket) -> None:
+    ((got,), _) = read_packets(packet.write(), 100_000)
+    assert isinstance(got, Delivery)
+    assert (got.topic, got.payload, got.qos) == (packet.topic, packet.payload, int(packet.qos))
+    assert (got.retain, got.packet_id, got.alias) == (packet.retain, packet.packet_id, packet.topic_alias)
+    assert (got.content_type, got.response_topic) == (packet.content_type, packet.response_topic)
+    assert (got.correlation, got.settled) == (packet.correlation_data, None)
+
+
+MESSAGES = st.builds(
+    Publish,
+    TEXT,
+    st.binary(max_size=20) | st.sampled_from([113, 114, 120, 127, 16_370, 16_381, 16_390, 70_000]).map(bytes),
+    retain=st.booleans(),
+    content_type=st.none() | TEXT,
+    response_topic=st.none() | TEXT,
+    correlation=st.none() | st.binary(max_size=5),
+    expiry=st.none() | st.integers(0, 2**32 - 1),
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(MESSAGES | st.builds(Publish, TEXT, st.integers(0, 17_000).map(bytes)), st.none() | IDS, st.booleans())
+def test_what_is_written_by_hand_is_what_the_library_writes(
+    message: Publish, packet_id: int | None, duplicate: bool
+) -> None:
+    duplicate = duplicate and packet_id is not None
+    written = publish(message, packet_id, duplicate=duplicate)
+    assert written == publish_in_full(message, packet_id, duplicate=duplicate)
+    ((read,), used) = read_packets(written, 1 << 20)
+    assert isinstance(read, Delivery)
+    assert (read.topic, read.payload, read.packet_id, used) == (
+        message.topic,
+        message.payload,
+        packet_id,
+        len(written),
+    )
+
+
+@settings(deadline=None)
+@given(IDS, st.sampled_from([0, 0x10, 0x80]))
+def test_acknowledgements_are_the_library_s(packet_id: int, code: int) -> None:
+    assert puback(packet_id, code) == mqtt5.PubAckPacket(packet_id, reason_code=mqtt5.PubAckReasonCode(code)).write()
 
 
 @settings(deadline=None)

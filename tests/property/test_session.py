@@ -1,12 +1,12 @@
 """The MQTT 5 session against a small broker that is cut off, restarted and slow at will.
 
-The broker here is a model: it keeps what MQTT 5 says a broker keeps, checks each packet of the client against the
-rules, and is driven step by step by hypothesis.
+The broker is a model (tests/support/model_broker.py), driven step by step by hypothesis: QoS 1 both ways, QoS 2 towards
+the session, aliases both ways.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from typing import Any
 
 import mqtt5
@@ -16,113 +16,32 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.mqtt.session import Session, State
+from tests.support.model_broker import ALIASES, RECEIVE_MAXIMUM, ModelBroker, qos_in, topic_in, topic_out
 
-OURS = 4  # the session's Receive Maximum
-
-
-class Broker:
-    """One client's session on a broker, with the checks a strict broker makes."""
-
-    def __init__(self) -> None:
-        self.kept = False  # whether it knows the client from before
-        self.queue: deque[int] = deque()  # for the client, not sent yet
-        self.flying: dict[int, int] = {}  # sent to the client, by packet id, in order
-        self.next_id = 1
-        self.seen: set[int] = set()  # publishes of the client that arrived
-        self.answered: dict[int, int] = {}  # their reason codes
-        self.cut()
-
-    def cut(self) -> None:
-        """The connection is gone, and with it what was under way."""
-        self.connected = False
-        self.session_present = False
-        self.maximum = 65_535
-        self.to_client = bytearray()
-        self.arrived: deque[tuple[int, int]] = deque()  # packet id and number, not answered on this connection
-        self.acked_now: list[int] = []
-        self.last_number = -1
-        self.subscribed = False
-
-    def accept(self, maximum: int) -> None:
-        self.connected, self.maximum = True, maximum
-        self.session_present = self.kept
-        self.kept = True
-        self.to_client += mqtt5.ConnAckPacket(session_present=self.session_present, receive_max=maximum).write()
-        for packet_id, number in self.flying.items():
-            self.send(packet_id, number, duplicate=True)
-
-    def forget(self) -> None:
-        """As after a crash without persistence."""
-        self.kept = False
-        self.queue.extend(self.flying.values())
-        self.flying.clear()
-
-    def send(self, packet_id: int, number: int, *, duplicate: bool = False) -> None:
-        self.to_client += mqtt5.PublishPacket(
-            "in", b"%d" % number, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id, duplicate=duplicate
-        ).write()
-
-    def push(self) -> None:
-        while self.queue and len(self.flying) < OURS:
-            while self.next_id in self.flying:
-                self.next_id = self.next_id % 6 + 1  # few ids, so that they come again soon
-            packet_id, self.next_id = self.next_id, self.next_id % 6 + 1
-            self.flying[packet_id] = self.queue.popleft()
-            self.send(packet_id, self.flying[packet_id])
-
-    def take(self, data: bytes) -> None:
-        while data:
-            packet, size = mqtt5.read(memoryview(data))
-            data = data[size:]
-            if isinstance(packet, mqtt5.PublishPacket):
-                self.take_publish(packet)
-            elif isinstance(packet, mqtt5.PubAckPacket):
-                assert packet.packet_id == next(iter(self.flying)), "a PUBACK out of order, or of nothing"
-                del self.flying[packet.packet_id]
-                self.acked_now.append(packet.packet_id)
-            elif isinstance(packet, mqtt5.SubscribePacket):
-                assert packet.packet_id not in {one for one, _ in self.arrived}
-                self.to_client += mqtt5.SubAckPacket(
-                    packet.packet_id, [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]
-                ).write()
-                self.subscribed = True
-            else:
-                assert isinstance(packet, mqtt5.ConnectPacket)
-                assert not packet.clean_start
-
-    def take_publish(self, packet: mqtt5.PublishPacket) -> None:
-        number = int(packet.payload)
-        assert packet.packet_id is not None
-        assert packet.packet_id not in {one for one, _ in self.arrived}, "a packet id twice in flight"
-        self.arrived.append((packet.packet_id, number))
-        assert len(self.arrived) <= self.maximum, "more than our Receive Maximum"
-        assert number > self.last_number, "not in the order of publishing"
-        self.last_number = number
-        assert not packet.duplicate or self.session_present, "DUP without a session"
-        assert not packet.duplicate or number <= max(self.seen, default=-1) or number in self.lost_maybe
-        self.seen.add(number)
-
-    lost_maybe: frozenset[int] = frozenset()
-
-    def answer(self, code: int) -> None:
-        packet_id, number = self.arrived.popleft()
-        self.answered[number] = code
-        self.to_client += mqtt5.PubAckPacket(packet_id, reason_code=mqtt5.PubAckReasonCode(code)).write()
+ASKED = Settings(
+    "me", subscriptions=("in/+",), receive_maximum=RECEIVE_MAXIMUM, qos=2, topic_alias_maximum=ALIASES, aliases=2
+)
 
 
 class SessionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(Settings("me", subscriptions=("in",), receive_maximum=OURS))
-        self.broker = Broker()
+        self.session = Session(ASKED, timing=True)
+        self.broker = ModelBroker()
         self.now = 0.0
         self.published = 0
-        self.written: set[int] = set()
+        self.written: set[int] = set()  # numbers, on any connection
+        self.written_before: set[int] = set()  # numbers, on an earlier one
+        self.flying: dict[int, tuple[int, int]] = {}  # number and bytes by packet id, on this connection
+        self.samples: list[tuple[int, bool]] = []  # bytes and ambiguity that the PUBACKs of one read tell
         self.done: dict[int, list[int]] = {}
         self.offered = 0
-        self.deliveries: list[tuple[int, Delivery]] = []  # connection on which it came, not settled yet
-        self.connection = 0
-        self.arrivals: list[Delivery] = []  # of this connection, in order
+        self.deliveries: list[Delivery] = []  # of any connection, not settled yet
+        self.handed = Counter[int]()
+        self.refused: set[int] = set()
+        self.unread = b""  # the beginning of a packet from the broker
+        self.arrivals: list[Delivery] = []  # what came on this connection, copies too, in order
+        self.held: dict[int, Delivery] = {}  # QoS 2, by packet id
 
     # ---- the link
 
@@ -131,55 +50,100 @@ class SessionMachine(RuleBasedStateMachine):
         size = len(self.broker.to_client) if size is None else size
         data = bytes(self.broker.to_client[:size])
         del self.broker.to_client[:size]
-        if data:
-            for delivery in self.session.receive(data, self.now):
-                self.deliveries.append((self.connection, delivery))
-                self.arrivals.append(delivery)
+        if not data:
+            return
+        self.now += 1.0
+        new = self.session.receive(data, self.now)
+        self.deliveries += new
+        self.follow(data, iter(new))
+        acked = self.session.take_acked()
+        assert [(one.size, one.ambiguous) for one in acked] == self.samples
+        self.samples.clear()
 
-    def send_out(self) -> None:
-        """Bytes from the session to the broker."""
-        data = self.session.outgoing(self.now)
+    def follow(self, data: bytes, new: Any) -> None:
+        """What a read brought, packet by packet."""
+        self.unread += data
+        while True:
+            try:
+                packet, size = mqtt5.read(memoryview(self.unread))
+            except IndexError:
+                break
+            self.unread = self.unread[size:]
+            if isinstance(packet, mqtt5.PublishPacket):
+                self.follow_publish(packet, new)
+            elif isinstance(packet, mqtt5.PubRelPacket):
+                self.held.pop(packet.packet_id, None)
+            elif isinstance(packet, mqtt5.ConnAckPacket) and not packet.session_present:
+                self.held.clear()
+            elif isinstance(packet, mqtt5.PubAckPacket) and packet.packet_id in self.flying:
+                number, size = self.flying.pop(packet.packet_id)
+                self.samples.append((size, number in self.written_before))
+        assert next(new, None) is None
+
+    def follow_publish(self, packet: mqtt5.PublishPacket, new: Any) -> None:
+        assert packet.packet_id is not None
+        delivery = self.held.get(packet.packet_id) if packet.qos == 2 else None
+        if delivery is None or delivery.payload != packet.payload:  # the broker forgot, and its CONNACK was lost
+            delivery = next(new)
+            number = int(delivery.payload)
+            assert (delivery.packet_id, delivery.payload) == (packet.packet_id, packet.payload)
+            assert (delivery.topic, delivery.qos) == (topic_in(number), qos_in(number))
+            self.handed[number] += 1
+            if delivery.qos == 2:
+                self.held[packet.packet_id] = delivery
+        self.arrivals.append(delivery)
+
+    def send_out(self, *, arrives: bool = True) -> None:
+        """Bytes from the session to the broker, or to nobody."""
+        data = rest = self.session.outgoing(self.now)
         self.broker.lost_maybe = frozenset(self.written)
-        rest = data
         while rest:
             packet, size = mqtt5.read(memoryview(rest))
             rest = rest[size:]
             if isinstance(packet, mqtt5.PublishPacket):
-                self.written.add(int(packet.payload))
-        self.broker.take(data)
+                assert packet.packet_id is not None
+                number = int(packet.payload)
+                self.written.add(number)
+                self.flying[packet.packet_id] = (number, size)
+            elif isinstance(packet, mqtt5.PubRecPacket) and int(packet.reason_code) >= 0x80:
+                del self.held[packet.packet_id]
+        if arrives:
+            self.broker.take(data)
 
     def drop(self) -> None:
         self.session.lost()
         self.broker.cut()
         self.arrivals.clear()
+        self.flying.clear()
+        self.unread = b""
+        self.written_before |= self.written
 
     @property
     def up(self) -> bool:
         return self.broker.connected
 
     @precondition(lambda self: not self.up)
-    @rule(maximum=st.sampled_from([1, 2, 5, 65_535]), forget=st.booleans())
-    def connect(self, maximum: int, forget: bool) -> None:
+    @rule(maximum=st.sampled_from([1, 2, 5, 65_535]), aliases=st.sampled_from([0, 1, 3]), forget=st.booleans())
+    def connect(self, maximum: int, aliases: int, forget: bool) -> None:
         if forget:
             self.broker.forget()
-        self.connection += 1
         self.session.connect(self.now)
         self.send_out()
-        self.broker.accept(maximum)
+        self.broker.accept(maximum, aliases)
 
     @precondition(lambda self: self.up)
-    @rule(written=st.booleans())
-    def cut(self, written: bool) -> None:
-        if written:  # what left reached the broker, its answers reach nobody
-            self.send_out()
-        else:  # what left was lost on the way
-            data = self.session.outgoing(self.now)
-            while data:
-                packet, size = mqtt5.read(memoryview(data))
-                data = data[size:]
-                if isinstance(packet, mqtt5.PublishPacket):
-                    self.written.add(int(packet.payload))
+    @rule(arrives=st.booleans())
+    def cut(self, arrives: bool) -> None:
+        """What left reached the broker, and its answers reach nobody; or it was lost on the way."""
+        self.send_out(arrives=arrives)
         self.drop()
+
+    @precondition(lambda self: self.deliveries and self.up)
+    @rule(data=st.data())
+    def settle_and_cut(self, data: Any) -> None:
+        """An acknowledgement that never arrives."""
+        self.settle(data, 0)
+        self.cut(arrives=False)
 
     @precondition(lambda self: self.up)
     @rule(size=st.integers(1, 60) | st.none())
@@ -195,7 +159,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.published += many
         for number in numbers:
             self.done[number] = []
-        self.session.publish([Publish("out", b"%d" % number, done=self.done[number].append) for number in numbers])
+        self.session.publish(
+            [Publish(topic_out(number), b"%d" % number, done=self.done[number].append) for number in numbers]
+        )
 
     @rule(many=st.integers(1, 6))
     def offer(self, many: int) -> None:
@@ -214,11 +180,13 @@ class SessionMachine(RuleBasedStateMachine):
             self.broker.answer(code)
 
     @precondition(lambda self: self.deliveries)
-    @rule(data=st.data())
-    def settle(self, data: Any) -> None:
+    @rule(data=st.data(), code=st.sampled_from([0, 0, 0, 0x83]))
+    def settle(self, data: Any, code: int) -> None:
         """Any delivery, also one of a connection long gone."""
-        _, delivery = self.deliveries.pop(data.draw(st.integers(0, len(self.deliveries) - 1)))
-        self.session.acknowledge(delivery)
+        delivery = self.deliveries.pop(data.draw(st.integers(0, len(self.deliveries) - 1)))
+        if code:
+            self.refused.add(int(delivery.payload))
+        self.session.acknowledge(delivery, code)
 
     # ---- what must hold
 
@@ -243,28 +211,41 @@ class SessionMachine(RuleBasedStateMachine):
                 assert number in self.broker.answered
         assert self.session.waiting == sum(not codes for codes in self.done.values())
 
+    @invariant()
+    def qos_2_is_handed_over_once(self) -> None:
+        """Unless we refused it, and the refusal was lost; or the broker forgot that it had sent it."""
+        for number, times in self.handed.items():
+            assert times == 1 or qos_in(number) == 1 or number in self.refused or number in self.broker.again
+
+    @invariant()
+    def bytes_in_flight_are_those_written_and_not_acknowledged(self) -> None:
+        if self.up:
+            self.send_out()
+        assert self.session.bytes_in_flight == sum(size for _, size in self.flying.values())
+
     def teardown(self) -> None:
         """In the end a broker that behaves gets everything, and gives everything."""
         if self.up:
             self.drop()
-        self.connect(maximum=2, forget=False)
+        self.connect(maximum=2, aliases=1, forget=False)
         for _ in range(10_000):
             self.hand_over()
             self.send_out()
             while self.broker.arrived:
                 self.broker.answer(0)
             self.broker.push()
-            for connection, delivery in self.deliveries:
-                if connection == self.connection:
-                    self.session.acknowledge(delivery)
-            self.deliveries = [one for one in self.deliveries if one[0] != self.connection]
+            for delivery in self.deliveries:
+                self.session.acknowledge(delivery)
+            self.deliveries.clear()
             self.send_out()
             if not (self.broker.to_client or self.broker.arrived or self.broker.queue or self.broker.flying):
                 break
         assert all(len(codes) == 1 for codes in self.done.values())
         assert not self.broker.flying
         assert not self.broker.queue
-        assert (self.session.waiting, self.session.unacknowledged) == (0, 0)
+        assert (self.session.waiting, self.session.unacknowledged, self.session.bytes_in_flight) == (0, 0, 0)
+        assert set(self.handed) == set(range(self.offered))
+        assert self.broker.again or not self.session._receiver._held
         assert self.session.state is State.CONNECTED
         assert self.session.ready
 

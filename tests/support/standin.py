@@ -18,6 +18,7 @@ from paho.mqtt.properties import Properties
 from bridge import topics
 from bridge.errors import RemoteProtocolError
 from bridge.mqtt import codec
+from bridge.mqtt.messages import Delivery
 from bridge.wire.offload import Reply, decode_question, encode_reply
 from tests.support.fleet import MODEL
 
@@ -246,14 +247,15 @@ class _Life:
         self._came: dict[int, tuple[str, bytes]] = {}
         self._sent: dict[int, tuple[str, bytes]] = {}
 
-    def note(self, packet: codec.Packet, toward: str) -> None:
+    def note(self, packet: codec.Received, toward: str) -> None:
         mine, others = (self._sent, self._came) if toward == "broker" else (self._came, self._sent)
-        if isinstance(packet, codec.PublishPacket) and packet.packet_id is not None:
+        if isinstance(packet, Delivery) and packet.packet_id is not None:
             mine[packet.packet_id] = (packet.topic, packet.payload)
             self._add("sent" if toward == "broker" else "came", packet.topic, packet.payload)
-        elif isinstance(packet, codec.PubAckPacket):
-            found = others.pop(packet.packet_id, None)
-            if found is not None and int(packet.reason_code) < 0x80:
+        elif isinstance(packet, int | codec.PubAckPacket):
+            packet_id, code = (packet, 0) if isinstance(packet, int) else (packet.packet_id, int(packet.reason_code))
+            found = others.pop(packet_id, None)
+            if found is not None and code < 0x80:
                 self._add("acked" if toward == "broker" else "taken", *found)
 
     def _add(self, kind: Literal["came", "acked", "sent", "taken"], topic: str, payload: bytes) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from bridge.errors import RemoteProtocolError
 from bridge.mqtt.codec import in_words, read_packets
+from bridge.mqtt.codec import publish as write_publish
+from bridge.mqtt.messages import Delivery, Publish
 
 MAXIMUM = 1_000
 
@@ -82,8 +84,23 @@ def test_a_string_longer_than_its_packet_is_an_error_not_a_wait() -> None:
 def test_complete_packets_are_read_and_the_rest_is_left() -> None:
     one, two = publish("one"), mqtt5.PingRespPacket().write()
     packets, used = read_packets(bytearray(one + two + one[:3]), MAXIMUM)
-    assert [type(packet) for packet in packets] == [mqtt5.PublishPacket, mqtt5.PingRespPacket]
+    assert [type(packet) for packet in packets] == [Delivery, mqtt5.PingRespPacket]
     assert used == len(one + two)
+
+
+def test_a_puback_of_success_is_its_packet_id_and_any_other_a_packet() -> None:
+    told = [mqtt5.PubAckPacket(7).write(), mqtt5.PubAckPacket(8, reason_code=mqtt5.PubAckReasonCode(0x87)).write()]
+    (success, refusal_), used = read_packets(b"".join(told), MAXIMUM)
+    assert (success, used) == (7, len(b"".join(told)))
+    assert isinstance(refusal_, mqtt5.PubAckPacket)
+    assert (refusal_.packet_id, refusal_.reason_code) == (8, 0x87)
+
+
+@pytest.mark.parametrize("topic", ["", "x" * 65_536])
+@pytest.mark.parametrize("expiry", [None, 5])
+def test_a_topic_that_cannot_be_written_is_an_error(topic: str, expiry: int | None) -> None:
+    with pytest.raises(ValueError, match=r"topic|Topic|String"):
+        write_publish(Publish(topic, b"", expiry=expiry), 1)
 
 
 @pytest.mark.parametrize(

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mqtt5
 import pytest
 
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
+from bridge.mqtt.liveness import ACK_WITHIN, ANSWER_WITHIN, PONG_WITHIN
 from bridge.mqtt.messages import Delivery, Publish, Settings
-from bridge.mqtt.session import ACK_WITHIN, ANSWER_WITHIN, MOST_FLYING, PONG_WITHIN, Session, State
-
-QOS1 = mqtt5.QoS.AT_LEAST_ONCE
-
-
-def packets(data: bytes) -> list[Any]:
-    found = []
-    while data:
-        packet, size = mqtt5.read(memoryview(data))
-        found.append(packet)
-        data = data[size:]
-    return found
-
-
-def sent(session: Session, now: float = 0.0) -> list[Any]:
-    return packets(session.outgoing(now))
-
-
-def connack(**fields: Any) -> bytes:
-    return mqtt5.ConnAckPacket(**fields).write()
-
-
-def incoming(packet_id: int, topic: str = "in", payload: bytes = b"x", **fields: Any) -> bytes:
-    return mqtt5.PublishPacket(topic, payload, qos=QOS1, packet_id=packet_id, **fields).write()
-
-
-def puback(packet_id: int, code: int = 0) -> bytes:
-    return mqtt5.PubAckPacket(packet_id, reason_code=mqtt5.PubAckReasonCode(code)).write()
-
-
-def suback(packet_id: int, *codes: int) -> bytes:
-    return mqtt5.SubAckPacket(packet_id, [mqtt5.SubAckReasonCode(code) for code in codes]).write()
-
-
-def connected(settings: Settings | None = None, **ack: Any) -> Session:
-    session = Session(Settings("me") if settings is None else settings)
-    session.connect(0.0)
-    session.receive(connack(**ack), 0.0)
-    session.outgoing(0.0)
-    return session
-
-
-def reconnect(session: Session, **ack: Any) -> list[Any]:
-    session.lost()
-    session.connect(0.0)
-    session.outgoing(0.0)
-    session.receive(connack(**ack), 0.0)
-    return sent(session)
-
-
-def out(number: int, codes: list[int] | None = None, **fields: Any) -> Publish:
-    return Publish("out", b"%d" % number, done=None if codes is None else codes.append, **fields)
+from bridge.mqtt.sender import MOST_FLYING
+from bridge.mqtt.session import Session, State
+from tests.support.mqtt_packets import QOS1, connack, connected, incoming, out, puback, reconnect, sent, suback
 
 
 def test_connect_says_what_was_asked() -> None:
@@ -328,9 +278,9 @@ def test_a_publish_from_within_done_leaves_too() -> None:
 
 def test_packet_ids_wrap_around_those_under_way() -> None:
     session = connected()
-    session._next_id = 65_534
+    session._sender._next_id = 65_534
     session.publish([out(number) for number in range(3)])
-    session._next_id = 65_534
+    session._sender._next_id = 65_534
     session.publish([out(3)])
     assert [packet.packet_id for packet in sent(session)] == [65_534, 65_535, 1, 2]
 
@@ -339,7 +289,7 @@ def test_an_id_is_left_to_subscribe_with_however_much_is_under_way() -> None:
     session = connected(Settings("me", subscriptions=("a",)))
     session.publish([Publish("t", b"")] * 66_000)
     assert session.waiting == 66_000
-    assert len(session._flying) == MOST_FLYING
+    assert len(session._sender._flying) == MOST_FLYING
     again = reconnect(session, session_present=True)
     assert sum(isinstance(packet, mqtt5.SubscribePacket) for packet in again) == 1
     assert len(again) == MOST_FLYING + 1
