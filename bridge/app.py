@@ -28,6 +28,7 @@ from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.window import Patience, Windower
+from bridge.reload import Reloader
 from bridge.runtime.choice import open_engine
 from bridge.store.journal import Journal
 from bridge.twins import Twins
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from bridge.catalog import Manifest
     from bridge.config import Config
-    from bridge.pipeline.routes import Route, RouteTable
+    from bridge.pipeline.routes import RouteTable
     from bridge.runtime.port import Engine
 
 log = logging.getLogger("bridge")
@@ -89,7 +90,7 @@ class App:
             engines = {name: await self._engine(manifest, state) for name, manifest in models.items()}
             broker = await self._embedded(state)
             try:
-                await self._serve(table, assembly.infer_routes(table, models), engines, journal, broker, cloud_endpoint)
+                await self._serve(models, table, engines, journal, broker, cloud_endpoint, state)
             finally:
                 if broker is not None:
                     await broker.stop()
@@ -125,12 +126,13 @@ class App:
 
     async def _serve(
         self,
+        models: dict[str, Manifest],
         table: RouteTable,
-        infer: dict[str, Route],
         engines: dict[str, Engine],
         journal: Journal,
         broker: EmbeddedBroker | None,
         cloud_endpoint: Endpoint | None,
+        state: Path,
     ) -> None:
         config, limits = self._config, self._config.limits
 
@@ -153,7 +155,7 @@ class App:
             cloud = CloudClient(
                 cloud_endpoint,
                 config.bridge.id,
-                lambda event: inbox.put([event]),
+                inbox.tell,
                 keep_alive=config.cloud.keep_alive,
                 max_open=limits.questions,
             )
@@ -165,7 +167,13 @@ class App:
         counts = self._counts
         pipeline = Pipeline(
             inbox=inbox,
-            admission=Admission(table, infer, max_payload=limits.payload, max_rows=limits.rows, depth=limits.depth),
+            admission=Admission(
+                table,
+                assembly.infer_routes(table, models),
+                max_payload=limits.payload,
+                max_rows=limits.rows,
+                depth=limits.depth,
+            ),
             table=table,
             windower=Windower(
                 Patience(
@@ -178,7 +186,9 @@ class App:
             ),
             engines=engines,
             journal=journal,
-            outbound=Outbound(devices, coap.publish, gate, counts),
+            outbound=Outbound(
+                devices, coap.publish if config.coap.enabled else lambda _path, _payload: None, gate, counts
+            ),
             cloud=cloud,
             counts=counts,
         )
@@ -188,6 +198,7 @@ class App:
         if cloud is not None:
             self._start(cloud.connection.run())
         running = self._start(pipeline.run())
+        self._start(self._reloader(models, state, pipeline).run())
         try:
             if await self._or_stop(devices.ready()):
                 self._ready(broker, devices, url)
@@ -196,6 +207,16 @@ class App:
             log.info("stopping: %d messages wait, %d questions are open", len(inbox), pipeline.open)
         finally:
             await self._shut_down(devices, cloud, coap, coap_door, pipeline, running)
+
+    def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline) -> Reloader:
+        def swap(engine: Engine) -> None:
+            pipeline.swap(engine)
+            self._status["models"] = {**self._status["models"], engine.model: engine.version}
+
+        reloader = Reloader(self._config, self._base, state, models, swap)
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+        return reloader
 
     def _devices_endpoint(self, broker: EmbeddedBroker | None) -> Endpoint:
         if broker is None:

@@ -79,6 +79,7 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
                 policy=section.place,
                 deadline=section.deadline,
                 below=section.below,
+                late=section.late,
                 filter=section.filter,
                 site=section.site,
                 device=section.device or "",

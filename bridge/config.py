@@ -157,6 +157,8 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         place: "cascade": the bridge, and the cloud where the bridge is unsure; "bridge" or "cloud": always there.
         deadline: seconds after a window's last row within which it is to be answered.
         below: escalate below this probability; left out: what the model's manifest says.
+        late: "refuse": a live whole window, sent without asking for a receipt, whose deadline passes while it waits for
+            a slow model is refused with `stale`; "answer": it is answered all the same.
         filter: topic filter of foreign devices.
         site: site of foreign devices, may hold `{n}`.
         device: device name of foreign devices, may hold `{n}`.
@@ -169,6 +171,7 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     place: Literal["cascade", "bridge", "cloud"] = "cascade"
     deadline: Seconds = 2.0
     below: Share | None = None
+    late: Literal["refuse", "answer"] = "refuse"
     filter: str | None = None
     site: str = "local"
     device: str | None = None

@@ -6,7 +6,8 @@ about one item of each other owner, however many those have. Who comes back from
 those who wait: nobody saves up turns, nobody loses a debt.
 
 Giving up, when the queue is full: what is stale goes first. Then a newcomer is turned away if its owner holds its share
-(limit ÷ owners) or more; else the owner that holds most gives up its item of the latest deadline.
+(limit ÷ owners) or more; else the owner that holds most gives up its item of the latest deadline. An item without a
+deadline (∞) is never given up, nor turned away: who adds such items bounds them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class Queue(Generic[T]):
         """Start empty.
 
         Args:
-            limit: items held at most.
+            limit: items held at most, those without a deadline apart.
         """
         self._limit = limit
         self._numbers = count()
@@ -66,7 +68,7 @@ class Queue(Generic[T]):
         Args:
             item: anything.
             model: what it can be batched by.
-            deadline: when it becomes stale, on the clock of `now`; not NaN.
+            deadline: when it becomes stale, on the clock of `now`; ∞: never, and it is not given up; not NaN.
             owner: whom it is for; owners share fairly.
             now: the present.
 
@@ -77,24 +79,28 @@ class Queue(Generic[T]):
             return [Shed(item, "stale")]
         shed: list[Shed[T]] = []
         mine = self._owners.get(owner)
-        if len(self) >= self._limit:
+        if len(self) >= self._limit and deadline < inf:
             shed = [Shed(old, "stale") for old in self.expired(now)]
             if not shed:
                 held = mine.held if mine else 0
-                if held >= self._limit // (self._active + (not held)):
+                if held >= self._limit // (self._active + (not held)) or (latest := self._latest_of_fullest()) is None:
                     return [Shed(item, "overload")]
-                shed = [Shed(self._latest_of_fullest(), "overload")]
+                shed = [Shed(latest, "overload")]
         mine = self._enter(owner)
         number = next(self._numbers)
         heappush(mine.flows.setdefault(model, []), (deadline, number, item))
         mine.held += 1
         self._waiting[number] = (owner, model)
+        if deadline < inf:
+            self._note(deadline, number)
+        self._book(owner, mine, model)
+        return shed
+
+    def _note(self, deadline: float, number: int) -> None:
         if len(self._deadlines) > 2 * self._limit:
             self._deadlines = [pair for pair in self._deadlines if pair[1] in self._waiting]
             heapify(self._deadlines)
         heappush(self._deadlines, (deadline, number))
-        self._book(owner, mine, model)
-        return shed
 
     def turn(self, now: float) -> str | None:
         """The model that `take` will hand out; None when nothing waits."""
@@ -129,9 +135,15 @@ class Queue(Generic[T]):
                 self._stale.append(heappop(self._owners[owner].flows[model])[2])  # the earliest of all heads its heap
                 self._left(number)
 
-    def _latest_of_fullest(self) -> T:
-        fullest = max(self._owners.values(), key=lambda owner: owner.held)
-        flow, entry = max(((f, e) for f in fullest.flows.values() for e in f), key=lambda pair: pair[1][:2])
+    def _latest_of_fullest(self) -> T | None:
+        """Take out the item of the latest deadline of the owner that holds most; None where all have none."""
+        for owner in sorted(self._owners.values(), key=lambda owner: owner.held, reverse=True):
+            ends = [(flow, entry) for flow in owner.flows.values() for entry in flow if entry[0] < inf]
+            if ends:
+                return self._take_out(*max(ends, key=lambda pair: pair[1][:2]))
+        return None
+
+    def _take_out(self, flow: list[tuple[float, int, T]], entry: tuple[float, int, T]) -> T:
         flow.remove(entry)
         heapify(flow)
         self._left(entry[1])
@@ -139,7 +151,7 @@ class Queue(Generic[T]):
 
     def _enter(self, name: Hashable) -> _Owner[T]:
         """The owner, about to hold one more."""
-        if name not in self._owners and len(self._owners) >= 2 * self._limit:
+        if name not in self._owners and len(self._owners) >= 2 * max(self._limit, self._active):
             self._owners = {key: owner for key, owner in self._owners.items() if owner.held}
         owner = self._owners.setdefault(name, _Owner())
         if not owner.held:
@@ -171,7 +183,7 @@ class Queue(Generic[T]):
             return
         owner.booked[model] = key
         agenda = self._agenda.setdefault(model, [])
-        if len(agenda) > 2 * self._limit:
+        if len(agenda) > 2 * max(self._limit, len(self._waiting)):
             agenda[:] = [owner.booked[model] for owner in self._owners.values() if model in owner.booked]
             heapify(agenda)
         else:

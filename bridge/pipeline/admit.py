@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Observation
-from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.topics import DataTopic
 from bridge.wire import formats
 from bridge.wire.foreign import decode_foreign
 from bridge.wire.observation import decode_observation
 
+if TYPE_CHECKING:
+    from bridge.pipeline.arrival import Arrival
+
+ASKER = DataTopic("_infer", "_infer", "_infer")  # whoever asks by `_infer` has no stream of its own
+
 
 class Admitted(msgspec.Struct, frozen=True, eq=False):
-    """An arrival that may pass.
+    """What an arrival that may pass says.
 
     Attributes:
-        arrival: as it came.
         route: where its rows go.
         source: whose rows they are.
         seen: the rows.
     """
 
-    arrival: Arrival
     route: Route
     source: DataTopic
     seen: Observation
@@ -65,7 +68,7 @@ class Admission:
         else:
             if arrival.reply_to is None:
                 raise Refused("malformed", "_infer without a Response Topic that may be answered to")
-            route, source = self._infer_route(model), DataTopic("_infer", "_infer", "_infer")
+            route, source = self._infer_route(model), ASKER
         seen = self._decode(arrival, route)
         rows, channels = seen.values.shape
         wanted = len(route.manifest.input.channels)
@@ -74,12 +77,12 @@ class Admission:
             raise Refused("shape", f"{channels} channels; {route.model} takes {wanted}: {names}", seq=seen.seq)
         if rows > self._max_rows:
             raise Refused("too_large", f"{rows} rows in a message; at most {self._max_rows}", seq=seen.seq)
-        return Admitted(arrival, route, source, seen)
+        return Admitted(route, source, seen)
 
-    def source(self, arrival: Arrival) -> DataTopic | None:
-        """Whose message it was, as far as its topic tells; to address an Error."""
+    def source(self, topic: str) -> DataTopic | None:
+        """Whose messages a topic carries, as far as it tells; to address an Error."""
         try:
-            return topics.parse_data(arrival.topic) or self._table.find(arrival.topic)[1]
+            return topics.parse_data(topic) or self._table.find(topic)[1]
         except Refused:
             return None
 

@@ -38,6 +38,7 @@ class Arrival(msgspec.Struct, eq=False):
         comes_again: number of the MQTT connection it came on, where the broker sends it again on the next one unless it
             is settled; 0 where nobody does.
         wants_result: settle with the Result where exactly one window was completed.
+        sheddable: its sender expects no acknowledgement (QoS 0): it may be given up when there is no room.
     """
 
     topic: str
@@ -51,3 +52,7 @@ class Arrival(msgspec.Struct, eq=False):
     transient: bool = False
     comes_again: int = 0
     wants_result: bool = False
+    sheddable: bool = False
+
+
+SAFE = Verdict()  # what most arrivals come to

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-import numpy as np
+import msgspec
 
 from bridge.errors import Refused
-from bridge.messages import Answer, Result
+from bridge.messages import Answer, Placement, Window
 from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
-from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
-from bridge.place.confidence import CloudView, place
-from bridge.store.records import SavedResult, SavedWindow
-from bridge.topics import result as result_topic
+from bridge.pipeline.lanes import Computed, Lanes
+from bridge.pipeline.turn import Cut, Decided, Refusal, Ticket, Turn
+from bridge.place.confidence import CloudView, at_once, place
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
-    from bridge.messages import Placement, Window
     from bridge.offload.client import CloudClient
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.routes import Route
+    from bridge.pipeline.routes import RouteTable
     from bridge.pipeline.window import Windower
-    from bridge.runtime.port import Engine
+    from bridge.runtime.port import Engine, Outcome
+    from bridge.store.records import SavedWindow
 
-AT_ONCE = 256  # windows copied together for one call of the engine; a turn of big messages has thousands
-INLINE = 0.002  # seconds of computing that the event loop may do itself; a thread costs 0.1 ms
+INLINE = 0.005  # seconds of computing that a turn does itself; as much as the Python around a thousand small windows
 NO_CLOUD = CloudView(there=False, why="no cloud is configured")
+
+
+class Open(msgspec.Struct, frozen=True, eq=False):
+    """A window that the journal keeps until it is answered: it waits for a lane, or for the cloud.
+
+    Attributes:
+        window: the window.
+        ticket: the arrival that completed it; None after a restart.
+        local: what the bridge's own model says of it; None while it waits for a lane.
+        why: why the cloud was asked.
+    """
+
+    window: Window
+    ticket: Ticket | None
+    local: Answer | None
+    why: str = ""
 
 
 class Decider:
@@ -38,11 +52,12 @@ class Decider:
         engines: the bridge's engine of each model.
         cloud: the cloud, if one is configured.
         windower: to forget windows that cannot be answered.
-        outbound: to tell tickets of Results.
+        outbound: knows who waits for which Result.
+        tell: takes what lanes computed.
         counts: where to count.
 
     Attributes:
-        open: windows that wait for the cloud, by id: as journalled, as cut, and the arrival that completed them.
+        open: windows that the journal keeps until they are answered, by id.
     """
 
     def __init__(
@@ -51,36 +66,99 @@ class Decider:
         cloud: CloudClient | None,
         windower: Windower,
         outbound: Outbound,
+        tell: Callable[[Computed], None],
         counts: Counter[str],
     ) -> None:
         self._engines = engines
         self._cloud = cloud
         self._windower = windower
         self._out = outbound
+        self._tell = tell
         self._counts = counts
-        self.open: dict[str, tuple[SavedWindow, Window, Ticket | None]] = {}
+        self._lanes: dict[str, Lanes] = {}
+        self.open: dict[str, Open] = {}
 
-    async def infer(self, turn: Turn) -> None:
-        """Run the bridge's models on all windows of the turn."""
+    @property
+    def idle(self) -> bool:
+        """No window waits for a lane or the cloud."""
+        return not self.open and all(lanes.idle for lanes in self._lanes.values())
+
+    @property
+    def held(self) -> int:
+        """Bytes of windows that wait for lanes."""
+        return sum(lanes.held for lanes in self._lanes.values())
+
+    def swap(self, engine: Engine) -> None:
+        """Use another engine for its model from now on; what runs is finished by the old one."""
+        self._engines[engine.model] = engine
+        if engine.model in self._lanes:
+            self._lanes[engine.model].swap(engine)
+
+    def close(self) -> None:
+        """Start no more runs."""
+        for lanes in self._lanes.values():
+            lanes.close()
+
+    def take_up(self, kept: SavedWindow, table: RouteTable, turn: Turn) -> None:
+        """Go on with a window of an earlier life."""
+        window = restore.load_window(kept, now=turn.now, wall=turn.wall)
+        self._windower.remember(window.id)
+        if kept.local is not None:
+            self.open[window.id] = Open(window, None, kept.local, kept.why)
+            if self._cloud is None:
+                self.cloud_said(Unanswered(window.id, "no cloud is configured any more"), turn)
+            else:
+                turn.ask.append(window)
+            return
+        route = table.for_window(window.key, window.model)
+        if route is None:
+            why = Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
+            turn.refusals.append(Refusal(why, restore.source(window.key), None, window.reply_to, window.correlation))
+            turn.changes.answered.append(window.id)
+            return
+        self.open[window.id] = Open(window, None, None)
+        turn.cuts.append(Cut(window, route, None, open=True))
+
+    def infer(self, turn: Turn) -> None:
+        """Run the bridge's models on the windows of the turn, or hand them to lanes where that would take long."""
         by_model: dict[str, list[Cut]] = {}
         for cut in turn.cuts:
             by_model.setdefault(cut.window.model, []).append(cut)
         for model, cuts in by_model.items():
-            for start in range(0, len(cuts), AT_ONCE):
-                await self._infer_part(model, cuts[start : start + AT_ONCE], turn)
+            engine, lanes = self._engines[model], self._lanes.get(model)
+            if (lanes is None or lanes.idle) and engine.run_seconds(len(cuts)) <= INLINE:
+                self._answered(cuts, engine.answers([cut.window.values for cut in cuts]), turn)
+            else:
+                self._hand_over(engine, cuts, turn)
 
-    async def _infer_part(self, model: str, cuts: list[Cut], turn: Turn) -> None:
-        engine = self._engines[model]
-        batch = np.stack([cut.window.values for cut in cuts])
-        if engine.run_seconds(len(cuts)) <= INLINE:
-            outcomes = engine.answers(batch)
-        else:
-            outcomes = await asyncio.to_thread(engine.answers, batch)
+    def computed(self, event: Computed, turn: Turn) -> None:
+        """Take what a lane computed.
+
+        Raises:
+            ModelError: the engine failed.
+        """
+        if event.failure is not None:
+            raise event.failure
+        self._answered(event.cuts, event.outcomes, turn)
+
+    def _answered(self, cuts: list[Cut], outcomes: list[Outcome], turn: Turn) -> None:
         for cut, outcome in zip(cuts, outcomes, strict=True):
             if isinstance(outcome, Answer):
                 cut.answer = outcome
+                turn.computed.append(cut)
             else:
                 self._unanswerable(cut, outcome, turn)
+
+    def _hand_over(self, engine: Engine, cuts: list[Cut], turn: Turn) -> None:
+        lanes = self._lanes.get(engine.model)
+        if lanes is None:
+            lanes = self._lanes[engine.model] = Lanes(engine, self._tell)
+        for cut in cuts:
+            if not cut.open and (cut.ticket is None or cut.ticket.durable):
+                cut.open = True
+                self.open[cut.window.id] = Open(cut.window, cut.ticket, None)
+                turn.changes.asked.append(restore.save_window(cut.window, None, "", now=turn.now, wall=turn.wall))
+        lanes.add(cuts, turn.now)
 
     def _unanswerable(self, cut: Cut, why: Refused, turn: Turn) -> None:
         window = cut.window
@@ -89,54 +167,61 @@ class Decider:
         source = restore.source(window.key)
         turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation))
         self._windower.forget(window.id)
-        self._out.forget(window.id)
-        for ticket in turn.tickets:  # also those of its copies
-            ticket.windows.discard(window.id)
+        turn.tickets += self._out.forget(window.id)
+        self._close(cut, turn)
+
+    def _close(self, cut: Cut, turn: Turn) -> None:
+        """The window is out of the journal's care."""
+        if cut.open:
+            self.open.pop(cut.window.id, None)
+            turn.changes.answered.append(cut.window.id)
 
     def place(self, cut: Cut, turn: Turn) -> None:
-        """Answer a window, or ask the cloud about it."""
-        window, answer, route = cut.window, cut.answer, cut.route
-        if answer is None:
-            return
-        below = self._below(route) if route.below is None else route.below
-        cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now, planned=len(turn.ask))
-        placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=window.deadline - turn.now)
-        if route.windows == "whole" and not placement.firm and window.reply_to is None:
-            turn.changes.decided.append(window.id)
+        """Answer a computed window, or ask the cloud about it."""
+        window, answer, route, ticket = cut.window, cut.answer, cut.route, cut.ticket
+        assert answer is not None  # noqa: S101 # it is in turn.computed
+        below = route.below if route.below is not None else self._engines[window.model].below
+        placement = at_once(answer, policy=route.policy, below=below)
+        if placement is None:
+            cloud = NO_CLOUD if self._cloud is None else self._cloud.view(window.model, turn.now, planned=len(turn.ask))
+            left = window.deadline - turn.now
+            placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=left)
+            if route.windows == "whole" and window.reply_to is None:
+                turn.changes.decided.append(window.id)
         if placement.tier == "cloud":
-            saved = restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall)
-            turn.changes.asked.append(saved)
-            turn.ask.append(window)
-            self.open[window.id] = (saved, window, cut.ticket)
-            if cut.ticket is not None:
-                cut.ticket.durable = True
+            self._ask(cut, answer, placement, turn)
             return
-        durable = not placement.firm or cut.ticket is None or cut.ticket.durable
-        self._decide(turn, window, answer, placement, local=None, ticket=cut.ticket, durable=durable)
+        durable = not placement.firm or ticket is None or ticket.durable
+        self._decide(turn, window, answer, placement, local=None, durable=durable)
+        self._close(cut, turn)
 
-    def _below(self, route: Route) -> float | None:
-        """The threshold of the variant that runs: each has its own; a foreign engine gets the tier's."""
-        manifest, runs = route.manifest, self._engines[route.model].variant
-        variant = next((one for one in manifest.variants if one.name == runs), None) or manifest.for_tier("bridge")
-        return variant.below
+    def _ask(self, cut: Cut, answer: Answer, placement: Placement, turn: Turn) -> None:
+        window = cut.window
+        turn.changes.asked.append(restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall))
+        turn.ask.append(window)
+        self.open[window.id] = Open(window, cut.ticket, answer, placement.reason)
+        for ticket in self._out.waiting(window.id):  # the commit makes their rows safe: nobody waits for the network
+            ticket.durable = True
+            turn.tickets.append(ticket)
 
     def cloud_said(self, event: Answered | Unanswered, turn: Turn) -> None:
         """Answer a window that the cloud was asked about."""
         opened = self.open.pop(event.id, None)
         if opened is None:
             return
-        saved, window, ticket = opened
+        window, mine = opened.window, opened.local
+        assert mine is not None  # noqa: S101 # the cloud is asked about windows that the bridge has an answer for
         turn.changes.answered.append(window.id)
         if isinstance(event, Answered) and event.reply.label is not None and event.reply.score is not None:
             reply = event.reply
             answer = Answer(event.reply.label, event.reply.score, reply.version, reply.variant)
-            placement = restore.placement("cloud", f"{saved.why}; {reply.cloud} answered on {reply.engine}")
-            local = {"label": saved.local.label, "score": saved.local.score}
+            placement = restore.placement("cloud", f"{opened.why}; {reply.cloud} answered on {reply.engine}")
+            local = {"label": mine.label, "score": mine.score}
         else:
             why = event.why if isinstance(event, Unanswered) else "its answer had no label"
-            answer, local = saved.local, None
-            placement = restore.placement("bridge", f"{saved.why}, but {why}")
-        self._decide(turn, window, answer, placement, local=local, ticket=ticket, durable=True)
+            answer, local = mine, None
+            placement = restore.placement("bridge", f"{opened.why}, but {why}")
+        self._decide(turn, window, answer, placement, local=local, durable=True)
 
     def _decide(
         self,
@@ -146,34 +231,10 @@ class Decider:
         placement: Placement,
         *,
         local: dict[str, object] | None,
-        ticket: Ticket | None,
         durable: bool,
     ) -> None:
-        self._counts[f"results_{placement.tier}"] += 1
-        decided = Result(
-            id=window.id,
-            device=window.key.device,
-            stream=window.key.stream,
-            seq=window.seq,
-            epoch=window.key.epoch,
-            t=window.t,
-            model=window.model,
-            version=answer.version,
-            label=answer.label,
-            score=answer.score,
-            tier=placement.tier,
-            provisional=False,
-            rev=0,
-            latency_ms=0.0,
-            reason=placement.reason,
-            lane=window.lane,
-            t_source=window.t_source,
-            local=local,
-        )
-        topic = window.reply_to or result_topic(window.key.site, window.key.device, window.model)
-        saved = SavedResult(decided, turn.wall - (turn.now - window.arrived), topic, window.correlation)
-        turn.publish.append(saved)
+        self._counts["results_bridge" if placement.tier == "bridge" else "results_cloud"] += 1
+        decided = Decided(window, answer, placement, turn.wall - (turn.now - window.arrived), local, durable)
+        turn.publish.append(decided)
         if durable:
-            turn.changes.results.append(saved)
-        if ticket is not None:
-            self._out.wait(window.id, ticket)
+            turn.changes.results.append(decided.saved())

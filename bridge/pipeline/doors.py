@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge import topics
@@ -62,23 +63,24 @@ class MqttDoor:
             self.connection.resume()
 
     def _arrival(self, delivery: Delivery, now: float, connection: int) -> Arrival:
-        def settle(_verdict: Verdict) -> None:
-            if self.connection is not None:
-                self.connection.acknowledge([delivery])
-
-        reply_to = delivery.response_topic if topics.parse_infer(delivery.topic) is not None else None
-        if reply_to is not None and not self._may_answer(reply_to):
-            reply_to = None
-        return Arrival(
-            topic=delivery.topic,
-            payload=delivery.payload,
-            arrived=now,
-            settle=settle,
-            content_type=delivery.content_type,
-            comes_again=connection if delivery.qos else 0,
-            reply_to=reply_to,
-            correlation=delivery.correlation or b"" if reply_to is not None else None,
+        qos = delivery.qos
+        arrival = Arrival(
+            delivery.topic,
+            delivery.payload,
+            now,
+            partial(self._settle, delivery),
+            delivery.content_type,
+            comes_again=connection if qos == 1 else 0,
+            sheddable=not qos,
         )
+        reply_to = delivery.response_topic
+        if reply_to is not None and topics.parse_infer(delivery.topic) is not None and self._may_answer(reply_to):
+            arrival.reply_to, arrival.correlation = reply_to, delivery.correlation or b""
+        return arrival
+
+    def _settle(self, delivery: Delivery, _verdict: Verdict) -> None:
+        if self.connection is not None:
+            self.connection.acknowledge((delivery,))
 
 
 class CoapDoor:

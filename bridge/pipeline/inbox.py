@@ -1,92 +1,126 @@
-"""What waits for the pipeline, bounded in bytes: doors stop reading before memory grows."""
+"""What waits for the pipeline, bounded in bytes: doors stop reading before memory grows.
+
+Fair between topics, so that a flood on one delays the others by about one turn. What nobody acknowledges (QoS 0) is
+given up instead when there is no room: of each topic that holds more than its share, the oldest first.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, TypeAlias
 
+from bridge.batch import FairQueue
 from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.lanes import Computed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-Event: TypeAlias = Arrival | Answered | Unanswered
+Told: TypeAlias = Answered | Unanswered | Computed
+Event: TypeAlias = Arrival | Told
 
 OVERHEAD = 512  # bytes counted for a message besides its payload
+KEPT = 0.75  # of the limit, when something has to be given up: not again at the very next message
 
 
 class Inbox:
-    """A queue that hands out everything waiting at once.
+    """A queue that hands out what waits; what an earlier turn asked for (answers) first.
 
     Args:
-        limit: bytes above which it is full.
+        limit: bytes of arrivals above which it is full.
         on_space: called when a full inbox has room again.
     """
 
     def __init__(self, limit: int, on_space: Callable[[], None]) -> None:
         self._limit = limit
         self._on_space = on_space
-        self._events: deque[Event] = deque()
-        self._bytes = 0
-        self._waiting = asyncio.Event()
+        self._arrivals: FairQueue[Arrival] = FairQueue(owner=_topic, size=_size)
+        self._told: deque[Told] = deque()  # bounded by what is asked
+        self._given_up: Counter[str] = Counter()
+        self._wake: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._told) + len(self._arrivals)
 
     @property
     def full(self) -> bool:
         """More waits than may."""
-        return self._bytes >= self._limit
+        return self._arrivals.size >= self._limit
 
-    def put(self, events: Iterable[Event]) -> None:
-        """Add events; the caller looks at `full` and stops reading."""
-        for event in events:
-            self._events.append(event)
-            self._bytes += _size(event)
-        self._waiting.set()
+    def put(self, arrivals: list[Arrival]) -> None:
+        """Add arrivals; the caller looks at `full` and stops reading."""
+        self._arrivals.add(arrivals, sum([len(one.payload) for one in arrivals]) + OVERHEAD * len(arrivals))
+        if self._arrivals.size >= self._limit and any(one.sheddable for one in arrivals):
+            self._given_up.update(map(_topic, self._arrivals.shed(int(KEPT * self._limit), _sheddable)))
+        self._notify()
+
+    def tell(self, event: Told) -> None:
+        """Add the end of something that a turn began; it goes before all arrivals."""
+        self._told.append(event)
+        self._notify()
+
+    def given_up(self) -> Counter[str]:
+        """Messages given up since the last call, by topic."""
+        given_up, self._given_up = self._given_up, Counter()
+        return given_up
 
     def resumed(self, connection: int) -> None:
         """Drop what waits from earlier connections and comes again on this one: the session was resumed."""
         was_full = self.full
-        kept = [event for event in self._events if not _comes_again(event, connection)]
-        self._events = deque(kept)
-        self._bytes = sum(map(_size, kept))
+        self._arrivals.keep(lambda one: not 0 < one.comes_again < connection)
         if was_full and not self.full:
             self._on_space()
 
     async def take(self, *, most: int, size: int, wait: float) -> list[Event]:
-        """What is waiting, at most so much; empty when nothing came for `wait` seconds.
+        """What is waiting, at most so much; empty when nothing came for about `wait` seconds.
 
         Args:
-            most: events.
-            size: bytes after which nothing more is taken; one event may pass it.
+            most: arrivals; 0 for none now.
+            size: bytes after which no more arrivals are taken; one may pass it.
             wait: seconds.
         """
-        if not self._events:
-            self._waiting.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._waiting.wait()
-            except TimeoutError:
-                return []
-        was_full = self.full
-        taken: list[Event] = []
-        left = size
-        while self._events and len(taken) < most and left > 0:
-            event = self._events.popleft()
-            taken.append(event)
-            left -= _size(event)
-        self._bytes -= size - left
-        if was_full and not self.full:
-            self._on_space()
-        return taken
+        if not self._told and not (most and len(self._arrivals)) and wait > 0:
+            await self._something(wait)
+        events: list[Event] = list(self._told)
+        self._told.clear()
+        if most and len(self._arrivals):
+            was_full = self.full
+            arrivals = self._arrivals.take(most, size)
+            events = [*events, *arrivals] if events else list[Event](arrivals)
+            if was_full and not self.full:
+                self._on_space()
+        return events
+
+    async def _something(self, wait: float) -> None:
+        """Wait for an event. One timer serves many waits: it is due `wait` seconds after the first of them."""
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        if self._timer is None:
+            self._timer = loop.call_later(wait, self._due)
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+
+    def _due(self) -> None:
+        self._timer = None
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
 
-def _size(event: Event) -> int:
-    return OVERHEAD + (len(event.payload) if isinstance(event, Arrival) else 0)
+def _topic(arrival: Arrival) -> str:
+    return arrival.topic
 
 
-def _comes_again(event: Event, connection: int) -> bool:
-    return isinstance(event, Arrival) and 0 < event.comes_again < connection
+def _size(arrival: Arrival) -> int:
+    return OVERHEAD + len(arrival.payload)
+
+
+def _sheddable(arrival: Arrival) -> bool:
+    return arrival.sheddable

@@ -13,12 +13,12 @@ from bridge.store.records import SavedRows
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Container
 
-    from bridge.messages import SeriesKey, Window
-    from bridge.pipeline.admit import Admission
+    from bridge.messages import Window
+    from bridge.pipeline.admit import Admission, Admitted
     from bridge.pipeline.arrival import Arrival
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.routes import Route
     from bridge.pipeline.window import Taken, Windower
 
 
@@ -28,56 +28,73 @@ class Intake:
     Args:
         admission: decodes and routes.
         windower: cuts rows.
-        outbound: knows which Results are on their way.
+        outbound: told which ticket is to know which window's Result.
+        open_windows: ids of windows that the journal keeps until they are answered.
         counts: where to count.
     """
 
-    def __init__(self, admission: Admission, windower: Windower, outbound: Outbound, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        windower: Windower,
+        outbound: Outbound,
+        open_windows: Container[str],
+        counts: Counter[str],
+    ) -> None:
         self._admission = admission
         self._windower = windower
         self._out = outbound
+        self._open = open_windows
         self._counts = counts
 
     def expire(self, turn: Turn) -> None:
         """Go on where a gap was waited for long enough."""
         for key, windows in self._windower.expire(turn.now):
-            self._cut(turn, key, windows, None)
+            entry = self._windower.entry(key)
+            assert entry is not None  # noqa: S101 # only series that are there have gaps
+            turn.touched.add(key)
+            turn.cuts += [Cut(window, entry.route, None) for window in windows]
+
+    def overload(self, given_up: Counter[str], turn: Turn) -> None:
+        """Note what was given up for want of room, an Error a topic."""
+        for topic, count in given_up.items():
+            why = Refused("overload", f"{count} messages at QoS 0: the bridge has no room, and this topic holds most")
+            turn.refusals.append(Refusal(why, self._admission.source(topic), None))
+        self._counts["refused_overload"] += given_up.total()
 
     def take(self, arrival: Arrival, turn: Turn) -> None:
         """Admit an arrival and cut its rows; what is refused is noted for an Error."""
         try:
             admitted = self._admission.admit(arrival)
-            seen = admitted.seen
-            taken = self._windower.take(admitted.route, admitted.source, seen, arrival.arrived, turn.wall)
+            taken = self._windower.take(admitted.route, admitted.source, admitted.seen, arrival.arrived, turn.wall)
         except Refused as why:
-            source = self._admission.source(arrival)
+            source = self._admission.source(arrival.topic)
             turn.refusals.append(Refusal(why, source, arrival, arrival.reply_to, arrival.correlation))
             self._counts[f"refused_{why.reason}"] += 1
             return
+        seen = admitted.seen
         rows = len(seen.values)
-        self._counts["messages"] += 1
-        self._counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
-        self._counts["rows"] += rows
+        counts = self._counts
+        counts["messages"] += 1
+        counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
+        counts["rows"] += rows
         ticket = Ticket(
-            arrival=arrival,
-            key=taken.key,
-            rows=(taken.first, taken.first + rows - 1),
-            receipt=seen.receipt,
-            durable=admitted.route.windows == "rows" or arrival.transient,
-            windows=set(),
+            arrival,
+            taken.key,
+            (taken.first, taken.first + rows - 1),
+            seen.receipt,
+            admitted.route.windows == "rows" or arrival.transient,
         )
         turn.tickets.append(ticket)
         self._keep(taken, turn)
         if taken.late is not None:
             turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
-            self._counts["refused_stale"] += 1
+            counts["refused_stale"] += 1
         if taken.known is not None:
-            self._counts["known_messages"] += 1
-            self._join(taken.known, ticket, turn)
-        elif not taken.windows:
-            turn.touched.add(taken.key)
+            counts["known_messages"] += 1
+            self._join(taken.known, ticket)
         else:
-            self._cut(turn, taken.key, taken.windows, ticket, admitted.route)
+            self._cut(turn, taken, ticket, admitted)
 
     def _keep(self, taken: Taken, turn: Turn) -> None:
         chunk = taken.chunk
@@ -87,27 +104,20 @@ class Intake:
             )
             turn.touched.add(taken.key)
 
-    def _join(self, window: str, ticket: Ticket, turn: Turn) -> None:
-        """A copy of a window that is still on its way is settled with it."""
-        if window and (self._out.waits_for(window) or any(cut.window.id == window for cut in turn.cuts)):
-            ticket.windows.add(window)
+    def _join(self, window: str, ticket: Ticket) -> None:
+        """A copy of a window whose Result is on its way is settled with it; an open one is in the journal."""
+        if self._out.waits_for(window) and window not in self._open:
             self._out.wait(window, ticket)
 
-    def _cut(
-        self, turn: Turn, key: SeriesKey, windows: list[Window], ticket: Ticket | None, route: Route | None = None
-    ) -> None:
-        entry = self._windower.entry(key)
-        if entry is not None:
-            turn.touched.add(key)
-            route = entry.route
-        assert route is not None  # noqa: S101 # a window comes from a series or from the route that took it whole
-        for window in windows:
-            if ticket is not None:
-                arrival = ticket.arrival
-                if arrival.reply_to is not None:
-                    window = msgspec.structs.replace(  # the same window, addressed
-                        window, reply_to=arrival.reply_to, correlation=arrival.correlation
-                    )
-                ticket.windows.add(window.id)
-                ticket.completed += 1
-            turn.cuts.append(Cut(window, route, ticket))
+    def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, admitted: Admitted) -> None:
+        route, seen, arrival = admitted.route, admitted.seen, ticket.arrival
+        sheddable = not ticket.durable and route.late == "refuse" and seen.lane == "live" and not seen.receipt
+        ticket.completed = len(taken.windows)
+        for window in taken.windows:
+            self._out.wait(window.id, ticket)
+            addressed = window if arrival.reply_to is None else _addressed(window, arrival)
+            turn.cuts.append(Cut(addressed, route, ticket, sheddable))
+
+
+def _addressed(window: Window, arrival: Arrival) -> Window:
+    return msgspec.structs.replace(window, reply_to=arrival.reply_to, correlation=arrival.correlation)

@@ -18,14 +18,15 @@ from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
 from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Verdict
+from bridge.store.records import SavedResult
 from bridge.wire.answers import encode_answer
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from bridge.pipeline.turn import Refusal, Ticket
-    from bridge.store.records import SavedResult
+    from bridge.messages import Result, SeriesKey
+    from bridge.pipeline.turn import Decided, Refusal, Ticket
 
 log = logging.getLogger("bridge.pipeline")
 
@@ -52,7 +53,7 @@ class Outbound:
 
     Args:
         publisher: the broker's connection.
-        on_result: told topic and payload of each Result, for CoAP's GET and Observe.
+        on_result: told topic and payload of each Result that is no answer to `_infer`, for CoAP's GET and Observe.
         gate: bounds the Errors.
         counts: where to count.
     """
@@ -75,16 +76,28 @@ class Outbound:
             await asyncio.sleep(0.05)
 
     def wait(self, window: str, ticket: Ticket) -> None:
-        """The ticket is to know this window's Result."""
-        self._waiting.setdefault(window, []).append(ticket)
+        """The ticket waits for this window's Result."""
+        ticket.open += 1
+        waiting = self._waiting.get(window)
+        if waiting is None:
+            self._waiting[window] = [ticket]
+        else:
+            waiting.append(ticket)
 
     def waits_for(self, window: str) -> bool:
-        """Whether this window's Result is on its way to the broker."""
+        """Whether this window is being answered, or its Result on its way to the broker."""
         return window in self._waiting
 
-    def forget(self, window: str) -> None:
-        """This window gets no Result: nobody waits for it any more."""
-        self._waiting.pop(window, None)
+    def waiting(self, window: str) -> list[Ticket]:
+        """Who waits for this window's Result."""
+        return self._waiting.get(window, [])
+
+    def forget(self, window: str) -> list[Ticket]:
+        """This window gets no Result; returns who waited for it."""
+        tickets = self._waiting.pop(window, [])
+        for ticket in tickets:
+            ticket.open -= 1
+        return tickets
 
     def taken(self) -> list[str]:
         """Ids of journalled Results that the broker took since the last call."""
@@ -96,53 +109,70 @@ class Outbound:
         refused, self._refused = self._refused, []
         return refused
 
-    def results(self, decided: list[SavedResult], journalled: set[str]) -> None:
-        """Publish Results; those journalled are struck from the journal once the broker has them."""
-        messages = []
-        told: list[Ticket] = []
+    def results(self, decided: list[Decided]) -> None:
+        """Publish the Results of a turn."""
         wall = time.time()
-        for saved in decided:
-            result = msgspec.structs.replace(saved.result, latency_ms=round(max(0.0, wall - saved.arrived) * 1e3, 3))
-            payload = encode_answer(result)
-            for ticket in self._waiting.setdefault(result.id, []):  # so that `waits_for` a Result nobody waits for yet
-                ticket.results.append(result)
-                told.append(ticket)
-            messages.append(
-                Publish(
-                    saved.topic,
-                    payload,
-                    correlation=saved.correlation,
-                    done=self._published(saved, journalled=result.id in journalled),
-                )
-            )
-            if saved.correlation is None and topics.parse_result(saved.topic) is not None:
-                self._on_result(saved.topic, payload)
+        messages: list[Publish] = []
+        told: list[Ticket] = []
+        for one in decided:
+            result = one.result(_latency(wall, one.arrived))
+            topic, correlation = one.topic, one.window.correlation
+            messages.append(self._message(result, topic, correlation, one.arrived, one.journalled, told))
         self._publisher.publish(messages)
-        self.settle([ticket for ticket in told if ticket.durable])
+        self.settle(told)
 
-    def _published(self, saved: SavedResult, *, journalled: bool) -> Callable[[int], None]:
-        window = saved.result.id
+    def again(self, saved: list[SavedResult]) -> None:
+        """Publish journalled Results of an earlier life."""
+        wall = time.time()
+        messages = []
+        for one in saved:
+            result = msgspec.structs.replace(one.result, latency_ms=_latency(wall, one.arrived))
+            messages.append(self._message(result, one.topic, one.correlation, one.arrived, True, []))
+        self._publisher.publish(messages)
+
+    def _message(
+        self,
+        result: Result,
+        topic: str,
+        correlation: bytes | None,
+        arrived: float,
+        journalled: bool,
+        told: list[Ticket],
+    ) -> Publish:
+        """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`."""
+        payload = encode_answer(result)
+        window = result.id
+        tickets = self._waiting.get(window)
+        if tickets is None:
+            self._waiting[window] = []  # so that `waits_for` a Result nobody waits for yet
+        else:
+            for ticket in tickets:
+                if ticket.arrival.wants_result:
+                    ticket.results += (result,)
+                    told.append(ticket)
+        if correlation is None:
+            self._on_result(topic, payload)
 
         def done(code: int) -> None:
-            tickets = [ticket for ticket in self._waiting.pop(window, ()) if not ticket.settled]
-            for ticket in tickets:
-                ticket.windows.discard(window)
-            if code >= 0x80:
-                self._counts["results_refused_by_broker"] += 1
-                if self._log_gate.allows("", "refused", time.monotonic()):
-                    log.error(
-                        "the broker refused a Result: %s; check what the bridge may publish. It is kept for the next "
-                        "start",
-                        in_words(code),
-                    )
-                if self._counts["results_refused_by_broker"] <= MOST_REFUSED:
-                    self._refused.append((saved, tickets))
-                    return
+            tickets = self.forget(window)
+            if code >= 0x80 and self._refused_result(code):
+                self._refused.append((SavedResult(result, arrived, topic, correlation), tickets))
+                return
             if journalled:
                 self._taken.append(window)  # taken, or beyond what is kept of refused ones
             self.settle(tickets)
 
-        return done
+        return Publish(topic, payload, correlation=correlation, done=done)
+
+    def _refused_result(self, code: int) -> bool:
+        """Count and tell that the broker refused a Result; whether it is to be kept."""
+        self._counts["results_refused_by_broker"] += 1
+        if self._log_gate.allows("", "refused", time.monotonic()):
+            log.error(
+                "the broker refused a Result: %s; check what the bridge may publish. It is kept for the next start",
+                in_words(code),
+            )
+        return self._counts["results_refused_by_broker"] <= MOST_REFUSED
 
     def refusals(self, refused: list[Refusal], now: float) -> None:
         """Publish Errors; each arrival is settled once its Error is out, or at once where none is sent."""
@@ -187,27 +217,27 @@ class Outbound:
 
     def settle(self, tickets: list[Ticket]) -> None:
         """Settle what may be settled now, and receipt it."""
-        safe: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
+        safe: dict[SeriesKey, list[tuple[int, int]]] = {}
         for ticket in tickets:
-            waits = ticket.windows and (not ticket.durable or self._wants_result(ticket))
-            if ticket.settled or waits:
+            if ticket.settled or (ticket.open and ticket.waits):
                 continue
             ticket.settle()
             if ticket.receipt and ticket.key.device != "_infer":
-                key = ticket.key
-                safe.setdefault((key.site, key.device, key.stream, key.epoch), []).append(ticket.rows)
-        messages = []
-        for (site, device, stream, epoch), ranges in safe.items():
-            merged = merge(ranges)
-            for i in range(0, len(merged), MAX_RANGES):
-                payload = encode_answer(Receipt(epoch, merged[i : i + MAX_RANGES]))
-                topic = topics.receipt(site, device, stream)
-                messages.append(Publish(topic, payload, done=lambda code: self._note_refusal("a Receipt", code)))
-        self._publisher.publish(messages)
+                safe.setdefault(ticket.key, []).append(ticket.rows)
+        if safe:
+            self._publisher.publish([receipt for key, rows in safe.items() for receipt in self._receipts(key, rows)])
 
-    @staticmethod
-    def _wants_result(ticket: Ticket) -> bool:
-        return ticket.arrival.wants_result and ticket.completed == 1 and not ticket.results
+    def _receipts(self, key: SeriesKey, rows: list[tuple[int, int]]) -> list[Publish]:
+        merged = merge(rows)
+        topic = topics.receipt(key.site, key.device, key.stream)
+        return [
+            Publish(
+                topic,
+                encode_answer(Receipt(key.epoch, merged[i : i + MAX_RANGES])),
+                done=lambda code: self._note_refusal("a Receipt", code),
+            )
+            for i in range(0, len(merged), MAX_RANGES)
+        ]
 
 
 def _settler(refusal: Refusal) -> Callable[[int], None]:
@@ -221,6 +251,11 @@ def _settler(refusal: Refusal) -> Callable[[int], None]:
             arrival.settle(Verdict(refused=refusal.why))
 
     return settle
+
+
+def _latency(wall: float, arrived: float) -> float:
+    """Milliseconds since it arrived; 0 when the clock was set back."""
+    return round(max(0.0, wall - arrived) * 1e3, 3)
 
 
 def merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

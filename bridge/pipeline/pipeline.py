@@ -4,10 +4,10 @@
 
     admit → window → infer → place → commit → publish → settle
 
-A turn takes everything that waits, so that rows of many devices share one run of the model and one commit. The cloud's
-answers re-enter as events. Nothing is settled (acknowledged, receipted) before it is safe: a message all of whose
-windows were answered at once is settled after the Results' PUBACKs, any other when its rows or questions are committed
-to the journal.
+A turn takes everything that waits, so that rows of many devices share one run of the model and one commit. What takes
+long leaves the turn: the cloud's answers and those of slow models re-enter as events. Nothing is settled (acknowledged,
+receipted) before it is safe: a message all of whose windows the bridge answers is settled after the Results' PUBACKs,
+any other when its rows or questions are committed to the journal.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.errors import StoreError
-from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
+from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.decider import Decider
 from bridge.pipeline.intake import Intake
+from bridge.pipeline.lanes import Computed
 from bridge.pipeline.turn import Turn
 from bridge.store.records import Changes
 
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge.pipeline")
 
 MOST = 1_024  # events in one turn
-SIZE = 1 << 20  # bytes after which a turn takes no more: a window of another device must not wait for a flood
+SIZE = 1 << 21  # bytes after which a turn takes no more: a window of another device must not wait for a flood
+HELD = 1 << 25  # bytes of windows that wait for slow models, above which nothing more is taken in
 BREATH = 0.25  # seconds after which a turn runs without events, to look at gaps
 
 
@@ -79,8 +81,8 @@ class Pipeline:
             counts: where to count.
         """
         self._inbox = inbox
-        self._intake = Intake(admission, windower, outbound, counts)
-        self._decider = Decider(engines, cloud, windower, outbound, counts)
+        self._decider = Decider(engines, cloud, windower, outbound, inbox.tell, counts)
+        self._intake = Intake(admission, windower, outbound, self._decider.open, counts)
         self._table = table
         self._windower = windower
         self._journal = journal
@@ -92,8 +94,12 @@ class Pipeline:
 
     @property
     def open(self) -> int:
-        """Windows that wait for the cloud."""
+        """Windows that the journal keeps until the cloud or a slow model has answered."""
         return len(self._decider.open)
+
+    def swap(self, engine: Engine) -> None:
+        """Answer with another version of its model from the next turn on; nothing waits, nothing is dropped."""
+        self._decider.swap(engine)
 
     async def run(self) -> None:
         """Take up the journal, then turn until drained.
@@ -103,10 +109,14 @@ class Pipeline:
             ModelError: an engine failed; what was not settled comes again after a restart.
         """
         await self._take_up()
-        while not self._draining.is_set() or len(self._inbox):
-            events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH)
-            await self._out.room()
-            await self._turn(events)
+        try:
+            while not self._draining.is_set() or len(self._inbox):
+                most = MOST if self._decider.held < HELD else 0
+                events = await self._inbox.take(most=most, size=SIZE, wait=BREATH)
+                await self._out.room()
+                await self._turn(events)
+        finally:
+            self._decider.close()
 
     async def drain(self, patience: float) -> None:
         """Finish what waits: the inbox, then questions to the cloud for so many seconds; the journal keeps the rest."""
@@ -116,7 +126,7 @@ class Pipeline:
         self._draining.set()
 
     def _idle(self) -> bool:
-        return self.stalled or not (self._decider.open or len(self._inbox))
+        return self.stalled or (self._decider.idle and not len(self._inbox))
 
     async def finish(self) -> None:
         """Strike from the journal what the broker took at the very end."""
@@ -125,20 +135,27 @@ class Pipeline:
     async def _turn(self, events: list[Event]) -> None:
         turn = Turn(now=time.monotonic(), wall=time.time())
         for event in events:
-            if isinstance(event, Answered | Unanswered):
-                self._decider.cloud_said(event, turn)
-            else:
+            if isinstance(event, Arrival):
                 self._intake.take(event, turn)
+            elif isinstance(event, Computed):
+                self._decider.computed(event, turn)
+            else:
+                self._decider.cloud_said(event, turn)
+        if given_up := self._inbox.given_up():
+            self._intake.overload(given_up, turn)
         self._intake.expire(turn)
-        await self._decider.infer(turn)
-        for cut in turn.cuts:
-            self._decider.place(cut, turn)
+        self._decide(turn)
         self._note_series(turn)
         refused = self._out.refused_by_broker()
         turn.changes.results.extend(saved for saved, _ in refused)
         await self._commit(turn.changes)
         self._tell(turn)
         self._out.settle([ticket for _, tickets in refused for ticket in tickets])
+
+    def _decide(self, turn: Turn) -> None:
+        self._decider.infer(turn)
+        for cut in turn.computed:
+            self._decider.place(cut, turn)
 
     def _note_series(self, turn: Turn) -> None:
         for key in turn.touched:
@@ -168,7 +185,8 @@ class Pipeline:
             self.stalled = False
 
     def _tell(self, turn: Turn) -> None:
-        self._out.results(turn.publish, journalled={saved.result.id for saved in turn.changes.results})
+        self._out.again(turn.again)
+        self._out.results(turn.publish)
         self._out.refusals(turn.refusals, turn.now)
         if self._cloud is not None:
             for window in turn.ask:
@@ -180,16 +198,12 @@ class Pipeline:
         saved = await asyncio.to_thread(self._journal.load)
         turn = Turn(now=time.monotonic(), wall=time.time())
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
-        for kept in saved.asked:
-            window = restore.load_window(kept, now=turn.now, wall=turn.wall)
-            self._decider.open[window.id] = (kept, window, None)
-            if self._cloud is None:
-                self._inbox.put([Unanswered(window.id, "no cloud is configured any more")])
-            else:
-                turn.ask.append(window)
         for known in saved.decided:
             self._windower.remember(known)
-        turn.publish.extend(saved.results)
+        for kept in sorted(saved.asked, key=lambda window: (window.arrived, window.seq)):
+            self._decider.take_up(kept, self._table, turn)
+        self._decide(turn)
+        turn.again.extend(saved.results)
         turn.changes.results.extend(saved.results)
         if saved.series or saved.asked or saved.results:
             log.info(

@@ -26,8 +26,8 @@ def placement(tier: Tier, reason: str) -> Placement:
     return Placement(tier, reason, firm=False)
 
 
-def save_window(window: Window, local: Answer, why: str, *, now: float, wall: float) -> SavedWindow:
-    """A window that the cloud is asked about, as the journal keeps it."""
+def save_window(window: Window, local: Answer | None, why: str, *, now: float, wall: float) -> SavedWindow:
+    """A window that waits for a lane (no answer yet) or for the cloud, as the journal keeps it."""
     return SavedWindow(
         id=window.id,
         key=window.key,

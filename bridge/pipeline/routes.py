@@ -32,6 +32,8 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         policy: "cascade": the bridge, and the cloud where the bridge is unsure; or always one of them.
         deadline: seconds after a window's last row within which it is to be answered.
         below: escalate below this probability; None: what the manifest says.
+        late: what becomes of a live whole window, asked without a receipt, whose deadline passes while it waits for a
+            slow model: it is refused (`stale`), or answered all the same.
         filter: topic filter of foreign devices; None for our own data topics.
         site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
         device: device name of foreign devices, likewise.
@@ -45,6 +47,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     policy: Policy = "cascade"
     deadline: float = 2.0
     below: float | None = None
+    late: Literal["refuse", "answer"] = "refuse"
     filter: str | None = None
     site: str = "local"
     device: str = ""
@@ -98,6 +101,11 @@ class RouteTable:
             if route.filter is None or route.stream == key.stream or "{" in route.stream:
                 return route
         return None
+
+    def for_window(self, key: SeriesKey, model: str) -> Route | None:
+        """A route that takes windows of this stream to that model; None if there is none any more."""
+        fitting = [route for route in self.routes if route.model == model]
+        return next((route for route in fitting if route.stream == key.stream), next(iter(fitting), None))
 
     def find(self, topic: str) -> tuple[Route, DataTopic]:
         """The route of a message and whose rows it carries.

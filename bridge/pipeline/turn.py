@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from bridge.errors import Refused
-from bridge.messages import Answer, Result, SeriesKey, Window
-from bridge.pipeline.arrival import Arrival, Verdict
+from bridge.messages import Answer, Placement, Result, SeriesKey, Window
+from bridge.pipeline.arrival import SAFE, Arrival, Verdict
 from bridge.pipeline.routes import Route
 from bridge.store.records import Changes, SavedResult
 from bridge.topics import DataTopic
+from bridge.topics import result as result_topic
 
 
 class Ticket(msgspec.Struct, eq=False):
@@ -21,9 +24,10 @@ class Ticket(msgspec.Struct, eq=False):
         rows: row numbers of its first and last row, for the receipt.
         receipt: the sender wants one.
         durable: its rows are in the journal, so that it is settled when that is committed.
-        windows: ids of the windows it completed that are not settled yet.
+        open: windows it completed whose Result the broker does not have yet.
         completed: how many windows it completed.
-        results: their Results, as they become known.
+        results: their Results, as they become known, where the sender waits for them.
+        settled: it was settled.
     """
 
     arrival: Arrival
@@ -31,16 +35,22 @@ class Ticket(msgspec.Struct, eq=False):
     rows: tuple[int, int]
     receipt: bool
     durable: bool
-    windows: set[str]
+    open: int = 0
     completed: int = 0
-    results: list[Result] = []
+    results: tuple[Result, ...] = ()
     settled: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """It is too early to settle it."""
+        if not self.open:
+            return False
+        return not self.durable or (self.arrival.wants_result and self.completed == 1 and not self.results)
+
     def settle(self) -> None:
-        """Settle the arrival, once."""
-        if not self.settled:
-            self.settled = True
-            self.arrival.settle(Verdict(results=tuple(self.results)))
+        """Settle the arrival."""
+        self.settled = True
+        self.arrival.settle(Verdict(results=self.results) if self.results else SAFE)
 
 
 class Refusal(msgspec.Struct, frozen=True, eq=False):
@@ -62,19 +72,64 @@ class Refusal(msgspec.Struct, frozen=True, eq=False):
 
 
 class Cut(msgspec.Struct, eq=False):
-    """A window with all the turn knows of it.
+    """A window with all that is known of it.
 
     Attributes:
         window: the window.
         route: its route.
         ticket: the arrival that completed it; None when a gap was given up or a restart brought it back.
+        sheddable: it may be given up when it is late and computing has no room: a live whole window of a sender that
+            keeps no copy for a receipt, where the route says so.
         answer: what the bridge's own model says of it.
+        open: it is in the journal, as waiting for its answer.
     """
 
     window: Window
     route: Route
     ticket: Ticket | None
+    sheddable: bool = False
     answer: Answer | None = None
+    open: bool = False
+
+
+class Decided(msgspec.Struct, eq=False):
+    """A window with its final answer.
+
+    Attributes:
+        window: the window.
+        answer: what is said of it.
+        placement: who said so, and why.
+        arrived: seconds since 1970 at which its last row arrived.
+        local: what the bridge's own model said of a window that the cloud answered.
+        journalled: it is in the journal until the broker has it.
+    """
+
+    window: Window
+    answer: Answer
+    placement: Placement
+    arrived: float
+    local: dict[str, Any] | None = None
+    journalled: bool = False
+
+    @property
+    def topic(self) -> str:
+        """Where its Result goes."""
+        window = self.window
+        return window.reply_to or result_topic(window.key.site, window.key.device, window.model)
+
+    def result(self, latency_ms: float) -> Result:
+        """Its Result, published so many milliseconds after it arrived."""
+        window, answer, placement = self.window, self.answer, self.placement
+        key = window.key
+        return Result(
+            window.id, key.device, key.stream, window.seq, key.epoch, window.t, window.model, answer.version,
+            answer.label, answer.score, placement.tier, False, 0, latency_ms, placement.reason, window.lane,
+            window.t_source, self.local,
+        )  # fmt: skip
+
+    def saved(self) -> SavedResult:
+        """As the journal keeps it; the latency is set when it is published."""
+        return SavedResult(self.result(0.0), self.arrived, self.topic, self.window.correlation)
 
 
 class Turn(msgspec.Struct):
@@ -86,8 +141,10 @@ class Turn(msgspec.Struct):
         tickets: admitted arrivals.
         refusals: refused arrivals.
         cuts: windows to be computed.
+        computed: windows with the bridge's own answer, to be placed.
         changes: what the journal is to commit.
         publish: Results to publish after the commit.
+        again: Results of an earlier life to publish after the commit.
         ask: windows to ask the cloud about after the commit.
         touched: series whose state changed.
     """
@@ -97,7 +154,9 @@ class Turn(msgspec.Struct):
     tickets: list[Ticket] = []
     refusals: list[Refusal] = []
     cuts: list[Cut] = []
+    computed: list[Cut] = []
     changes: Changes = msgspec.field(default_factory=Changes)
-    publish: list[SavedResult] = []
+    publish: list[Decided] = []
+    again: list[SavedResult] = []
     ask: list[Window] = []
     touched: set[SeriesKey] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -200,15 +200,18 @@ class Windower:
                 "shape", f"{len(seen.values)} rows; a whole window of {route.model} has {wanted}", seq=seen.seq
             )
         numbered = seen.seq is not None and topic.device != "_infer"  # two askers may use the same row number
-        key = SeriesKey(topic.site, topic.device, topic.stream, seen.epoch if numbered else self._new_epoch())
+        key = SeriesKey(*topic, seen.epoch if numbered else self._new_epoch())
         first = seen.seq or 0
-        chunk = _chunk(route.manifest, seen, first, now, wall)
-        window = self._window(route, key, Cut(first, chunk.values, chunk.t, chunk.t_source, now, chunk.lane))
+        name = window_id(key, first, route.model)
         if numbered:
-            if window.id in self._seen:
-                self._seen.move_to_end(window.id)
-                return Taken(key, first, [], known=window.id)
-            self.remember(window.id)
+            if name in self._seen:
+                self._seen.move_to_end(name)
+                return Taken(key, first, [], known=name)
+            self.remember(name)
+        t, _, t_source = _stamp(route.manifest, seen, wall)
+        window = Window(
+            name, key, first, seen.values, t, t_source, now, route.model, seen.lane, now + route.deadline
+        )  # fmt: skip
         return Taken(key, first, [window])
 
     def _find(self, route: Route, topic: DataTopic, seen: Observation) -> tuple[SeriesKey, Entry]:
@@ -266,7 +269,13 @@ def stale(late: tuple[int, int], first: int) -> Refused:
 
 
 def _chunk(manifest: Manifest, seen: Observation, first: int, now: float, wall: float) -> Chunk:
+    t, dt, t_source = _stamp(manifest, seen, wall)
+    return Chunk(first, seen.values, t, dt, t_source, now, seen.lane)
+
+
+def _stamp(manifest: Manifest, seen: Observation, wall: float) -> tuple[float, float, Literal["device", "bridge"]]:
+    """Time of the first row, seconds between rows, and who stamped them."""
     dt = seen.dt if seen.dt is not None else 1.0 / manifest.input.rate_hz
     if seen.t is None:
-        return Chunk(first, seen.values, wall - (len(seen.values) - 1) * dt, dt, "bridge", now, seen.lane)
-    return Chunk(first, seen.values, seen.t, dt, "device", now, seen.lane)
+        return wall - (len(seen.values) - 1) * dt, dt, "bridge"
+    return seen.t, dt, "device"

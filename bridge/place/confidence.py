@@ -5,11 +5,13 @@ The reason is made for the operator who reads a Result: it says what was compare
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from bridge.messages import Answer, Placement
+
+Policy: TypeAlias = Literal["cascade", "bridge", "cloud"]
 
 
 class CloudView(msgspec.Struct, frozen=True):
@@ -26,9 +28,30 @@ class CloudView(msgspec.Struct, frozen=True):
     round_trip: float = 0.0
 
 
-def place(
-    answer: Answer, *, policy: Literal["cascade", "bridge", "cloud"], below: float | None, cloud: CloudView, left: float
-) -> Placement:
+ON_BRIDGE = Placement("bridge", "the route computes on the bridge", firm=True)
+NEVER_UNSURE = Placement("bridge", "the model escalates nothing", firm=True)
+
+
+def at_once(answer: Answer, *, policy: Policy, below: float | None) -> Placement | None:
+    """The placement of a window that the bridge answers whatever the cloud does; None if the cloud is wished for.
+
+    Args:
+        answer: what the bridge's own model says.
+        policy: the route's.
+        below: the bridge is unsure below this probability; None: it is never unsure.
+    """
+    if policy == "bridge":
+        return ON_BRIDGE
+    if policy == "cloud":
+        return None
+    if below is None:
+        return NEVER_UNSURE
+    if answer.score >= below:
+        return Placement("bridge", f"confident: {answer.score:.3f} ≥ {below:.3f}", firm=True)
+    return None
+
+
+def place(answer: Answer, *, policy: Policy, below: float | None, cloud: CloudView, left: float) -> Placement:
     """Where a window is answered.
 
     Args:
@@ -41,16 +64,10 @@ def place(
     Returns:
         The tier, and why.
     """
-    if policy == "bridge":
-        return Placement("bridge", "the route computes on the bridge", firm=True)
-    if policy == "cloud":
-        wish = "the route computes in the cloud"
-    elif below is None:
-        return Placement("bridge", "the model escalates nothing", firm=True)
-    elif answer.score >= below:
-        return Placement("bridge", f"confident: {answer.score:.3f} ≥ {below:.3f}", firm=True)
-    else:
-        wish = f"unsure: {answer.score:.3f} < {below:.3f}"
+    placement = at_once(answer, policy=policy, below=below)
+    if placement is not None:
+        return placement
+    wish = "the route computes in the cloud" if policy == "cloud" else f"unsure: {answer.score:.3f} < {below:.3f}"
     if not cloud.there:
         return Placement("bridge", f"{wish}, but {cloud.why}", firm=False)
     if left <= cloud.round_trip:

@@ -83,7 +83,7 @@ class SavedWindow(msgspec.Struct, frozen=True):
     model: str
     lane: Lane
     patience: float
-    local: Answer
+    local: Answer | None
     why: str
     reply_to: str | None = None
     correlation: bytes | None = None

@@ -91,7 +91,7 @@ class Life:
         self.journal = Journal(world.path, pytest.fail)
         counts: Counter[str] = Counter()
         patience = Patience(gap=30.0)
-        engine = FakeEngine(world.manifest.output.labels, model=MODEL)
+        engine = FakeEngine(world.manifest.output.labels, model=MODEL, below=world.manifest.for_tier("bridge").below)
         self.pipeline = Pipeline(
             inbox=self.inbox,
             admission=Admission(world.table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
@@ -183,10 +183,10 @@ class Life:
             return
         self.world.answers += 1
         if self.world.random.random() < 0.2:
-            self.inbox.put([Unanswered(window, f"silence {self.world.answers}")])
+            self.inbox.tell(Unanswered(window, f"silence {self.world.answers}"))
             return
         reply = Reply(window, "gpu", f"label {self.world.answers}", 0.9, engine="x")
-        self.inbox.put([Answered(window, reply)])
+        self.inbox.tell(Answered(window, reply))
 
     # ---- living
 

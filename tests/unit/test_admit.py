@@ -95,10 +95,10 @@ def test_infer_goes_to_a_whole_window_route(admission: Admission) -> None:
 
 
 def test_whose_message_it_was_is_told_by_its_topic_alone(admission: Admission) -> None:
-    assert admission.source(arrival(b"", TOPIC)) == ("s", "d", "wrist")
-    assert admission.source(arrival(b"", "edge/v1/s/d/data/x")) == ("s", "d", "x")
-    assert admission.source(arrival(b"", "plain/p")) == ("local", "p", "acc")
-    assert admission.source(arrival(b"", "edge/v1/_infer/activity")) is None
+    assert admission.source(TOPIC) == ("s", "d", "wrist")
+    assert admission.source("edge/v1/s/d/data/x") == ("s", "d", "x")
+    assert admission.source("plain/p") == ("local", "p", "acc")
+    assert admission.source("edge/v1/_infer/activity") is None
 
 
 def test_errors_are_bounded_a_device_and_the_rest_is_counted() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.offload.client import Unanswered
 from bridge.pipeline.arrival import Arrival
-from bridge.pipeline.inbox import OVERHEAD, Event, Inbox
+from bridge.pipeline.inbox import OVERHEAD, Inbox
 
 
 def message(size: int) -> Arrival:
@@ -26,11 +26,13 @@ def inbox(spaces: list[int]) -> Inbox:
     return Inbox(2 * OVERHEAD + 100, lambda: spaces.append(1))
 
 
-async def test_everything_that_waits_comes_at_once_and_in_order(inbox: Inbox) -> None:
-    events: list[Event] = [message(1), Unanswered("w", "late"), message(2)]
-    inbox.put(events[:2])
-    inbox.put(events[2:])
-    assert await inbox.take(most=10, size=1 << 30, wait=1.0) == events
+async def test_everything_that_waits_comes_at_once_and_in_order_answers_first(inbox: Inbox) -> None:
+    first, second, told = message(1), message(2), Unanswered("w", "late")
+    inbox.put([first])
+    inbox.tell(told)
+    inbox.put([second])
+    assert len(inbox) == 3
+    assert await inbox.take(most=10, size=1 << 30, wait=1.0) == [told, first, second]
     assert len(inbox) == 0
 
 
@@ -46,6 +48,43 @@ async def test_nothing_comes_after_the_wait(inbox: Inbox) -> None:
     assert time.monotonic() - began >= 0.015
     inbox.put([])
     assert await inbox.take(most=1, size=1 << 30, wait=0.0) == []
+
+
+async def test_no_arrivals_are_taken_where_none_are_wanted(inbox: Inbox) -> None:
+    event = message(1)
+    inbox.put([event])
+    assert await inbox.take(most=0, size=1 << 30, wait=0.01) == []
+    inbox.tell(Unanswered("w", "late"))
+    assert await inbox.take(most=0, size=1 << 30, wait=10.0) == [Unanswered("w", "late")]
+    assert await inbox.take(most=1, size=1 << 30, wait=0.0) == [event]
+
+
+async def test_a_flood_on_one_topic_delays_another_by_one_message(spaces: list[int]) -> None:
+    inbox = Inbox(1 << 24, lambda: spaces.append(1))
+    inbox.put([Arrival("flood", b"x" * 1_000_000, 0.0, lambda _: None) for _ in range(9)])
+    await inbox.take(most=9, size=1, wait=0.0)
+    late = Arrival("other", b"x", 0.0, lambda _: None)
+    inbox.put([late])
+    assert await inbox.take(most=9, size=1, wait=0.0) == [late]
+
+
+async def test_without_room_the_oldest_of_who_holds_most_go_if_nobody_acknowledges_them() -> None:
+    inbox = Inbox(10 * (OVERHEAD + 100), lambda: None)
+    qos0 = [Arrival("flood", b"%100d" % n, 0.0, lambda _: None, sheddable=True) for n in range(9)]
+    kept = Arrival("other", b"x" * 100, 0.0, lambda _: None, sheddable=True)
+    inbox.put([*qos0, kept])
+    assert not inbox.full
+    assert inbox.given_up() == {"flood": 3}
+    assert inbox.given_up() == {}
+    assert await inbox.take(most=99, size=1 << 30, wait=0.0) == [*qos0[3:], kept]
+
+
+async def test_what_is_acknowledged_is_never_given_up(inbox: Inbox) -> None:
+    events = [message(1_000) for _ in range(3)]
+    inbox.put(events)
+    assert inbox.full
+    assert inbox.given_up() == {}
+    assert await inbox.take(most=9, size=1 << 30, wait=0.0) == events
 
 
 async def test_who_waits_is_woken(inbox: Inbox) -> None:
@@ -87,13 +126,13 @@ async def test_a_turn_ends_by_bytes_but_takes_at_least_one(inbox: Inbox) -> None
 
 
 async def test_what_comes_again_after_a_reconnect_does_not_wait_twice(inbox: Inbox, spaces: list[int]) -> None:
-    def by(connection: int) -> Event:
+    def by(connection: int) -> Arrival:
         return Arrival("t", b"x" * 100, 0.0, lambda _verdict: None, comes_again=connection)
 
-    events = [by(1), message(1), by(2), by(1), Unanswered("w", "late")]
+    events = [by(1), message(1), by(2), by(1)]
     inbox.put(events)
     inbox.resumed(2)
-    assert await inbox.take(most=9, size=1 << 30, wait=0.0) == [events[1], events[2], events[4]]
+    assert await inbox.take(most=9, size=1 << 30, wait=0.0) == events[1:3]
     inbox.put([by(1), by(1), by(1)])
     inbox.resumed(2)
     assert (len(inbox), inbox.full, spaces) == (0, False, [1, 1])

@@ -6,16 +6,16 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bridge.errors import Refused
+from bridge.messages import Answer, Placement, Receipt, Result, SeriesKey, Window
 from bridge.messages import Error as Told
-from bridge.messages import Receipt, Result, SeriesKey
 from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.outbound import MAX_RANGES, Outbound, merge
-from bridge.pipeline.turn import Refusal, Ticket
-from bridge.store.records import SavedResult
+from bridge.pipeline.turn import Decided, Refusal, Ticket
 from bridge.topics import DataTopic
 from bridge.wire.answers import decode_answer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KEY = SeriesKey("s", "d", "x", "e")
 WHO = DataTopic("s", "d", "x")
+SAID = Answer("sit", 0.5, "1", "v")
 WHY = Refused("stale", "late", seq=3)
 
 
@@ -52,9 +53,7 @@ class Bench:
     def ticket(self, *windows: str, durable: bool = False, receipt: bool = False, **how: Any) -> Ticket:
         rows = how.pop("rows", (0, 63))
         key = how.pop("key", KEY)
-        ticket = Ticket(
-            self.arrival(**how), key, rows, receipt, durable, set(windows), completed=len(windows), results=[]
-        )
+        ticket = Ticket(self.arrival(**how), key, rows, receipt, durable, completed=len(windows))
         for window in windows:
             self.out.wait(window, ticket)
         return ticket
@@ -65,27 +64,28 @@ def bench() -> Bench:
     return Bench()
 
 
-def result(name: str, **fields: Any) -> SavedResult:
-    said = Result(name, "d", "x", 0, "e", 1.5, "m", "1", "sit", 0.5, "bridge", False, 0, 0.0, "why", "live")
-    return SavedResult(said, 0.0, **{"topic": "edge/v1/s/d/result/m", **fields})
+def decided(name: str, *, journalled: bool = False, **fields: Any) -> Decided:
+    values = np.zeros((2, 1), np.float32)
+    window = Window(name, KEY, 0, values, 1.5, "device", 0.0, "m", "live", 9.0, **fields)
+    return Decided(window, SAID, Placement("bridge", "why", firm=True), 0.0, journalled=journalled)
 
 
 def test_a_message_answered_at_once_is_settled_after_its_results_pubacks(bench: Bench) -> None:
     ticket = bench.ticket("a", "b")
-    bench.out.results([result("a"), result("b")], set())
+    bench.out.results([decided("a"), decided("b")])
     bench.out.settle([ticket])
     assert bench.out.waits_for("a")
     bench.acknowledged(0)
     assert bench.verdicts == []
     bench.acknowledged(1)
-    assert [[one.id for one in verdict.results] for verdict in bench.verdicts] == [["a", "b"]]
+    assert bench.verdicts == [Verdict()]
     assert not bench.out.waits_for("a")
     assert bench.out.taken() == []
 
 
 def test_a_message_in_the_journal_is_settled_at_once_and_once(bench: Bench) -> None:
     ticket = bench.ticket("a", durable=True)
-    bench.out.results([result("a")], {"a"})
+    bench.out.results([decided("a", journalled=True)])
     bench.out.settle([ticket])
     assert len(bench.verdicts) == 1
     bench.acknowledged()
@@ -97,7 +97,7 @@ def test_who_wants_the_result_is_settled_with_it(bench: Bench) -> None:
     ticket = bench.ticket("a", durable=True, wants_result=True)
     bench.out.settle([ticket])
     assert bench.verdicts == []
-    bench.out.results([result("a")], {"a"})
+    bench.out.results([decided("a", journalled=True)])
     assert [[one.id for one in verdict.results] for verdict in bench.verdicts] == [["a"]]
 
 
@@ -109,17 +109,17 @@ def test_of_two_windows_no_result_is_waited_for(bench: Bench) -> None:
 def test_a_copy_is_settled_with_the_first(bench: Bench) -> None:
     bench.ticket("a")
     bench.ticket("a")
-    bench.out.results([result("a")], set())
+    bench.out.results([decided("a")])
     bench.acknowledged()
     assert len(bench.verdicts) == 2
 
 
-@pytest.mark.parametrize("journalled", [set(), {"a"}])
+@pytest.mark.parametrize("journalled", [False, True])
 def test_a_result_that_the_broker_refused_is_handed_back_and_settled_when_it_is_safe(
-    bench: Bench, journalled: set[str]
+    bench: Bench, *, journalled: bool
 ) -> None:
     ticket = bench.ticket("a")
-    bench.out.results([result("a")], journalled)
+    bench.out.results([decided("a", journalled=journalled)])
     bench.acknowledged(code=0x87)
     assert bench.counts["results_refused_by_broker"] == 1
     assert bench.out.taken() == []
@@ -133,13 +133,31 @@ def test_a_result_that_the_broker_refused_is_handed_back_and_settled_when_it_is_
 
 
 def test_results_are_shown_to_coap_but_answers_to_infer_are_not(bench: Bench) -> None:
-    bench.out.results([result("a"), result("b", topic="reply/me", correlation=b"c")], set())
+    bench.out.results([decided("a"), decided("b", reply_to="reply/me", correlation=b"c")])
     assert bench.shown == ["edge/v1/s/d/result/m"]
     assert [(one.topic, one.correlation) for one in bench.sent] == [("edge/v1/s/d/result/m", None), ("reply/me", b"c")]
 
 
+def test_results_of_an_earlier_life_are_published_again_and_struck_from_the_journal(bench: Bench) -> None:
+    bench.out.again([decided("a").saved(), decided("b", reply_to="reply/me", correlation=b"c").saved()])
+    assert [(one.topic, one.correlation) for one in bench.sent] == [("edge/v1/s/d/result/m", None), ("reply/me", b"c")]
+    assert bench.shown == ["edge/v1/s/d/result/m"]
+    assert bench.out.waits_for("a")
+    bench.acknowledged(0)
+    assert bench.out.taken() == ["a"]
+
+
+def test_who_waits_for_a_window_that_gets_no_result_is_handed_back(bench: Bench) -> None:
+    ticket = bench.ticket("a")
+    assert bench.out.waiting("a") == [ticket]
+    assert bench.out.forget("a") == [ticket]
+    bench.out.settle([ticket])
+    assert len(bench.verdicts) == 1
+    assert (bench.out.waiting("a"), bench.out.forget("a")) == ([], [])
+
+
 def test_latency_runs_until_the_publish(bench: Bench) -> None:
-    bench.out.results([result("a")], set())
+    bench.out.results([decided("a")])
     assert decode_answer(bench.sent[0].payload, Result).latency_ms > 1e9  # it arrived in 1970
 
 
