@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import StoreError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+Convert: TypeAlias = "Callable[[sqlite3.Connection, int], None]"
 CHECKED_BYTES = 256 << 20  # above this a full check at start would take seconds on a small machine
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -65,7 +66,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_database(
-    path: Path, schema: Sequence[str], *, version: int, tell: Callable[[str], None], exclusive: bool = True
+    path: Path,
+    schema: Sequence[str],
+    *,
+    version: int,
+    tell: Callable[[str], None],
+    exclusive: bool = True,
+    convert: Convert | None = None,
 ) -> sqlite3.Connection:
     """A database with this schema; a damaged file is set aside, told, and a new one begun.
 
@@ -75,6 +82,8 @@ def open_database(
         version: number of that schema, kept in `user_version`.
         tell: takes a sentence for the owner when a file was set aside.
         exclusive: keep every other process out (and need no shared memory file).
+        convert: takes a file of an older version, already with our tables, and its version, to bring over what is in
+            it; in one transaction with the new version's number.
 
     Returns:
         A connection in autocommit mode, usable from any one thread at a time.
@@ -87,27 +96,28 @@ def open_database(
     except OSError as why:
         raise StoreError(f"{path.parent}: cannot be made: {why.strerror or why}") from why
     try:
-        return _open(path, schema, version, exclusive=exclusive)
+        return _open(path, schema, version, exclusive=exclusive, convert=convert)
     except Broken as why:
         aside = _set_aside(path)
         tell(f"{why}; set aside as {aside.name}, a new store begins: what was in it and not yet receipted is not sent")
-        return _open(path, schema, version, exclusive=exclusive)
+        return _open(path, schema, version, exclusive=exclusive, convert=convert)
 
 
-def _open(path: Path, schema: Sequence[str], version: int, *, exclusive: bool) -> sqlite3.Connection:
+def _open(
+    path: Path, schema: Sequence[str], version: int, *, exclusive: bool, convert: Convert | None
+) -> sqlite3.Connection:
     with translated(str(path)):
         connection = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(connection, path, schema, version, exclusive=exclusive)
+            _prepare(connection, path, exclusive=exclusive)
+            _bring_up(connection, path, schema, version, convert)
         except (sqlite3.Error, StoreError):
             connection.close()
             raise
     return connection
 
 
-def _prepare(
-    connection: sqlite3.Connection, path: Path, schema: Sequence[str], version: int, *, exclusive: bool
-) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, *, exclusive: bool) -> None:
     if exclusive:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on an empty file only
@@ -118,12 +128,19 @@ def _prepare(
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Broken(f"{path}: {' '.join(str(verdict).split())}")
+
+
+def _bring_up(
+    connection: sqlite3.Connection, path: Path, schema: Sequence[str], version: int, convert: Convert | None
+) -> None:
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > version:
         raise StoreError(f"{path}: written by a newer version (schema {found}, this one knows {version})")
     with transaction(connection):  # also takes the exclusive lock now, not at the first commit
         for statement in schema:
             connection.execute(statement)
+        if convert is not None and 0 < found < version:
+            convert(connection, found)
         connection.execute(f"PRAGMA user_version = {version:d}")
 
 

@@ -1,9 +1,11 @@
 """What the bridge has acknowledged and not yet answered, on disk: taken up again after `kill -9`.
 
-One commit a turn of the pipeline. `rows` are the rows that unfinished windows still need, `series` how far each series
-was cut, `pending` the windows that the cloud was asked about, `results` what was decided and not yet taken by the
-broker. A Result that depends on more than its input (was the cloud there?) is committed before it is published, so
-that a restart says the same again.
+One commit a turn of the pipeline. Kept are the rows that unfinished windows still need, how far each series was cut,
+the windows that wait for an answer, what was decided and not yet taken by the broker. A Result that depends on more
+than its input (was the cloud there?) is committed before it is published, so that a restart says the same again.
+
+The table `turns` is a log: a commit appends what its turn changed as one record, whatever number of series that is,
+and takes records away at the other end; `Index` says which. What holds after a restart are all records in their order.
 """
 
 from __future__ import annotations
@@ -13,36 +15,16 @@ import threading
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from bridge.messages import Rows, SeriesKey
-from bridge.store.database import open_database, transaction, translated
-from bridge.store.records import Changes, Saved, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.conversion import SCHEMA, VERSION, convert
+from bridge.store.database import Broken, open_database, transaction, translated
+from bridge.store.index import Index
+from bridge.store.records import Changes, Saved, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_VERSION = 1
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS series (
-        id INTEGER PRIMARY KEY, site TEXT NOT NULL, device TEXT NOT NULL, stream TEXT NOT NULL, epoch TEXT NOT NULL,
-        model TEXT NOT NULL, numbered INTEGER NOT NULL, next_row INTEGER NOT NULL, next_window INTEGER NOT NULL,
-        UNIQUE (site, device, stream, epoch))""",
-    """CREATE TABLE IF NOT EXISTS rows (
-        series INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, channels INTEGER NOT NULL,
-        data BLOB NOT NULL, t REAL NOT NULL, dt REAL NOT NULL, t_source TEXT NOT NULL, lane TEXT NOT NULL,
-        PRIMARY KEY (series, first)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS skipped (
-        series INTEGER NOT NULL, first INTEGER NOT NULL, after INTEGER NOT NULL,
-        PRIMARY KEY (series, first)) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS decided (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE)",
-    "CREATE TABLE IF NOT EXISTS pending (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
-)
-
-
-_SKIPPED = 64  # given-up ranges kept, a series
 _DECIDED = 65_536  # decided whole windows remembered
 
 
@@ -59,43 +41,30 @@ class Journal:
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._path = path
-        self._db = open_database(path, _SCHEMA, version=_VERSION, tell=tell)
-        self._ids: dict[SeriesKey, int] = {}
+        self._db = open_database(path, SCHEMA, version=VERSION, tell=tell, convert=convert)
+        with translated(str(path)):
+            self._db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
+        self._index: Index | None = None
         self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
 
     def load(self) -> Saved:
-        """Everything kept.
+        """Everything kept; the rows of a series in their order.
 
         Raises:
             StoreError: it cannot be read.
         """
         with self._lock, translated(str(self._path)):
-            series, keys = [], {}
-            skipped: dict[int, list[tuple[int, int]]] = {}
-            for number, first, after in self._db.execute("SELECT * FROM skipped ORDER BY series, first"):
-                skipped.setdefault(number, []).append((first, after))
-            for found in self._db.execute("SELECT * FROM series"):
-                key = SeriesKey(*found[1:5])
-                keys[found[0]] = key
-                self._ids[key] = found[0]
-                series.append(SavedSeries(key, found[5], bool(found[6]), found[7], found[8], skipped.get(found[0], [])))
-            rows = [
-                SavedRows(keys[s], first, np.frombuffer(data, "<f4").reshape(-1, channels), t, dt, source, lane)
-                for s, first, channels, data, t, dt, source, lane in self._db.execute(
-                    "SELECT series, first, channels, data, t, dt, t_source, lane FROM rows ORDER BY series, first"
-                )
-                if s in keys
-            ]
-            asked = [
-                msgspec.msgpack.decode(body, type=SavedWindow)
-                for (body,) in self._db.execute("SELECT body FROM pending")
-            ]
-            results = [
-                msgspec.msgpack.decode(body, type=SavedResult)
-                for (body,) in self._db.execute("SELECT body FROM results")
-            ]
+            index = self._index = self._read_index()
+            series, rows, asked, results = {}, {}, {}, {}
+            for number, held in self._records():  # read twice: what is void need not be in memory all at once
+                still = index.still(number, held)
+                series.update({one.key: one for one in still.series})
+                rows.update({(one.key, one.first): one for one in still.rows})
+                asked.update({one.id: one for one in still.asked})
+                results.update({one.result.id: one for one in still.results})
             decided = [window for (window,) in self._db.execute("SELECT id FROM decided ORDER BY n")]
-        return Saved(series, rows, asked, results, decided)
+        in_order = sorted(rows.values(), key=lambda one: one.first)
+        return Saved(list(series.values()), in_order, list(asked.values()), list(results.values()), decided)
 
     def commit(self, changes: Changes) -> None:
         """Make changes durable, all or none.
@@ -103,68 +72,59 @@ class Journal:
         Raises:
             StoreError: the disk or the database refused; nothing was changed.
         """
-        with self._lock:
-            known = dict(self._ids)
-            try:
-                with translated(str(self._path)), transaction(self._db):
-                    self._write(changes)
-            except BaseException:
-                self._ids = known
-                raise
+        with self._lock, translated(str(self._path)):
+            if self._index is None:
+                self._index = self._read_index()
+            worth = self._index.worth(changes)
+            if worth or changes.decided:
+                self._append(self._index, worth, changes.decided)
 
-    def _write(self, changes: Changes) -> None:
-        db = self._db
-        self._drop(changes.forgotten)
-        for series in changes.series:
-            self._write_series(series)
-        rows = [
-            (self._ids[r.key], r.first, r.first + len(r.values), r.values.shape[1], _bytes(r.values), r.t, r.dt,
-             r.t_source, r.lane)
-            for r in changes.rows
-            if r.key in self._ids
-        ]  # fmt: skip
-        db.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        db.executemany(
-            "DELETE FROM rows WHERE series = ? AND first < ? AND last <= ?",
-            [(self._ids[s.key], s.next_window, s.next_window) for s in changes.series],
-        )
-        encode = msgspec.msgpack.encode
-        db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", [(w.id, encode(w)) for w in changes.asked])
-        db.executemany("DELETE FROM pending WHERE id = ?", [(window,) for window in changes.answered])
-        db.executemany(
-            "INSERT OR REPLACE INTO results VALUES (?, ?)", [(r.result.id, encode(r)) for r in changes.results]
-        )
-        db.executemany("DELETE FROM results WHERE id = ?", [(result,) for result in changes.taken])
-        if changes.decided:
-            db.executemany("INSERT OR IGNORE INTO decided (id) VALUES (?)", [(window,) for window in changes.decided])
-            db.execute("DELETE FROM decided WHERE n <= (SELECT max(n) FROM decided) - ?", (_DECIDED,))
-
-    def _write_series(self, series: SavedSeries) -> None:
-        key = series.key
-        names = (key.site, key.device, key.stream, key.epoch)
-        cursor = self._db.execute(
-            "INSERT INTO series (site, device, stream, epoch, model, numbered, next_row, next_window)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (site, device, stream, epoch) DO UPDATE SET"
-            " next_row = excluded.next_row, next_window = excluded.next_window, model = excluded.model RETURNING id",
-            (*names, series.model, series.numbered, series.next_row, series.next_window),
-        )
-        number = self._ids[key] = cursor.fetchone()[0]
-        if series.skipped:
-            rows = [(number, first, after) for first, after in series.skipped]
-            self._db.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?)", rows)
-            self._db.execute(
-                "DELETE FROM skipped WHERE series = ?1 AND first <="
-                " (SELECT first FROM skipped WHERE series = ?1 ORDER BY first DESC LIMIT 1 OFFSET ?2)",
-                (number, _SKIPPED),
+    def _append(self, index: Index, worth: Changes, decided: list[str]) -> None:
+        body = encode(worth)
+        gone, moved = self._oldest(index, len(body))
+        records = list(enumerate([*moved, worth], index.last + 1))
+        bodies = [encode(still) for still in moved] + [body]
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO turns VALUES (?, ?)", [(n, it) for (n, _), it in zip(records, bodies, strict=True)]
             )
+            if gone:
+                self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
+            if decided:
+                self._remember(decided)
+        for number, held in records:
+            index.add(number, held)
+        index.drop(gone)
 
-    def _drop(self, keys: Iterable[SeriesKey]) -> None:
-        for key in keys:
-            number = self._ids.pop(key, None)
-            if number is not None:
-                self._db.execute("DELETE FROM rows WHERE series = ?", (number,))
-                self._db.execute("DELETE FROM skipped WHERE series = ?", (number,))
-                self._db.execute("DELETE FROM series WHERE id = ?", (number,))
+    def _oldest(self, index: Index, weight: int) -> tuple[list[int], list[Changes]]:
+        """Records to take away, and what of them is to be written anew."""
+        gone, moved = [], []
+        for number, needed in index.movable(weight):
+            gone.append(number)
+            if needed:
+                (body,) = self._db.execute("SELECT body FROM turns WHERE n = ?", (number,)).fetchone()
+                moved.append(index.still(number, self._decode(number, body)))
+        return gone, moved
+
+    def _remember(self, decided: list[str]) -> None:
+        self._db.executemany("INSERT OR IGNORE INTO decided (id) VALUES (?)", [(window,) for window in decided])
+        self._db.execute("DELETE FROM decided WHERE n <= (SELECT max(n) FROM decided) - ?", (_DECIDED,))
+
+    def _read_index(self) -> Index:
+        index = Index()
+        for number, held in self._records():
+            index.add(number, held)
+        return index
+
+    def _records(self) -> Iterator[tuple[int, Changes]]:
+        for number, body in self._db.execute("SELECT n, body FROM turns ORDER BY n"):
+            yield number, self._decode(number, body)
+
+    def _decode(self, number: int, body: bytes) -> Changes:
+        try:
+            return decode(body)
+        except msgspec.DecodeError as why:
+            raise Broken(f"{self._path}: record {number} is damaged ({why}); move the file away to begin anew") from why
 
     def close(self) -> None:
         """Close the file.
@@ -177,7 +137,3 @@ class Journal:
                 self._db.close()
             except sqlite3.ProgrammingError:
                 return
-
-
-def _bytes(values: Rows) -> bytes:
-    return values.astype("<f4", copy=False).tobytes()

@@ -1,15 +1,16 @@
-"""What the journal keeps: rows, how far series were cut, questions, Results; and what one turn changes of it."""
+"""What the journal keeps: rows, how far series were cut, questions, Results; what one turn changes of it, as bytes."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from bridge.messages import Answer, Lane, Result, Rows, SeriesKey
 
 
-class SavedRows(msgspec.Struct, frozen=True, eq=False):
+class SavedRows(msgspec.Struct, frozen=True, eq=False, array_like=True):
     """Rows of one message that unfinished windows need.
 
     Attributes:
@@ -31,7 +32,7 @@ class SavedRows(msgspec.Struct, frozen=True, eq=False):
     lane: Lane
 
 
-class SavedSeries(msgspec.Struct, frozen=True):
+class SavedSeries(msgspec.Struct, frozen=True, array_like=True):
     """How far a series was cut.
 
     Attributes:
@@ -40,7 +41,7 @@ class SavedSeries(msgspec.Struct, frozen=True):
         numbered: whether its sender numbers the rows.
         next_row: rows below are known.
         next_window: first row of the next window.
-        skipped: ranges given up, as (first row, row after the last); when written, those that are new.
+        skipped: ranges given up, as (first row, row after the last); when committed, those that are new.
     """
 
     key: SeriesKey
@@ -52,7 +53,7 @@ class SavedSeries(msgspec.Struct, frozen=True):
 
 
 class SavedWindow(msgspec.Struct, frozen=True):
-    """A window that the cloud was asked about, and what the bridge itself says of it.
+    """A window that waits for an answer: the cloud's, or that of the bridge's own engine where it is slow.
 
     Attributes:
         id: the window's id.
@@ -66,8 +67,8 @@ class SavedWindow(msgspec.Struct, frozen=True):
         model: model asked.
         lane: its lane.
         patience: seconds for which an answer helped when it arrived.
-        local: the bridge's own answer.
-        why: why the cloud was asked.
+        local: the bridge's own answer; None while its own engine is waited for, not the cloud.
+        why: why the cloud was asked; "" while the own engine is waited for.
         reply_to: where `_infer` wants its answer.
         correlation: to repeat in that answer.
     """
@@ -105,14 +106,14 @@ class SavedResult(msgspec.Struct, frozen=True):
     correlation: bytes | None = None
 
 
-class Changes(msgspec.Struct):
+class Changes(msgspec.Struct, omit_defaults=True):
     """What one turn of the pipeline changes on disk.
 
     Attributes:
-        rows: rows to keep.
+        rows: rows to keep; they replace those with the same first row, than which they are not fewer.
         series: series to bring up to date; rows below their next window go.
         forgotten: series to drop whole.
-        asked: windows that the cloud is asked about.
+        asked: windows that wait for an answer from now on.
         answered: ids of such windows that are decided now.
         results: Results to be published.
         taken: ids of Results that the broker took.
@@ -152,3 +153,33 @@ class Saved(msgspec.Struct):
     asked: list[SavedWindow]
     results: list[SavedResult]
     decided: list[str]
+
+
+_FLOAT32 = np.dtype("<f4")
+
+
+def _to_wire(values: Rows) -> tuple[int, bytes]:
+    return values.shape[1], values.astype(_FLOAT32, copy=False).tobytes()
+
+
+def _from_wire(_type: type, packed: tuple[int, bytes]) -> Rows:
+    channels, data = packed
+    return np.frombuffer(data, _FLOAT32).reshape(-1, channels)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_to_wire)
+_DECODER = msgspec.msgpack.Decoder(Changes, dec_hook=_from_wire)
+
+
+def encode(changes: Changes) -> bytes:
+    """Changes as MessagePack: a map of what there is, rows as the number of channels and float32 little-endian."""
+    return _ENCODER.encode(changes)
+
+
+def decode(body: bytes) -> Changes:
+    """The reverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are not what `encode` makes.
+    """
+    return _DECODER.decode(body)

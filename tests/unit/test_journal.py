@@ -188,21 +188,21 @@ def test_ranges_given_up_are_kept_up_to_a_bound(journal: Journal) -> None:
 
 def test_a_commit_is_all_or_nothing(journal: Journal, reopened: Callable[[], Journal]) -> None:
     journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0)], asked=[window("a")]))
-    bad = rows(8, 9, OTHER)
     changes = Changes(
-        rows=[rows(4, 6), SavedRows(OTHER, 8, bad.values, float("nan"), 0.5, "device", "live")],  # NaN is NULL there
+        rows=[rows(4, 6), rows(8, 9, OTHER)],
         series=[series(6, 4), series(9, 0, OTHER)],
         forgotten=[KEY],
         answered=["a"],
         results=[result("r")],
+        decided=["d", object()],  # type: ignore[list-item] # the last statement of the transaction refuses it
     )
     with pytest.raises(StoreError, match=r"journal\.db"):
         journal.commit(changes)
-    journal.commit(Changes(rows=[rows(4, 5)], series=[series(5, 0)]))  # it still knows the series by its number
+    journal.commit(Changes(rows=[rows(4, 5)], series=[series(5, 0)]))  # the series is not forgotten in memory either
     saved = reopened().load()
     assert saved.series == [series(5, 0)]
     assert [kept.first for kept in saved.rows] == [0, 4]
-    assert ([kept.id for kept in saved.asked], saved.results) == (["a"], [])
+    assert ([kept.id for kept in saved.asked], saved.results, saved.decided) == (["a"], [], [])
 
 
 @pytest.mark.parametrize("form", [np.float32, np.dtype(">f4"), np.float64])

@@ -1,0 +1,218 @@
+"""Any commits, refusing disks, kills and restarts: the journal holds what a plain model of it holds."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from bridge.errors import StoreError
+from bridge.messages import Answer, Result, SeriesKey
+from bridge.store.journal import Journal
+from bridge.store.records import Changes, Saved, SavedResult, SavedRows, SavedSeries, SavedWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEYS = [SeriesKey("s", device, "x", "e") for device in "abc"]
+NAMES = st.sampled_from("pqrs")
+NAMED = st.lists(NAMES, max_size=3, unique=True)
+SPANS = st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 30), st.integers(1, 12)), max_size=4)
+STEPS = st.dictionaries(st.sampled_from(KEYS), st.tuples(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=2)))
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def rows(key: SeriesKey, first: int, count: int, mark: int) -> SavedRows:
+    return SavedRows(key, first, np.full((count, 2), mark, np.float32), float(mark), 0.5, "device", "live")
+
+
+def question(name: str, mark: int) -> SavedWindow:
+    local = Answer("sit", 0.5, "1", "small") if mark % 2 else None
+    return SavedWindow(name, KEYS[0], mark, bytes(80), 2, 1.5, "bridge", 7.5, "m", "live", 2.0, local, "")
+
+
+def result(name: str, mark: int) -> SavedResult:
+    said = Result(name, "d", "x", mark, "e", 1.5, "m", "1", "sit", 0.5, "bridge", False, 0, 2.5, "why", "live")
+    return SavedResult(said, 7.5, "topic")
+
+
+class Model:
+    """The journal as dictionaries."""
+
+    def __init__(self) -> None:
+        self.series: dict[SeriesKey, SavedSeries] = {}
+        self.rows: dict[tuple[SeriesKey, int], SavedRows] = {}
+        self.asked: dict[str, SavedWindow] = {}
+        self.results: dict[str, SavedResult] = {}
+        self.decided: dict[str, None] = {}
+
+    def commit(self, changes: Changes) -> None:
+        for key in changes.forgotten:
+            self.series.pop(key, None)
+            self.rows = {name: kept for name, kept in self.rows.items() if name[0] != key}
+        for one in changes.series:
+            before = self.series[one.key].skipped if one.key in self.series else []
+            skipped = sorted(dict([*before, *one.skipped]).items())[-64:]
+            self.series[one.key] = SavedSeries(one.key, one.model, one.numbered, one.next_row, one.next_window, skipped)
+        self.rows.update({(new.key, new.first): new for new in changes.rows if new.key in self.series})
+        self.rows = {
+            name: kept
+            for name, kept in self.rows.items()
+            if kept.first + len(kept.values) > self.series[kept.key].next_window
+        }
+        self.asked.update({window.id: window for window in changes.asked})
+        self.results.update({saved.result.id: saved for saved in changes.results})
+        for window in changes.answered:
+            self.asked.pop(window, None)
+        for taken in changes.taken:
+            self.results.pop(taken, None)
+        self.decided.update(dict.fromkeys(changes.decided))
+
+    def check(self, saved: Saved) -> None:
+        assert {one.key: one for one in saved.series} == self.series
+        assert len(saved.series) == len(self.series)
+        found = [(kept.key, kept.first, kept.t, kept.values.tolist()) for kept in saved.rows]
+        assert sorted(found, key=str) == sorted(
+            [(kept.key, kept.first, kept.t, kept.values.tolist()) for kept in self.rows.values()], key=str
+        )
+        assert [first for _, first, *_ in found] == sorted(first for _, first, *_ in found)
+        assert sorted(saved.asked, key=str) == sorted(self.asked.values(), key=str)
+        assert sorted(saved.results, key=str) == sorted(self.results.values(), key=str)
+        assert saved.decided == list(self.decided)
+
+
+class JournalMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.small = patch.multiple("bridge.store.index", SLACK=0, SHARE=0)  # or hardly anything would ever be moved
+        self.small.start()
+        self.model = Model()
+        self.mark = 0
+        self.refused: Changes | None = None
+        self.journal = Journal(self.folder / "journal.db", pytest.fail)
+
+    def changes(
+        self,
+        steps: dict[SeriesKey, tuple[int, list[int]]],
+        spans: list[tuple[SeriesKey, int, int]],
+        names: tuple[list[str], ...],
+        forgotten: list[SeriesKey],
+    ) -> Changes:
+        self.mark += 1
+        asked, answered, results, taken, decided = names
+        starts = {key: one.next_window for key, one in self.model.series.items() if key not in forgotten}
+        moved = {key: starts.get(key, 0) + step for key, (step, _) in steps.items()}
+        spots: dict[tuple[SeriesKey, int], int] = {name: len(kept.values) for name, kept in self.model.rows.items()}
+        kept = []
+        for key, first, count in spans:
+            spot = (key, max(0, moved.get(key, starts.get(key, 0)) + first - 5))
+            spots[spot] = max(count, spots.get(spot, 0))  # a copy is never the shorter one
+            kept.append(rows(*spot, spots[spot], self.mark))
+        return Changes(
+            rows=kept,
+            series=[
+                SavedSeries(key, "m", True, moved[key], moved[key], [(first, first + self.mark) for first in skipped])
+                for key, (_, skipped) in steps.items()
+            ],
+            forgotten=forgotten,
+            asked=[question(name, self.mark) for name in asked],
+            answered=answered,
+            results=[result(name, self.mark) for name in results],
+            taken=taken,
+            decided=decided,
+        )
+
+    @rule(
+        steps=STEPS,
+        spans=SPANS,
+        names=st.tuples(NAMED, NAMED, NAMED, NAMED, NAMED),
+        forgotten=st.lists(st.sampled_from(KEYS), max_size=1),
+        disk=st.none() | st.integers(1, 60_000),
+    )
+    def commit(
+        self,
+        steps: dict[SeriesKey, tuple[int, list[int]]],
+        spans: list[tuple[SeriesKey, int, int]],
+        names: tuple[list[str], ...],
+        forgotten: list[SeriesKey],
+        disk: int | None,
+    ) -> None:
+        self.take(self.changes(steps, spans, names, forgotten), disk)
+
+    @precondition(lambda self: self.refused is not None)
+    @rule()
+    def try_again(self) -> None:
+        assert self.refused is not None
+        self.take(self.refused, None)
+
+    def take(self, changes: Changes, disk: int | None) -> None:
+        try:
+            if disk is None:
+                self.journal.commit(changes)
+            else:
+                with disk_of(disk):
+                    self.journal.commit(changes)
+        except StoreError:
+            assert disk is not None
+            self.refused = changes
+        else:
+            self.model.commit(changes)
+            self.refused = None
+
+    @rule(read=st.booleans())
+    def reopen(self, read: bool) -> None:
+        self.journal.close()
+        self.journal = Journal(self.folder / "journal.db", pytest.fail)
+        if read:
+            self.model.check(self.journal.load())
+
+    @rule()
+    def load(self) -> None:
+        self.model.check(self.journal.load())
+
+    @rule()
+    def kill(self) -> None:
+        """What the files hold now is what `kill -9` leaves."""
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for name in ("journal.db", "journal.db-wal"):
+            if (self.folder / name).exists():
+                shutil.copy(self.folder / name, copy / name)
+        killed = Journal(copy / "journal.db", pytest.fail)
+        try:
+            self.model.check(killed.load())
+        finally:
+            killed.close()
+
+    def teardown(self) -> None:
+        self.journal.close()
+        self.small.stop()
+        shutil.rmtree(self.folder)
+
+
+TestJournal = JournalMachine.TestCase
+TestJournal.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
