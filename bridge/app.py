@@ -235,8 +235,8 @@ class App:
             session_expiry=section.session_expiry,
             receive_maximum=section.receive_maximum,
             maximum_packet=self._config.limits.packet,
-            subscriptions=(*table.filters, topics.bridge_status(me)),
-            retained_once=table.filters,
+            subscriptions=(*(topics.shared(section.share, text) for text in table.filters), topics.bridge_status(me)),
+            retained_once=() if section.share else table.filters,
             will=(topics.bridge_status(me), encode_status(online=False, t=time.time(), instance=self._twins.me)),
         )
 

@@ -76,6 +76,8 @@ class MqttSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_onl
     Attributes:
         session_expiry: seconds for which the broker keeps messages for a bridge that is away.
         receive_maximum: messages that the broker may send ahead of our acknowledgements.
+        share: name of a group of bridges that take turns at the messages of all devices (a shared subscription of MQTT
+            5); for routes with `windows = "whole"` only.
         listen: address of the embedded broker.
         port: its port for MQTT 3.1.1; 0 picks a free one.
         port5: its port for MQTT 5; 0 picks a free one.
@@ -83,9 +85,16 @@ class MqttSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_onl
 
     session_expiry: Annotated[int, Meta(ge=0)] = 86_400
     receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 1_024
+    share: str | None = None
     listen: str = "127.0.0.1"
     port: Port = 1_883
     port5: Port = 1_884
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not topics.is_name(self.share):
+            raise InvalidKey("share", f"{self.share!r} is not a name: letters, digits, `_`, `.`, `-`, at most 64")
+        if self.share is not None and self.url is None:
+            raise InvalidKey("share", "needs a broker that several bridges can reach: give mqtt.url")
 
 
 class CoapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -233,6 +242,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if route.filter is None and taken.setdefault(route.stream, i) != i:
                 raise InvalidKey(f"routes[{i}].stream", f"{route.stream!r} is routes[{taken[route.stream]}]'s already")
         self._check_foreign()
+        if self.mqtt.share is not None:
+            self._check_share()
+
+    def _check_share(self) -> None:
+        """Rows of a stream that go to two bridges would give neither a window."""
+        if not self.routes:
+            raise InvalidKey("mqtt.share", 'needs routes, each with windows = "whole"')
+        for i, route in enumerate(self.routes):
+            if route.windows != "whole":
+                raise InvalidKey(f"routes[{i}].windows", 'must be "whole": mqtt.share spreads messages over bridges')
 
     def _check_foreign(self) -> None:
         foreign = [(i, route.filter) for i, route in enumerate(self.routes) if route.filter is not None]

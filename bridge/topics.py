@@ -150,6 +150,11 @@ def parse_cloud_status(topic: str) -> str | None:
     return None
 
 
+def shared(group: str | None, text: str) -> str:
+    """The filter as a subscription that a group shares (MQTT 5 section 4.8.2); as it is without a group."""
+    return text if group is None else f"$share/{group}/{text}"
+
+
 def is_filter(text: str) -> bool:
     """Whether the text is a topic filter (MQTT 5 section 4.7): wildcards only as whole levels, `#` only last.
 
