@@ -198,7 +198,7 @@ class App:
         if cloud is not None:
             self._start(cloud.connection.run())
         running = self._start(pipeline.run())
-        self._start(self._reloader(models, state, pipeline).run())
+        self._start(self._reloader(models, state, pipeline, devices).run())
         try:
             if await self._or_stop(devices.ready()):
                 self._ready(broker, devices, url)
@@ -208,10 +208,11 @@ class App:
         finally:
             await self._shut_down(devices, cloud, coap, coap_door, pipeline, running)
 
-    def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline) -> Reloader:
+    def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline, devices: Connection) -> Reloader:
         def swap(engine: Engine) -> None:
             pipeline.swap(engine)
             self._status["models"] = {**self._status["models"], engine.model: engine.version}
+            devices.publish([self._status_message(online=True)])
 
         reloader = Reloader(self._config, self._base, state, models, swap)
         if hasattr(signal, "SIGHUP"):

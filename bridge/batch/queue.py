@@ -32,11 +32,12 @@ class Shed(NamedTuple, Generic[T]):
 class _Owner(Generic[T]):
     """Items of one owner: a heap a model, and the key under which that heap is in the model's agenda."""
 
-    __slots__ = ("booked", "flows", "held", "turn")
+    __slots__ = ("booked", "flows", "held", "turn", "within")
 
     def __init__(self) -> None:
         self.turn = 0
         self.held = 0
+        self.within = 0  # of these, items with a deadline: what the limit is for
         self.flows: dict[str, list[tuple[float, int, T]]] = {}
         self.booked: dict[str, _Key] = {}
 
@@ -54,9 +55,11 @@ class Queue(Generic[T]):
         self._numbers = count()
         self._owners: dict[Hashable, _Owner[T]] = {}
         self._agenda: dict[str, list[_Key]] = {}  # may hold keys no longer booked; they are skipped
-        self._waiting: dict[int, tuple[Hashable, str]] = {}
+        self._waiting: dict[int, tuple[Hashable, str, bool]] = {}  # owner, model, whether it has a deadline
         self._deadlines: list[tuple[float, int]] = []  # may hold numbers no longer waiting; they are skipped
         self._active = 0
+        self._within = 0  # items with a deadline, and owners of such
+        self._sharing = 0
         self._stale: list[T] = []
 
     def __len__(self) -> int:
@@ -79,19 +82,23 @@ class Queue(Generic[T]):
             return [Shed(item, "stale")]
         shed: list[Shed[T]] = []
         mine = self._owners.get(owner)
-        if len(self) >= self._limit and deadline < inf:
+        bounded = deadline < inf
+        if bounded and self._within + len(self._stale) >= self._limit:
             shed = [Shed(old, "stale") for old in self.expired(now)]
             if not shed:
-                held = mine.held if mine else 0
-                if held >= self._limit // (self._active + (not held)) or (latest := self._latest_of_fullest()) is None:
+                held = mine.within if mine else 0
+                if held >= self._limit // (self._sharing + (not held)):
                     return [Shed(item, "overload")]
-                shed = [Shed(latest, "overload")]
+                shed = [Shed(self._latest_of_fullest(), "overload")]
         mine = self._enter(owner)
         number = next(self._numbers)
         heappush(mine.flows.setdefault(model, []), (deadline, number, item))
         mine.held += 1
-        self._waiting[number] = (owner, model)
-        if deadline < inf:
+        self._waiting[number] = (owner, model, bounded)
+        if bounded:
+            self._sharing += not mine.within
+            mine.within += 1
+            self._within += 1
             self._note(deadline, number)
         self._book(owner, mine, model)
         return shed
@@ -131,19 +138,15 @@ class Queue(Generic[T]):
         while deadlines and (deadlines[0][0] <= now or deadlines[0][1] not in self._waiting):
             _, number = heappop(deadlines)
             if number in self._waiting:
-                owner, model = self._waiting[number]
+                owner, model, _ = self._waiting[number]
                 self._stale.append(heappop(self._owners[owner].flows[model])[2])  # the earliest of all heads its heap
                 self._left(number)
 
-    def _latest_of_fullest(self) -> T | None:
-        """Take out the item of the latest deadline of the owner that holds most; None where all have none."""
-        for owner in sorted(self._owners.values(), key=lambda owner: owner.held, reverse=True):
-            ends = [(flow, entry) for flow in owner.flows.values() for entry in flow if entry[0] < inf]
-            if ends:
-                return self._take_out(*max(ends, key=lambda pair: pair[1][:2]))
-        return None
-
-    def _take_out(self, flow: list[tuple[float, int, T]], entry: tuple[float, int, T]) -> T:
+    def _latest_of_fullest(self) -> T:
+        """Take out the item of the latest deadline of the owner that holds most with a deadline."""
+        fullest = max(self._owners.values(), key=lambda owner: owner.within)
+        ends = [(flow, entry) for flow in fullest.flows.values() for entry in flow if entry[0] < inf]
+        flow, entry = max(ends, key=lambda pair: pair[1][:2])
         flow.remove(entry)
         heapify(flow)
         self._left(entry[1])
@@ -162,10 +165,14 @@ class Queue(Generic[T]):
 
     def _left(self, number: int) -> None:
         """An item has left its heap; when it was the last of all, debts are void."""
-        name, model = self._waiting.pop(number)
+        name, model, bounded = self._waiting.pop(number)
         owner = self._owners[name]
         owner.held -= 1
         self._active -= not owner.held
+        if bounded:
+            owner.within -= 1
+            self._within -= 1
+            self._sharing -= not owner.within
         self._book(name, owner, model)
         if not self._waiting:
             self._owners.clear()

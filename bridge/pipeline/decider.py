@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.offload.client import CloudClient
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.routes import RouteTable
+    from bridge.pipeline.routes import Route, RouteTable
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine, Outcome
     from bridge.store.records import SavedWindow
@@ -110,9 +110,9 @@ class Decider:
             else:
                 turn.ask.append(window)
             return
-        route = table.for_window(window.key, window.model)
-        if route is None:
-            why = Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
+        try:
+            route = _route_of(window, table)
+        except Refused as why:
             turn.refusals.append(Refusal(why, restore.source(window.key), None, window.reply_to, window.correlation))
             turn.changes.answered.append(window.id)
             return
@@ -167,7 +167,11 @@ class Decider:
         source = restore.source(window.key)
         turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation))
         self._windower.forget(window.id)
-        turn.tickets += self._out.forget(window.id)
+        for ticket in self._out.forget(window.id):
+            if cut.sheddable:  # a copy that came meanwhile may be one whose sender insists on an answer
+                ticket.receipt = False
+                ticket.refused = Refused("overload", told.detail)
+            turn.tickets.append(ticket)
         self._close(cut, turn)
 
     def _close(self, cut: Cut, turn: Turn) -> None:
@@ -238,3 +242,18 @@ class Decider:
         turn.publish.append(decided)
         if durable:
             turn.changes.results.append(decided.saved())
+
+
+def _route_of(window: Window, table: RouteTable) -> Route:
+    """The route of a window of an earlier life.
+
+    Raises:
+        Refused: `no_route` or `shape`: it cannot be computed any more.
+    """
+    route = table.for_window(window.key, window.model)
+    if route is None:
+        raise Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
+    rows, channels = route.manifest.input.rows, len(route.manifest.input.channels)
+    if window.values.shape != (rows, channels):
+        raise Refused("shape", f"cut before {window.model} took windows of {rows} × {channels}", seq=window.seq)
+    return route

@@ -107,6 +107,7 @@ class Intake:
     def _join(self, window: str, ticket: Ticket) -> None:
         """A copy of a window whose Result is on its way is settled with it; an open one is in the journal."""
         if self._out.waits_for(window) and window not in self._open:
+            ticket.durable = False
             self._out.wait(window, ticket)
 
     def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, admitted: Admitted) -> None:

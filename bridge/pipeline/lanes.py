@@ -24,10 +24,13 @@ from bridge.runtime.port import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.messages import Window
     from bridge.runtime.port import Engine
 
 HOP = 1e-4  # seconds that a run in another thread costs besides the run
 MOST = 4_096  # windows with a deadline that wait; more are given up by the queue's rule
+SPARE = 2.0  # runs between the latest start and the deadline: a machine is not always as quick as at the warm-up
+EACH = 1_024  # bytes counted for a window besides its values: measured, small windows are mostly this
 
 
 class Computed(msgspec.Struct, frozen=True, eq=False):
@@ -60,6 +63,7 @@ class Lanes:
         self._queue: Queue[Cut] = Queue(MOST)
         self._running: deque[tuple[list[Cut], asyncio.Future[list[Outcome]]]] = deque()
         self._busy = 0
+        self._closed = False
         self.held = 0
         self._use(engine)
 
@@ -84,20 +88,29 @@ class Lanes:
         """Queue windows and start what can be started."""
         for cut in cuts:
             window = cut.window
-            self.held += window.values.nbytes
-            deadline = window.deadline if cut.sheddable else math.inf
+            self.held += _size(cut)
+            deadline = self._latest_start(window) if cut.sheddable else math.inf
             owner = window.reply_to or (window.key.site, window.key.device)
             for gone, reason in self._queue.add(cut, model="", deadline=deadline, owner=owner, now=now):
                 self._give_up(gone, reason, now)
         self._start(now)
 
+    def _latest_start(self, window: Window) -> float:
+        """When computing must begin for the answer to be in time; a slow model gets half of the patience at least.
+
+        Without it an overloaded model begins each window just before its deadline, and answers each just after it.
+        """
+        run = SPARE * self._engine.run_seconds(self._batch)
+        return window.deadline - min(run, (window.deadline - window.arrived) / 2)
+
     def close(self) -> None:
         """Start nothing more; what runs ends by itself."""
+        self._closed = True
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, now: float) -> None:
-        while self._busy < self._engine.lanes and (batch := self._queue.take(now, self._batch)):
+        while not self._closed and self._busy < self._engine.lanes and (batch := self._queue.take(now, self._batch)):
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._engine.lanes, thread_name_prefix=self._engine.model)
             self._busy += 1
@@ -114,7 +127,7 @@ class Lanes:
             cuts, future = self._running.popleft()
             if future.cancelled():
                 continue
-            self.held -= sum(cut.window.values.nbytes for cut in cuts)
+            self.held -= sum(map(_size, cuts))
             failure = future.exception()
             if isinstance(failure, Exception):
                 self._tell(Computed(cuts, [], failure))
@@ -123,10 +136,14 @@ class Lanes:
         self._start(asyncio.get_running_loop().time())
 
     def _give_up(self, cut: Cut, reason: str, now: float) -> None:
-        self.held -= cut.window.values.nbytes
+        self.held -= _size(cut)
         waited = now - cut.window.arrived
         if reason == "stale":
-            why = Refused("stale", f"it waited {waited:.1f} s for {self._engine.model}, longer than its answer helps")
+            why = Refused("stale", f"it waited {waited:.1f} s for {self._engine.model}: no answer could be in time")
         else:
             why = Refused("overload", f"{len(self._queue)} windows wait for {self._engine.model}")
         self._tell(Computed([cut], [why]))
+
+
+def _size(cut: Cut) -> int:
+    return EACH + cut.window.values.nbytes

@@ -111,9 +111,9 @@ class Pipeline:
         await self._take_up()
         try:
             while not self._draining.is_set() or len(self._inbox):
+                await self._out.room()  # not after `take`: what lanes end meanwhile must come first
                 most = MOST if self._decider.held < HELD else 0
                 events = await self._inbox.take(most=most, size=SIZE, wait=BREATH)
-                await self._out.room()
                 await self._turn(events)
         finally:
             self._decider.close()

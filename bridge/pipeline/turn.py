@@ -27,6 +27,7 @@ class Ticket(msgspec.Struct, eq=False):
         open: windows it completed whose Result the broker does not have yet.
         completed: how many windows it completed.
         results: their Results, as they become known, where the sender waits for them.
+        refused: why a window of it got no answer after all, where its sender is to send it again.
         settled: it was settled.
     """
 
@@ -38,6 +39,7 @@ class Ticket(msgspec.Struct, eq=False):
     open: int = 0
     completed: int = 0
     results: tuple[Result, ...] = ()
+    refused: Refused | None = None
     settled: bool = False
 
     @property
@@ -50,7 +52,7 @@ class Ticket(msgspec.Struct, eq=False):
     def settle(self) -> None:
         """Settle the arrival."""
         self.settled = True
-        self.arrival.settle(Verdict(results=self.results) if self.results else SAFE)
+        self.arrival.settle(Verdict(self.refused, self.results) if self.results or self.refused else SAFE)
 
 
 class Refusal(msgspec.Struct, frozen=True, eq=False):

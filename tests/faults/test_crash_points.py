@@ -57,11 +57,15 @@ class DeadError(BaseException):
 class World:
     """What outlives the bridge: messages at the broker, the journal, what an operator saw."""
 
-    def __init__(self, path: Path, random: Random, windows: str, messages: Iterable[tuple[int, int]]) -> None:
+    def __init__(
+        self, path: Path, random: Random, windows: str, messages: Iterable[tuple[int, int]], seconds: float
+    ) -> None:
         self.random = random
         self.path = path
+        self.seconds = seconds
         config = Config(
-            BridgeSection(id="gw"), routes=(RouteSection(stream=STREAM, model=MODEL, windows=cast("Any", windows)),)
+            BridgeSection(id="gw"),
+            routes=(RouteSection(stream=STREAM, model=MODEL, windows=cast("Any", windows), deadline=1e6),),
         )
         self.manifest = Catalog(default_directory())[MODEL]
         self.table = route_table(config, {MODEL: self.manifest})
@@ -91,7 +95,14 @@ class Life:
         self.journal = Journal(world.path, pytest.fail)
         counts: Counter[str] = Counter()
         patience = Patience(gap=30.0)
-        engine = FakeEngine(world.manifest.output.labels, model=MODEL, below=world.manifest.for_tier("bridge").below)
+        engine = FakeEngine(
+            world.manifest.output.labels,
+            model=MODEL,
+            below=world.manifest.for_tier("bridge").below,
+            seconds=world.seconds,
+            max_batch=2,
+            lanes=2,
+        )
         self.pipeline = Pipeline(
             inbox=self.inbox,
             admission=Admission(world.table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
@@ -241,13 +252,15 @@ def packed(random: Random) -> list[tuple[int, int]]:
     return messages
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.004, 0.01], ids=["in-turns", "in-both", "in-lanes"])
 @pytest.mark.parametrize("windows", ["rows", "whole"])
 @pytest.mark.parametrize("seed", seeds(6))
-async def test_dies_between_any_two_steps(tmp_path: Path, seed: int, windows: str) -> None:
+async def test_dies_between_any_two_steps(tmp_path: Path, seed: int, windows: str, seconds: float) -> None:
+    """Seconds that a window is said to take: all run in the turns, or single ones, or none."""
     random = dice(seed)
     starts = range(0, len(VALUES) - WINDOW + 1, HOP)
     messages = packed(random) if windows == "rows" else [(first, first + WINDOW) for first in starts]
-    world = World(tmp_path / "journal.db", random, windows, messages)
+    world = World(tmp_path / "journal.db", random, windows, messages, seconds)
     lives = 0
     while True:
         lives += 1

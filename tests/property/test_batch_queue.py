@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ class Item(NamedTuple):
 class QueueMachine(RuleBasedStateMachine):
     """A model beside the queue: a plain list of what must be in it."""
 
-    @initialize(limit=st.integers(1, 8))
+    @initialize(limit=st.integers(1, 6))
     def start(self, limit: int) -> None:
         self.limit = limit
         self.queue: Queue[Item] = Queue(limit)
@@ -36,15 +37,31 @@ class QueueMachine(RuleBasedStateMachine):
     def leave(self, item: Item) -> None:
         assert self.inside.pop(item.number) == item
 
-    @rule(owner=st.integers(0, 4), model=st.sampled_from("xy"), patience=st.integers(0, 9))
-    def add(self, owner: int, model: str, patience: int) -> None:
+    @property
+    def bounded(self) -> list[Item]:
+        """Items with a deadline: those that the limit is for."""
+        return [item for item in self.inside.values() if item.deadline < inf]
+
+    @rule(
+        what=st.lists(
+            st.tuples(st.integers(0, 4), st.sampled_from("xy"), st.sampled_from([0, 1, 2, 5, 9, inf])),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def add(self, what: list[tuple[int, str, float]]) -> None:
+        for owner, model, patience in what:
+            self.add_one(owner, model, patience)
+
+    def add_one(self, owner: int, model: str, patience: float) -> None:
         item = Item(self.added, owner, model, self.now + patience)
         self.added += 1
-        held = Counter(one.owner for one in self.inside.values())
-        full = len(self.inside) == self.limit
+        held = Counter(one.owner for one in self.bounded)
+        full = len(self.bounded) == self.limit and patience < inf
         self.inside[item.number] = item
         for gone, reason in self.queue.add(item, model=model, deadline=item.deadline, owner=owner, now=self.now):
             self.leave(gone)
+            assert gone.deadline < inf
             assert (reason == "stale") == (gone.deadline <= self.now)
             assert full or reason == "stale"
             if reason == "overload" and gone is not item:
@@ -80,7 +97,8 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def holds_what_it_should(self) -> None:
         if hasattr(self, "queue"):
-            assert len(self.queue) == len(self.inside) <= self.limit
+            assert len(self.queue) == len(self.inside)
+            assert len(self.bounded) <= self.limit
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):

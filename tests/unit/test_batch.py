@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from bridge.batch import Queue, Shed, best_size
@@ -113,6 +115,47 @@ def test_when_full_who_holds_most_gives_up_its_latest() -> None:
     assert queue.turn(0.0) == "m"
     assert queue.take(0.0, 9) == ["a1", "b1", "c1", "a3"]
     assert len(queue) == 0
+
+
+def test_without_a_deadline_an_item_is_never_stale_nor_turned_away_and_comes_after_those_with_one() -> None:
+    queue: Queue[str] = Queue(2)
+    fill(queue, "a1", "a2", "a3", deadline=inf)
+    fill(queue, "a4", deadline=9.0)
+    assert queue.expired(1e12) == ["a4"]
+    fill(queue, "a5", deadline=9.0)
+    assert queue.take(0.0, 9) == ["a5", "a1", "a2", "a3"]
+
+
+def test_items_without_a_deadline_leave_those_with_one_their_room() -> None:
+    queue: Queue[str] = Queue(2)
+    fill(queue, "a1", "a2", "a3", deadline=inf)
+    fill(queue, "b1", "c1")
+    assert queue.add("b2", model="m", deadline=FAR, owner="b", now=0.0) == [Shed("b2", "overload")]
+    assert queue.take(0.0, 3) == ["b1", "c1", "a1"]
+
+
+def test_when_full_who_holds_most_of_those_with_a_deadline_gives_one_up() -> None:
+    queue: Queue[str] = Queue(4)
+    fill(queue, *(f"a{i}" for i in range(9)), deadline=inf)
+    fill(queue, "a9", "b1", "b2", "b3")
+    assert queue.add("c1", model="m", deadline=FAR, owner="c", now=0.0) == [Shed("b3", "overload")]
+    fill(queue, "d1", deadline=inf)
+    assert len(queue) == 14
+
+
+def test_only_who_has_items_with_a_deadline_has_a_share() -> None:
+    queue: Queue[str] = Queue(4)
+    fill(queue, "a1", "d1", deadline=inf)
+    fill(queue, "b1", "c1", "c2", "c3")
+    assert queue.add("b2", model="m", deadline=FAR, owner="b", now=0.0) == [Shed("c3", "overload")]
+
+
+def test_what_is_stale_takes_room_until_it_is_told() -> None:
+    queue: Queue[str] = Queue(1)
+    fill(queue, "a1", deadline=1.0)
+    assert queue.take(2.0, 1) == []
+    assert queue.add("a2", model="m", deadline=FAR, owner="a", now=2.0) == [Shed("a1", "stale")]
+    assert len(queue) == 1
 
 
 @pytest.mark.parametrize("taken", [True, False])

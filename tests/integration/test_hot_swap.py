@@ -1,0 +1,270 @@
+"""A new version of a model takes over while messages come; a broken one does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bridge import topics
+from bridge.messages import Observation, SeriesKey, window_id
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from tests.support.brokers import start_mosquitto
+from tests.support.fleet import HOP, KEPT, MODEL, SITE, STREAM, WINDOW, Listener, bridge_toml, rows_of, until
+from tests.support.models import copy_shipped, edit
+from tests.support.peers import Peer
+from tests.support.programs import start_bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.programs import RunningProgram
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+
+STATUS = topics.bridge_status("gw-1")
+BOUND = 20  # messages of a device under way
+PACE = 0.004  # seconds between messages of a device
+ENOUGH = 40  # Results that show that it goes on
+NEW = (('version = "1.0.0"', 'version = "1.1.0"'), ('bridge = "small-int8"', 'bridge = "small-fp32"'))
+
+
+class Stream:
+    """A device that publishes at QoS 1 until it is told to end, each message complete windows of a series."""
+
+    def __init__(self, url: str, name: str, windows: str) -> None:
+        self.name = name
+        self._pack = WINDOW if windows == "whole" else HOP
+        self._windows = windows
+        self._sent = 0
+        self._acknowledged = 0
+        self._over = threading.Event()
+        self._free = threading.Semaphore(BOUND)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"device-{name}")
+        self._client.on_publish = self._published
+        host, port = url.removeprefix("mqtt://").rsplit(":", 1)
+        self._client.connect(host, int(port))
+        self._thread = threading.Thread(target=self._publish, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._client.loop_start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._free.release()
+        self._thread.join(10)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def end(self) -> set[str]:
+        """Publish no more.
+
+        Returns:
+            Ids of all windows published, which the broker has.
+        """
+        self._over.set()
+        self._free.release()
+        self._thread.join(10)
+        until(lambda: self._acknowledged == self._sent, 10, f"{self.name}: not all is acknowledged")
+        key = SeriesKey(SITE, self.name, STREAM, "e1")
+        windows = self._sent if self._windows == "whole" else self._sent - WINDOW // HOP + 1
+        return {window_id(key, number * HOP, MODEL) for number in range(windows)}
+
+    def _publish(self) -> None:
+        values = rows_of(len(self.name), 4_000)
+        while not self._over.wait(PACE):
+            self._free.acquire()
+            first = self._sent * HOP
+            rows = np.take(values, range(first, first + self._pack), axis=0, mode="wrap")
+            payload = encode_observation(Observation(rows, seq=first, epoch="e1"), Format.CBOR)
+            self._sent += 1
+            self._client.publish(topics.data(SITE, self.name, STREAM), payload, qos=1)
+
+    def _published(self, *_: object) -> None:
+        self._acknowledged += 1
+        self._free.release()
+
+
+def config(url: str, windows: str) -> str:
+    return bridge_toml(url, windows=windows).replace("[bridge]", '[bridge]\nmodels = "models"')
+
+
+def more(listener: Listener, what: str, *, version: str | None = None) -> None:
+    """Returns when so many more Results have come, of that version if one is named."""
+    before = len(listener.results)
+
+    def count() -> int:
+        return sum(version in {None, result["version"]} for result in listener.results[before:])
+
+    until(lambda: count() >= ENOUGH, 15, lambda: f"{count()} Results {what}")
+
+
+def told_version(operator: Peer) -> Any:
+    return operator.received(STATUS)[-1].json["models"][MODEL]
+
+
+def hang_up(bridge: RunningProgram) -> None:
+    os.kill(bridge.pid, signal.SIGHUP)
+
+
+def says_again(bridge: RunningProgram, text: str, times: int) -> str:
+    """The last line with this text, once it was said so many times."""
+    said = bridge.says(lambda said: said.count(text) == times)
+    return [line for line in said.splitlines() if text in line][-1]
+
+
+@pytest.mark.parametrize("windows", ["rows", "whole"])
+def test_a_new_version_takes_over_under_load_and_no_message_is_lost(tmp_path: Path, windows: str) -> None:
+    folder = copy_shipped(tmp_path / "models")
+    with (
+        start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
+        start_bridge(tmp_path, config(broker.url, windows)) as bridge,
+        Listener(broker.url) as listener,
+        Peer(broker.url, STATUS) as operator,
+        Stream(broker.url, "a", windows) as one,
+        Stream(broker.url, "bb", windows) as other,
+    ):
+        more(listener, "before the swap")
+        operator.expect(STATUS)
+        assert told_version(operator) == "1.0.0"
+        edit(folder, *NEW)
+        more(listener, "of the old version, for nobody asked yet", version="1.0.0")
+        hang_up(bridge)
+        more(listener, "of the new version", version="1.1.0")
+        until(lambda: told_version(operator) == "1.1.0", 15, "the status does not tell the new version")
+        wanted = one.end() | other.end()
+        listener.wait_for(wanted, 15, lambda: bridge.stderr[-2000:])
+        assert sorted(result["id"] for result in listener.results) == sorted(wanted)
+        versions = [result["version"] for result in listener.results]
+        assert [a + b for a, b in pairwise(versions) if a != b] == ["1.0.01.1.0"]
+        assert listener.errors == []
+        assert "version 1.1.0 answers from now on, small-fp32" in bridge.stderr
+        assert bridge.terminate() == 0
+
+
+def wrong_sum(folder: Path) -> None:
+    edit(folder, ('sha256 = "a962', 'sha256 = "b962'))
+
+
+def truncated(folder: Path) -> None:
+    file = folder / "small-int8.onnx"
+    file.write_bytes(file.read_bytes()[:5_000])
+    edit(folder, ('version = "1.0.0"', 'version = "1.2.0"'))
+
+
+def no_file(folder: Path) -> None:
+    (folder / "small-int8.onnx").unlink()
+    edit(folder, ('version = "1.0.0"', 'version = "1.2.0"'))
+
+
+def no_graph(folder: Path) -> None:
+    """A file that is the manifest's, and no graph."""
+    (folder / "small-int8.onnx").write_bytes(b"no graph at all")
+    sha256 = "401afddb32c81ec893828bdde00a90b20e8589768133e69c066f87e69bd829a1"
+    old = "a962ae1232acfbb8b3d48f157ad98ee77b1308e9c53c49ec99e0c2026898410d"
+    edit(folder, (old, sha256), ("bytes = 12240", "bytes = 15"))
+
+
+def other_rows(folder: Path) -> None:
+    edit(folder, ("rows = 128", "rows = 100"), ('version = "1.0.0"', 'version = "1.2.0"'))
+
+
+def other_labels(folder: Path) -> None:
+    """A manifest that its graph does not fit."""
+    edit(folder, ('"pendulum", "abduction"', '"pendulum"'), ('version = "1.0.0"', 'version = "1.2.0"'))
+
+
+def no_toml(folder: Path) -> None:
+    (folder / "model.toml").write_text("version = ")
+
+
+def no_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def no_models(folder: Path) -> None:
+    shutil.rmtree(folder.parent)
+
+
+BROKEN: list[tuple[Callable[[Path], None], str]] = [
+    (wrong_sum, "sha256 expected b962"),
+    (truncated, "bytes expected 12240, found 5000"),
+    (no_file, "small-int8.onnx: the file of activity/small-int8 cannot be read"),
+    (no_graph, "small-int8.onnx"),
+    (other_rows, "its windows are others (rows, hop or channels): restart the bridge for it"),
+    (other_labels, "small-int8.onnx"),
+    (no_toml, "model.toml"),
+    (no_folder, "no model 'activity'"),
+    (no_models, "bridge.models"),
+]
+
+
+def test_a_broken_version_is_named_and_the_old_one_goes_on(tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "models")
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    with (
+        start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
+        start_bridge(tmp_path, config(broker.url, "whole")) as bridge,
+        Listener(broker.url) as listener,
+        Stream(broker.url, "a", "whole") as device,
+    ):
+        for number, (break_it, words) in enumerate(BROKEN, start=1):
+            break_it(folder)
+            hang_up(bridge)
+            line = says_again(bridge, "still version 1.0.0: ", number)
+            assert words in line, break_it.__name__
+            more(listener, f"after {break_it.__name__}")
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(whole, folder)
+        hang_up(bridge)
+        bridge.says("version 1.0.0 is what runs")
+        more(listener, "after nothing had changed")
+        edit(folder, *NEW)
+        hang_up(bridge)
+        more(listener, "of a version that is whole again", version="1.1.0")
+        wanted = device.end()
+        listener.wait_for(wanted, 15, lambda: bridge.stderr[-2000:])
+        assert len(listener.results) == len(wanted)
+        versions = [result["version"] for result in listener.results]
+        assert versions == sorted(versions)
+        assert "Traceback" not in bridge.stderr
+
+
+def test_a_hang_up_without_a_change_changes_nothing(tmp_path: Path) -> None:
+    copy_shipped(tmp_path / "models")
+    with (
+        start_mosquitto(tmp_path / "mosquitto") as broker,
+        start_bridge(tmp_path, config(broker.url, "rows")) as bridge,
+    ):
+        for number in (1, 2):
+            hang_up(bridge)
+            says_again(bridge, "version 1.0.0 is what runs", number)
+        assert "answers from now on" not in bridge.stderr
+        assert "still version" not in bridge.stderr
+        assert bridge.running
+        assert bridge.terminate() == 0
+
+
+def test_a_burst_of_hang_ups_ends_with_the_last_version(tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "models")
+    with (
+        start_mosquitto(tmp_path / "mosquitto") as broker,
+        start_bridge(tmp_path, config(broker.url, "rows")) as bridge,
+    ):
+        for number in range(1, 6):
+            edit(folder, (f'version = "1.0.{number - 1}"', f'version = "1.0.{number}"'))
+            hang_up(bridge)
+        bridge.says("version 1.0.5 answers from now on")
+        assert bridge.terminate() == 0

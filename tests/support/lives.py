@@ -1,0 +1,183 @@
+"""The whole bridge but its sockets, on a real journal, in one process, with a slow model and a fast one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bridge import topics
+from bridge.catalog import Catalog
+from bridge.messages import Observation
+from bridge.pipeline.admit import Admission, ErrorGate
+from bridge.pipeline.arrival import Arrival, Verdict
+from bridge.pipeline.inbox import Inbox
+from bridge.pipeline.outbound import Outbound
+from bridge.pipeline.pipeline import Pipeline
+from bridge.pipeline.routes import Route, RouteTable
+from bridge.pipeline.window import Patience, Windower
+from bridge.store.journal import Journal
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from tests.support.engines import CHANNELS, ROWS, HeldEngine, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.catalog import Manifest
+    from bridge.mqtt.messages import Publish
+
+LONG = 1e6  # seconds: a deadline that does not pass
+SHORT = 0.02  # seconds: one that a test waits for
+
+
+def manifest_of(rows: int = ROWS) -> Manifest:
+    shipped = Catalog()["activity"]
+    shape = msgspec.structs.replace(shipped.input, rows=rows, hop=rows, channels=("x", "y", "z"))
+    return msgspec.structs.replace(shipped, input=shape)
+
+
+def route(stream: str, windows: Any, *, model: str = "slow", deadline: float = LONG, **more: Any) -> Route:
+    return Route(model, manifest_of(), stream, windows, "bridge", deadline, **more)
+
+
+ROUTES = [
+    route("rows", "rows"),
+    route("whole", "whole"),
+    route("brief", "whole", deadline=SHORT),
+    route("patient", "whole", deadline=SHORT, late="answer"),
+    route("quick", "whole", model="fast"),
+]
+
+
+class Life:
+    """One process of a bridge, with its broker and its senders.
+
+    Attributes:
+        sent: what it published.
+        verdicts: what became of each arrival, by its number.
+        full: the broker takes no more for now.
+    """
+
+    def __init__(self, path: Path, slow: HeldEngine, routes: list[Route]) -> None:
+        self.slow = slow
+        self.fast = HeldEngine("fast", once=0.0)
+        self.fast.let_all_go()
+        self.sent: list[Publish] = []
+        self.verdicts: dict[int, Verdict] = {}
+        self.full = False
+        self.counts: Counter[str] = Counter()
+        self.inbox = Inbox(1 << 25, lambda: None)
+        self.journal = Journal(path, pytest.fail)
+        self._arrivals = 0
+        table = RouteTable(routes)
+        self.pipeline = Pipeline(
+            inbox=self.inbox,
+            admission=Admission(
+                table, {"slow": route("_infer", "whole")}, max_payload=1 << 20, max_rows=65_536, depth=32
+            ),
+            table=table,
+            windower=Windower(Patience(gap=30.0), lambda: f"b-{self._arrivals}"),
+            engines={"slow": slow, "fast": self.fast},
+            journal=self.journal,
+            outbound=Outbound(self, lambda _topic, _payload: None, ErrorGate(), self.counts),
+            cloud=None,
+            counts=self.counts,
+        )
+        self.running = asyncio.create_task(self.pipeline.run())
+
+    def publish(self, messages: list[Publish]) -> None:
+        self.sent += messages
+
+    def deliver(self, stream: str, first: int, count: int = ROWS, *, device: str = "d", **more: Any) -> int:
+        """A message whose rows hold their window's number; returns the arrival's."""
+        numbers = np.arange(first, first + count, dtype=np.float32) // ROWS
+        seen = Observation(
+            np.repeat(numbers[:, None], CHANNELS, axis=1),
+            seq=first,
+            epoch="e",
+            lane=more.pop("lane", "live"),
+            receipt=more.pop("receipt", False),
+        )
+        topic = more.pop("topic", topics.data("s", device, stream))
+        number = self._arrivals = self._arrivals + 1
+        settle = functools.partial(self._settle, number)
+        arrival = Arrival(topic, encode_observation(seen, Format.CBOR), time.monotonic(), settle, **more)
+        self.inbox.put([arrival])
+        return number
+
+    def _settle(self, number: int, verdict: Verdict) -> None:
+        assert number not in self.verdicts, "settled twice"
+        self.verdicts[number] = verdict
+
+    def take_all(self) -> None:
+        """The broker acknowledges everything it got."""
+        for message in self.sent:
+            if message.done is not None:
+                message.done(0)
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return [json.loads(one.payload) for one in self.sent if "/result/" in one.topic or "_reply" in one.topic]
+
+    @property
+    def seqs(self) -> list[int]:
+        """First rows of the windows answered, in order."""
+        return [result["seq"] for result in self.results]
+
+    def has_answered(self, count: int) -> bool:
+        return len(self.seqs) == count
+
+    @property
+    def errors(self) -> list[tuple[str, int | None]]:
+        found = [json.loads(one.payload) for one in self.sent if one.topic.endswith("/error")]
+        return [(error["reason"], error["seq"]) for error in found]
+
+    @property
+    def receipts(self) -> list[Any]:
+        return [json.loads(one.payload)["safe"] for one in self.sent if "/receipt/" in one.topic]
+
+    async def turn(self) -> None:
+        """Returns when a turn that began after this call has ended, by a message of the fast model."""
+        number = self.deliver("quick", self._arrivals * ROWS, device="probe")
+        before = len(self.sent)
+        await until(lambda: any("probe" in one.topic for one in self.sent[before:]))
+        for one in self.sent[before:]:
+            if "probe" in one.topic and one.done is not None:
+                one.done(0)
+        self.sent = [one for one in self.sent if "probe" not in one.topic]
+        del self.verdicts[number]
+
+    async def crash(self) -> None:
+        """Ends at once; nothing more has an effect."""
+        self.running.cancel()
+        await asyncio.wait([self.running])
+        self.slow.let_all_go()
+        self.journal.close()
+
+
+class World:
+    """Lives on one journal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lives: list[Life] = []
+
+    def live(self, slow: HeldEngine | None = None, routes: list[Route] | None = None) -> Life:
+        life = Life(self.path, HeldEngine("slow") if slow is None else slow, ROUTES if routes is None else routes)
+        self.lives.append(life)
+        return life
+
+    def pending(self) -> list[tuple[int, bool]]:
+        """First row of each window in the journal, and whether it has an answer already."""
+        journal = Journal(self.path, pytest.fail)
+        saved = journal.load()
+        journal.close()
+        return sorted((kept.seq, kept.local is not None) for kept in saved.asked)
