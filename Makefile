@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test check bench train openvino clean
+.PHONY: help setup demo test check bench netlab train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    all tests (those that need Mosquitto or libcoap skip without them)"
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   figures of the data path, side by side (see docs/benchmarks.md)"
+	@echo "make netlab  rivals on emulated links, side by side, as root; SCENARIO=name runs one"
 	@echo "make train   rebuild models/activity from the packaged data set, in .venv-train"
 	@echo "make openvino  the models on OpenVINO, in .venv-openvino: the same labels as the CPU's, and times"
 
@@ -40,6 +41,9 @@ check: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.data_path $(BENCH) # BENCH=--quick, or names of rows
 
+netlab: setup
+	$(BIN)/python -m tests.netlab $(SCENARIO) $(NETLAB) # SCENARIO=name; NETLAB="--seeds 1 --messages 300"
+
 train:
 	$(PYTHON) -m venv .venv-train
 	.venv-train/bin/python -m pip install --quiet -c models/activity/constraints.txt -r models/activity/requirements.txt
@@ -53,4 +57,4 @@ openvino:
 	.venv-openvino/bin/python -m pytest -q -s tests/integration/test_openvino.py
 
 clean:
-	rm -rf $(VENV) demo-report bench-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-report bench-report netlab-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -221,9 +221,7 @@ def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
     if url.scheme == "coap":
         from edge_agent.coap import CoapUplink
 
-        return CoapUplink(
-            url, site=agent.site, device=agent.device, window=min(agent.window, 4), timeout=agent.publish_timeout
-        )
+        return CoapUplink(url, site=agent.site, device=agent.device, window=agent.window, timeout=agent.publish_timeout)
     from edge_agent.mqtt import MqttUplink
     from edge_agent.mqtt_connection import Login
 

@@ -31,7 +31,7 @@ class CoapUplink:
     transport = "coap"
     in_order = True
 
-    def __init__(self, url: Url, *, site: str, device: str, window: int = 4, timeout: float = 30.0) -> None:
+    def __init__(self, url: Url, *, site: str, device: str, window: int = 16, timeout: float = 30.0) -> None:
         self.window = window
         self.most_bytes: int | None = None
         self._site, self._device = site, device

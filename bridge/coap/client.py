@@ -11,6 +11,8 @@ network changed. It is also replaced before its 16-bit message IDs come round.
 
 aiocoap's `simple6` transport is used: a connected UDP socket, on which asyncio waits when the buffer is full (`udp6`
 fails everything pending on EAGAIN) and which works without IPv6.
+
+When a datagram is sent, and again, is decided for all posts together, by one `Path`: they share the link.
 """
 
 from __future__ import annotations
@@ -20,57 +22,82 @@ from typing import TYPE_CHECKING
 
 from bridge.coap.messages import CoapReply
 from bridge.coap.origin import Origin
-from bridge.coap.slot import ACK_TIMEOUT_S, MAX_RETRANSMIT, Post, Slot, Timing
+from bridge.coap.pacer import Pacer
+from bridge.coap.path import Path
+from bridge.coap.rto import Rfc6298
+from bridge.coap.slot import BLOCK, Post, Slot
+from bridge.coap.tally import Tally, Timing
 from bridge.errors import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.coap.rto import RoundTrip
+
 __all__ = ["CoapClient", "CoapReply", "Timing"]
 
 
+WINDOW = 16
+MOST_WINDOW = 32
+MOST_COPIES = 3
+
+
 class CoapClient:
-    """Posts to one bridge, up to `window` at once.
+    """Posts to one bridge, several at once.
+
+    A post under way has a socket, so a file descriptor, and 10 kB of objects; both stay when it ends,
+    for the next.
 
     Attributes:
-        ack_timeout_s: seconds until the first repetition of a message (times 1…1.5 at random, then doubled each time;
-            RFC 7252 section 4.2). May be set at any time, to a learned round-trip time-out; read at each sending.
+        path: what is known of the way there, to be read only.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        window: int = 4,
+        window: int = WINDOW,
         timeout_s: float = 30.0,
-        ack_timeout_s: float = ACK_TIMEOUT_S,
-        max_retransmit: int = MAX_RETRANSMIT,
+        round_trip: RoundTrip | None = None,
         on_timing: Callable[[Timing], None] | None = None,
     ) -> None:
         """Describe the bridge; nothing is sent or resolved yet.
 
         Args:
             url: `coap://host[:port]`.
-            window: posts under way at once; further ones wait their turn.
-            timeout_s: seconds without progress, an answer to a datagram, after which a post is given up.
-            ack_timeout_s: see above.
-            max_retransmit: repetitions of one message (RFC 7252: 4).
-            on_timing: told about each answered post, for a link estimate.
+            window: most posts under way at once, 1 to 32; further ones wait their turn. Under congestion fewer.
+            timeout_s: seconds without progress, a datagram sent for the first time or answered, after which a post is
+                given up. At most half of what the bridge remembers repetitions for (60 s).
+            round_trip: the estimate that sets the timers; fed here. Default: RFC 6298's.
+            on_timing: told about each post that ended, answered or given up, unless it was never sent; for a link
+                estimate.
 
         Raises:
             ConfigError: the URL is not one, or asks for what is not offered (DTLS).
+            ValueError: the window is out of bounds.
         """
+        if not 1 <= window <= MOST_WINDOW:
+            raise ValueError(f"window is {window}, must be 1 to {MOST_WINDOW}")
         self._origin = Origin.parse(url)
+        self.path = Path(window, round_trip or Rfc6298())
+        pacer = Pacer(self.path)
         self._window = asyncio.Semaphore(window)
-        self._slots = [Slot(self._origin) for _ in range(window)]
+        self._slots = [Slot(self._origin, pacer) for _ in range(window)]
         self._timeout_s = timeout_s
-        self._max_retransmit = max_retransmit
         self._on_timing = on_timing
         self._posts: set[asyncio.Task[CoapReply]] = set()
         self._closed = False
-        self.ack_timeout_s = ack_timeout_s
 
-    async def post(self, path: str, payload: bytes, content_format: int, *, query: str = "") -> CoapReply:
+    async def post(
+        self,
+        path: str,
+        payload: bytes,
+        content_format: int,
+        *,
+        query: str = "",
+        copies: int = 0,
+        timeout_s: float | None = None,
+    ) -> CoapReply:
         """Post a message and wait for the answer; what exceeds 1,024 bytes goes block-wise.
 
         Args:
@@ -78,6 +105,10 @@ class CoapClient:
             payload: the whole body.
             content_format: 50 JSON, 60 CBOR.
             query: e.g. `result`; parts are separated by `&`.
+            copies: 0: confirmable, repeated until it is answered. 1 to 3: sent so often at once, non-confirmable (RFC
+                7252 section 4.3) and never repeated; the answer, if it gets through, is a receipt all the same.
+                Block-wise bodies go confirmable.
+            timeout_s: instead of the client's; worth setting with `copies`.
 
         Returns:
             The bridge's answer; errors of the contract are answers too.
@@ -85,7 +116,10 @@ class CoapClient:
         Raises:
             LinkError: no answer in time, or one that says "later": whether the bridge took the message is unknown.
             RemoteProtocolError: an answer that a bridge does not give.
+            ValueError: `copies` is out of bounds.
         """
+        if not 0 <= copies <= MOST_COPIES:
+            raise ValueError(f"copies is {copies}, must be 0 to {MOST_COPIES}")
         if self._closed:
             raise LinkError(f"this client of {self._origin} is closed")
         post = Post(
@@ -93,9 +127,8 @@ class CoapClient:
             payload=payload,
             content_format=content_format,
             query=query,
-            timeout_s=self._timeout_s,
-            ack_timeout_s=lambda: self.ack_timeout_s,
-            max_retransmit=self._max_retransmit,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            copies=copies if len(payload) <= BLOCK else 0,
         )
         # A task of its own, so that close() can end it, and so that a cancelled caller waits for nothing.
         task = asyncio.create_task(self._run(post), name=f"CoAP post to {path}")
@@ -119,13 +152,15 @@ class CoapClient:
     async def _run(self, post: Post) -> CoapReply:
         async with self._window:
             slot = self._slots.pop()  # last in, first out: an idle agent keeps to one port
+            loop = asyncio.get_running_loop()
+            tally = Tally(loop.time())
             try:
-                reply, timing = await slot.post(post)
+                return await slot.post(post, tally)
             finally:
                 self._slots.append(slot)
-        if self._on_timing is not None:
-            self._on_timing(timing)
-        return reply
+                timing = tally.timing(loop.time())
+                if timing is not None and self._on_timing is not None:
+                    self._on_timing(timing)
 
 
 def _is_cancelling() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import signal
 import sys
 import tempfile
 import time
@@ -80,6 +81,7 @@ def main() -> int:
     unknown = set(asked.rows) - set(rows) - set(GROUPS)
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that brokers and bridges end with us
     plan, console, err = QUICK if asked.quick else FULL, Console(), Console(stderr=True)
     try:
         facts = _facts(plan, proc.machine(require_tool("mosquitto")))

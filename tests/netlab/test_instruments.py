@@ -1,0 +1,161 @@
+"""What comes of a run: logs, figures, rates, packets, the picture."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.netlab import emulator, namespaces, record, report, rows, timeline, traffic
+from tests.netlab.contestants import carried_rate, exchange_time
+from tests.netlab.emulator import Told
+from tests.netlab.lab import Outcome, Switch
+from tests.netlab.model import Count
+from tests.netlab.record import Deliveries, Figures, Return
+from tests.netlab.scenarios import SCENARIOS, link
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOLD = Told(
+    up=Count(packets=9, bytes=3_000), down=Count(packets=5, bytes=1_000), carrying=6, late_p50=0, late_p99=1e-4,
+    late_max=1e-3, priority="normal",
+)  # fmt: skip
+
+
+def log(path: Path, numbers: list[int]) -> Path:
+    with record.Log(path) as of:
+        for number in numbers:
+            of.note(number)
+    return path
+
+
+def outcome(contestant: str, seed: int, p95: float | None, *, lost: int = 0, late: float = 1e-4) -> Outcome:
+    latency: dict[str, float | None] = dict.fromkeys(record.QUANTILES, p95)
+    told = Told(up=Count(), down=Count(), carrying=0, late_p50=0.0, late_p99=late, late_max=late, priority="normal")
+    return Outcome(
+        scenario="lte", contestant=contestant, seed=seed, rate=20.0, link=told, start=0.0,
+        worst=[25.0, None, 90_000.0, 0.0],
+        figures=Figures(messages=80, lost=lost, duplicates=0, latency=latency, transmissions=1.0, bytes=400.0),
+        returns=[Return(2.0, 0.3, None if lost else 0.7)],
+        switches=[Switch(-0.1, "CON <window 16>", "a & b"), Switch(2.0, "QoS 1")],
+    )  # fmt: skip
+
+
+def test_logs_join_to_latency_loss_and_duplicates(tmp_path: Path) -> None:
+    sent = log(tmp_path / "sent", [0, 1, 2, 3])
+    found = record.join(sent, log(tmp_path / "arrived", [1, 0, 1, 3]))
+    assert [math.isinf(one) for one in found.latency] == [False, False, True, False]
+    assert found.latency[1] < found.latency[0]
+    assert found.duplicates == 1
+    figures = record.figures(found, TOLD)
+    assert (figures.messages, figures.lost, figures.transmissions, figures.bytes) == (4, 1, 1.5, 1_000)
+    assert figures.latency["p95"] is None
+
+
+@pytest.mark.parametrize(("sent", "arrived"), [([0, 2], []), ([0, 0], []), ([0, 1], [2])])
+def test_logs_that_cannot_be_are_refused(tmp_path: Path, sent: list[int], arrived: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"numbers|never"):
+        record.join(log(tmp_path / "sent", sent), log(tmp_path / "arrived", arrived))
+
+
+def deliveries(seconds: list[float]) -> Deliveries:
+    return Deliveries(np.arange(len(seconds)) / 20, np.array(seconds), 0)
+
+
+def test_quantiles_are_nearest_rank_and_lost_ones_are_the_latest() -> None:
+    found = record.figures(deliveries([n / 1e3 for n in range(1, 1_000)] + [math.inf]), TOLD).latency
+    assert (found["p50"], found["p95"], found["p99"]) == pytest.approx((500, 950, 990))
+    assert found["p99.9"] == pytest.approx(999)
+    few = record.figures(deliveries([0.1] * 97 + [math.inf] * 3), TOLD).latency
+    assert few == {"p50": 100.0, "p95": 100.0, "p98": None, "p99": None, "p99.9": None}
+
+
+def test_the_worst_of_each_second() -> None:
+    assert record.worst_by_second(deliveries([0.03] * 19 + [0.5] + [math.inf] + [0.1] * 20), 0.0) == [500, None, 100]
+
+
+def test_what_comes_after_an_outage() -> None:
+    waited = [0.1] * 20 + [2.5 - n / 20 for n in range(20)] + [0.1] * 18 + [math.inf] * 2  # gone in the second second
+    found = record.returns(deliveries(waited), 0.0, [2.0, 2.95, 9.0])
+    assert [(one.at, one.fresh) for one in found] == [(2.0, 0.0), (2.95, None)]
+    assert [one.first for one in found] == pytest.approx([0.1, 0.0])
+    assert SCENARIOS["outage-15"].returns == [35.0]
+    assert SCENARIOS["lan"].returns == []
+
+
+def test_messages_with_their_topic_are_about_300_bytes_and_know_their_number() -> None:
+    made = list(itertools.islice(traffic.payloads(1), 3_000))
+    assert [traffic.number_of(one) for one in made] == list(range(3_000))
+    assert all(260 <= len(one) <= 300 for one in made)
+    assert sum(map(len, made)) / len(made) + len(traffic.TOPIC) == pytest.approx(305, abs=5)
+    assert made[:3] == list(itertools.islice(traffic.payloads(1), 3)) != list(itertools.islice(traffic.payloads(2), 3))
+
+
+def test_what_a_packet_carries() -> None:
+    address = bytes(8)
+
+    def ip(protocol: int, rest: bytes) -> bytes:
+        return bytes([0x45, *bytes(8), protocol, 0, 0]) + address + rest
+
+    assert emulator.carried(ip(17, bytes(8) + b"datagram")) == 8
+    assert emulator.carried(ip(6, bytes(12) + b"\x80" + bytes(19) + b"segment")) == 7
+    assert emulator.carried(ip(1, b"an echo request")) == 0
+
+
+def test_the_rate_of_one_request_at_a_time() -> None:
+    assert carried_rate([link(rtt=50, rate=None)]) == pytest.approx(10)
+    q = 1 - 0.9**2
+    assert exchange_time(link(rtt=50, rate=None, loss=0.1)) == pytest.approx(
+        0.05 + 2.5 * (q + 2 * q**2 + 4 * q**3 + 8 * q**4)
+    )
+    changing = [link(rtt=50, rate=None), link(1, rtt=50, outage=True, loss=0.5), link(2, rtt=500, rate=None)]
+    assert carried_rate(changing) == pytest.approx(1)
+
+
+def test_rows_pair_seeds_and_judge() -> None:
+    results = rows.Results(
+        [outcome("mqtt", 2, 400.0), outcome("mqtt", 1, 100.0, late=0.003), outcome("ours", 2, 100.0)]
+    )
+    assert rows.against(results, "lte", "ours", "mqtt", "p95", 0.5) == []
+    results = rows.Results([*results.outcomes, outcome("ours", 1, 60.0, lost=2)])
+    (found,) = rows.against(results, "lte", "ours", "mqtt", "p95", 0.5)
+    assert (found.name, found.low, found.high, found.passed) == ("lte-p95", 0.25, 0.6, True)
+    assert [one.passed for one in rows.lost(results, "ours")] == [False]
+    assert [one.passed for one in rows.lost(results, "mqtt")] == [True]
+    assert [(one.figure, one.passed) for one in rows.judge(results)] == [(3.0, False)]
+
+
+def test_what_never_arrived_is_no_good_quantile() -> None:
+    results = rows.Results([outcome("mqtt", 1, 400.0), outcome("ours", 1, None)])
+    assert [one.passed for one in rows.against(results, "lte", "ours", "mqtt", "p95", 0.5)] == [False]
+
+
+@pytest.mark.parametrize("name", ["lte", "fades", "outage-4"])
+def test_the_picture_is_an_svg_that_shows_each_contestant_and_profile(name: str) -> None:
+    drawn = timeline.picture(SCENARIOS[name], [outcome("mqtt", 1, 1.0), outcome("ours", 1, 1.0)])
+    root = ET.fromstring(drawn)  # noqa: S314 # we drew it
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"mqtt", "ours", "RTT", "loss up"} <= set(texts)
+    titles = [node.text for node in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "0.0 s: CON <window 16>: a & b" in titles
+
+
+def test_the_report_holds_rows_outcomes_and_pictures(tmp_path: Path) -> None:
+    results = rows.Results([outcome("mqtt", seed, 1.0) for seed in (1, 2)])
+    report.save(tmp_path / "r", [SCENARIOS["lte"], SCENARIOS["lan"]], results, rows.judge(results), {"date": "x"})
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["lte.svg", "report.json"]
+    assert '"contestant": "mqtt"' in (tmp_path / "r" / "report.json").read_text()
+    assert report.contest(results).row_count == 1
+    after = report.after_outages(rows.Results([outcome("mqtt", 1, 1.0), outcome("ours", 1, 1.0, lost=1)]))
+    assert after is not None
+    assert [list(column.cells) for column in after.columns[2:]] == [["0.30", "0.30"], ["0.70", "never"]]
+
+
+def test_only_namespaces_of_the_laboratory_are_removed() -> None:
+    with pytest.raises(ValueError, match="none of the laboratory's"):
+        namespaces.remove("production")
