@@ -21,7 +21,7 @@ Lane: TypeAlias = Literal["live", "backlog"]
 Tier: TypeAlias = Literal["bridge", "cloud"]
 
 
-class Observation(msgspec.Struct, frozen=True, eq=False):
+class Observation(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Rows of one stream of one device, as decoded from the wire.
 
     Attributes:
@@ -43,7 +43,7 @@ class Observation(msgspec.Struct, frozen=True, eq=False):
     receipt: bool = False
 
 
-class SeriesKey(msgspec.Struct, frozen=True):
+class SeriesKey(msgspec.Struct, frozen=True, gc=False):
     """Whose rows these are: one numbering of one stream of one device."""
 
     site: str
@@ -52,7 +52,7 @@ class SeriesKey(msgspec.Struct, frozen=True):
     epoch: str
 
 
-class Window(msgspec.Struct, frozen=True, eq=False):
+class Window(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Consecutive rows that a model is asked about.
 
     Attributes:
@@ -84,7 +84,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     correlation: bytes | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What one model variant says of one window.
 
     Attributes:
@@ -100,7 +100,7 @@ class Answer(msgspec.Struct, frozen=True):
     variant: str
 
 
-class Placement(msgspec.Struct, frozen=True):
+class Placement(msgspec.Struct, frozen=True, gc=False):
     """Where a window is computed, and why.
 
     Attributes:
@@ -114,7 +114,7 @@ class Placement(msgspec.Struct, frozen=True):
     firm: bool
 
 
-class Result(msgspec.Struct, frozen=True, omit_defaults=False):
+class Result(msgspec.Struct, frozen=True, omit_defaults=False, gc=False):
     """The public answer for one window (CONTRACT: Result).
 
     `local` is an extension: what the bridge's own model said of a window that the cloud answered.
@@ -169,5 +169,5 @@ def window_id(key: SeriesKey, seq: int, model: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    text = "\0".join((key.site, key.device, key.stream, key.epoch, str(seq), model))
+    text = f"{key.site}\0{key.device}\0{key.stream}\0{key.epoch}\0{seq}\0{model}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -24,7 +24,7 @@ class _Departure(msgspec.Struct):
     at: float | None = None
 
 
-class _Flight(msgspec.Struct):
+class _Flight(msgspec.Struct, gc=False):
     """A publish under way. `left` is None until it has been written on this connection."""
 
     message: Publish

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ASKER = DataTopic("_infer", "_infer", "_infer")  # whoever asks by `_infer` has no stream of its own
 
 
-class Admitted(msgspec.Struct, frozen=True, eq=False):
+class Admitted(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What an arrival that may pass says.
 
     Attributes:
@@ -101,8 +101,10 @@ class Admission:
             return decode_foreign(payload, route.decoding, len(route.manifest.input.channels))
         if arrival.content_format is not None:
             form = formats.of_content_format(arrival.content_format, payload)
-        else:
+        elif arrival.content_type:
             form = formats.of_content_type(arrival.content_type, payload)
+        else:
+            form = formats.of_payload(payload)
         return decode_observation(payload, form, depth=self._depth)
 
 

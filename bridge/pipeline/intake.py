@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Container
 
-    from bridge.messages import Window
+    from bridge.messages import SeriesKey, Window
     from bridge.pipeline.admit import Admission, Admitted
     from bridge.pipeline.arrival import Arrival
     from bridge.pipeline.outbound import Outbound
+    from bridge.pipeline.series import Chunk
     from bridge.pipeline.window import Taken, Windower
 
 
@@ -74,10 +75,12 @@ class Intake:
             return
         seen = admitted.seen
         rows = len(seen.values)
-        counts = self._counts
-        counts["messages"] += 1
-        counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
-        counts["rows"] += rows
+        turn.messages += 1
+        turn.rows += rows
+        if arrival.transient:
+            turn.bytes_coap += len(arrival.payload)
+        else:
+            turn.bytes_mqtt += len(arrival.payload)
         ticket = Ticket(
             arrival,
             taken.key,
@@ -86,23 +89,31 @@ class Intake:
             admitted.route.windows == "rows" or arrival.transient,
         )
         turn.tickets.append(ticket)
-        self._keep(taken, turn)
+        if taken.chunk is not None:
+            self._keep(taken.key, taken.chunk, turn)
         if taken.late is not None:
             turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
-            counts["refused_stale"] += 1
+            self._counts["refused_stale"] += 1
         if taken.known is not None:
-            counts["known_messages"] += 1
+            self._counts["known_messages"] += 1
             self._join(taken.known, ticket)
         else:
             self._cut(turn, taken, ticket, admitted)
 
-    def _keep(self, taken: Taken, turn: Turn) -> None:
-        chunk = taken.chunk
-        if chunk is not None:
-            turn.changes.rows.append(
-                SavedRows(taken.key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
-            )
-            turn.touched.add(taken.key)
+    @staticmethod
+    def _keep(key: SeriesKey, chunk: Chunk, turn: Turn) -> None:
+        turn.changes.rows.append(
+            SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
+        )
+        turn.touched.add(key)
+
+    def count(self, turn: Turn) -> None:
+        """Add what the turn took in to the counts."""
+        counts = self._counts
+        counts["messages"] += turn.messages
+        counts["bytes_coap"] += turn.bytes_coap
+        counts["bytes_mqtt"] += turn.bytes_mqtt
+        counts["rows"] += turn.rows
 
     def _join(self, window: str, ticket: Ticket) -> None:
         """A copy of a window whose Result is on its way is settled with it; an open one is in the journal."""

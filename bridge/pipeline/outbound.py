@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -18,7 +19,6 @@ from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
 from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Verdict
-from bridge.store.records import SavedResult
 from bridge.wire.answers import encode_answer
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from bridge.messages import Result, SeriesKey
     from bridge.pipeline.turn import Decided, Refusal, Ticket
+    from bridge.store.records import SavedResult
 
 log = logging.getLogger("bridge.pipeline")
 
@@ -116,10 +117,11 @@ class Outbound:
         told: list[Ticket] = []
         for one in decided:
             result = one.result(_latency(wall, one.arrived))
-            topic, correlation = one.topic, one.window.correlation
-            messages.append(self._message(result, topic, correlation, one.arrived, one.journalled, told))
+            done = partial(self._published, result.id, one.journalled, one.saved)
+            messages.append(self._message(result, one.topic, one.window.correlation, done, told))
         self._publisher.publish(messages)
-        self.settle(told)
+        if told:
+            self.settle(told)
 
     def again(self, saved: list[SavedResult]) -> None:
         """Publish journalled Results of an earlier life."""
@@ -127,24 +129,18 @@ class Outbound:
         messages = []
         for one in saved:
             result = msgspec.structs.replace(one.result, latency_ms=_latency(wall, one.arrived))
-            messages.append(self._message(result, one.topic, one.correlation, one.arrived, True, []))
+            done = partial(self._published, result.id, True, partial(_same, one))  # partial has no names
+            messages.append(self._message(result, one.topic, one.correlation, done, []))
         self._publisher.publish(messages)
 
     def _message(
-        self,
-        result: Result,
-        topic: str,
-        correlation: bytes | None,
-        arrived: float,
-        journalled: bool,
-        told: list[Ticket],
+        self, result: Result, topic: str, correlation: bytes | None, done: Callable[[int], None], told: list[Ticket]
     ) -> Publish:
         """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`."""
         payload = encode_answer(result)
-        window = result.id
-        tickets = self._waiting.get(window)
+        tickets = self._waiting.get(result.id)
         if tickets is None:
-            self._waiting[window] = []  # so that `waits_for` a Result nobody waits for yet
+            self._waiting[result.id] = []  # so that `waits_for` a Result nobody waits for yet
         else:
             for ticket in tickets:
                 if ticket.arrival.wants_result:
@@ -152,17 +148,17 @@ class Outbound:
                     told.append(ticket)
         if correlation is None:
             self._on_result(topic, payload)
-
-        def done(code: int) -> None:
-            tickets = self.forget(window)
-            if code >= 0x80 and self._refused_result(code):
-                self._refused.append((SavedResult(result, arrived, topic, correlation), tickets))
-                return
-            if journalled:
-                self._taken.append(window)  # taken, or beyond what is kept of refused ones
-            self.settle(tickets)
-
         return Publish(topic, payload, correlation=correlation, done=done)
+
+    def _published(self, window: str, journalled: bool, saved: Callable[[], SavedResult], code: int) -> None:
+        """The broker took a Result, or refused it."""
+        tickets = self.forget(window)
+        if code >= 0x80 and self._refused_result(code):
+            self._refused.append((saved(), tickets))
+            return
+        if journalled:
+            self._taken.append(window)  # taken, or beyond what is kept of refused ones
+        self.settle(tickets)
 
     def _refused_result(self, code: int) -> bool:
         """Count and tell that the broker refused a Result; whether it is to be kept."""
@@ -217,14 +213,15 @@ class Outbound:
 
     def settle(self, tickets: list[Ticket]) -> None:
         """Settle what may be settled now, and receipt it."""
-        safe: dict[SeriesKey, list[tuple[int, int]]] = {}
+        safe: dict[SeriesKey, list[tuple[int, int]]] | None = None
         for ticket in tickets:
             if ticket.settled or (ticket.open and ticket.waits):
                 continue
             ticket.settle()
             if ticket.receipt and ticket.key.device != "_infer":
+                safe = {} if safe is None else safe
                 safe.setdefault(ticket.key, []).append(ticket.rows)
-        if safe:
+        if safe is not None:
             self._publisher.publish([receipt for key, rows in safe.items() for receipt in self._receipts(key, rows)])
 
     def _receipts(self, key: SeriesKey, rows: list[tuple[int, int]]) -> list[Publish]:
@@ -253,9 +250,13 @@ def _settler(refusal: Refusal) -> Callable[[int], None]:
     return settle
 
 
+def _same(saved: SavedResult) -> SavedResult:
+    return saved
+
+
 def _latency(wall: float, arrived: float) -> float:
-    """Milliseconds since it arrived; 0 when the clock was set back."""
-    return round(max(0.0, wall - arrived) * 1e3, 3)
+    """Milliseconds since it arrived, to the microsecond; 0 when the clock was set back."""
+    return int((wall - arrived) * 1e6) / 1e3 if wall > arrived else 0.0
 
 
 def merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -141,6 +141,7 @@ class Pipeline:
                 self._decider.computed(event, turn)
             else:
                 self._decider.cloud_said(event, turn)
+        self._intake.count(turn)
         if given_up := self._inbox.given_up():
             self._intake.overload(given_up, turn)
         self._intake.expire(turn)

@@ -149,6 +149,7 @@ class Turn(msgspec.Struct):
         again: Results of an earlier life to publish after the commit.
         ask: windows to ask the cloud about after the commit.
         touched: series whose state changed.
+        messages: admitted arrivals that came in this turn; so are their rows, and the bytes of their payloads by way.
     """
 
     now: float
@@ -162,3 +163,7 @@ class Turn(msgspec.Struct):
     again: list[SavedResult] = []
     ask: list[Window] = []
     touched: set[SeriesKey] = set()
+    messages: int = 0
+    rows: int = 0
+    bytes_mqtt: int = 0
+    bytes_coap: int = 0

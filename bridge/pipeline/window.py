@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bridge.topics import DataTopic
 
 
+_DEVICE: Literal["device", "bridge"] = "device"
+
+
 class Patience(msgspec.Struct, frozen=True):
     """How long and how much the windower keeps.
 
@@ -208,7 +211,9 @@ class Windower:
                 self._seen.move_to_end(name)
                 return Taken(key, first, [], known=name)
             self.remember(name)
-        t, _, t_source = _stamp(route.manifest, seen, wall)
+        t, t_source = seen.t, _DEVICE
+        if t is None:
+            t, _, t_source = _stamp(route.manifest, seen, wall)
         window = Window(
             name, key, first, seen.values, t, t_source, now, route.model, seen.lane, now + route.deadline
         )  # fmt: skip
