@@ -43,7 +43,7 @@ class Observation(msgspec.Struct, frozen=True, eq=False, gc=False):
     receipt: bool = False
 
 
-class SeriesKey(msgspec.Struct, frozen=True, gc=False):
+class SeriesKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Whose rows these are: one numbering of one stream of one device."""
 
     site: str

@@ -169,9 +169,10 @@ class Pipeline:
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""
         changes.taken.extend(self._out.taken())
-        while changes:
+        record = self._journal.prepare(changes) if changes else None
+        while record is not None:
             try:
-                await asyncio.to_thread(self._journal.commit, changes)
+                await asyncio.to_thread(self._journal.write, record)
             except StoreError as why:
                 if self._draining.is_set():
                     raise
@@ -180,6 +181,7 @@ class Pipeline:
                 self.stalled = True
                 await asyncio.sleep(1.0)
             else:
+                self._journal.done(record)
                 break
         if self.stalled:
             log.warning("the journal takes writes again")

@@ -28,8 +28,29 @@ if TYPE_CHECKING:
 _DECIDED = 65_536  # decided whole windows remembered
 
 
+class Record(msgspec.Struct, eq=False):
+    """Changes on their way to the disk.
+
+    Attributes:
+        worth: what of them is kept.
+        body: the same as bytes.
+        decided: ids of whole windows that must not be decided anew.
+        added: numbers and contents of the records that the write made.
+        gone: numbers of the records that it took away.
+    """
+
+    worth: Changes
+    body: bytes
+    decided: list[str]
+    added: list[tuple[int, Changes]] = []
+    gone: list[int] = []
+
+
 class Journal:
-    """The bridge's journal. Its methods block on the disk and take turns: call them from worker threads.
+    """The bridge's journal. All but `prepare` and `done` block on the disk: call them from worker threads.
+
+    A commit has three parts, so that the one in a worker thread, `write`, has little to do but to wait: the event loop
+    would have to take turns at Python's lock with it, and data would move between cores.
 
     Args:
         path: the database file.
@@ -67,34 +88,57 @@ class Journal:
         return Saved(list(series.values()), in_order, list(asked.values()), list(results.values()), decided)
 
     def commit(self, changes: Changes) -> None:
-        """Make changes durable, all or none.
+        """Make changes durable, all or none: `prepare`, `write` and `done`.
 
         Raises:
             StoreError: the disk or the database refused; nothing was changed.
         """
-        with self._lock, translated(str(self._path)):
-            if self._index is None:
-                self._index = self._read_index()
-            worth = self._index.worth(changes)
-            if worth or changes.decided:
-                self._append(self._index, worth, changes.decided)
+        record = self.prepare(changes)
+        if record is not None:
+            self.write(record)
+            self.done(record)
 
-    def _append(self, index: Index, worth: Changes, decided: list[str]) -> None:
-        body = encode(worth)
-        gone, moved = self._oldest(index, len(body))
-        records = list(enumerate([*moved, worth], index.last + 1))
-        bodies = [encode(still) for still in moved] + [body]
-        with transaction(self._db):
-            self._db.executemany(
-                "INSERT INTO turns VALUES (?, ?)", [(n, it) for (n, _), it in zip(records, bodies, strict=True)]
-            )
-            if gone:
-                self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
-            if decided:
-                self._remember(decided)
-        for number, held in records:
+    def prepare(self, changes: Changes) -> Record | None:
+        """What is to be written for these changes; None if nothing. Does not block once `load` was called.
+
+        Raises:
+            StoreError: the journal, not loaded before, cannot be read.
+        """
+        if self._index is None:
+            with self._lock, translated(str(self._path)):
+                self._index = self._read_index()
+        worth = self._index.worth(changes)
+        return Record(worth, encode(worth), changes.decided) if worth or changes.decided else None
+
+    def write(self, record: Record) -> None:
+        """Write what was prepared, all or nothing; it may be tried again, but no other record may come between.
+
+        Raises:
+            StoreError: the disk or the database refused; nothing was changed.
+        """
+        index = self._index
+        assert index is not None  # noqa: S101 # the record was prepared with it
+        with self._lock, translated(str(self._path)):
+            gone, moved = self._oldest(index, len(record.body))
+            added = list(enumerate([*moved, record.worth], index.last + 1))
+            bodies = [*map(encode, moved), record.body]
+            with transaction(self._db):
+                self._db.executemany(
+                    "INSERT INTO turns VALUES (?, ?)", [(n, it) for (n, _), it in zip(added, bodies, strict=True)]
+                )
+                if gone:
+                    self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
+                if record.decided:
+                    self._remember(record.decided)
+        record.added, record.gone = added, gone
+
+    def done(self, record: Record) -> None:
+        """Take note of what was written."""
+        index = self._index
+        assert index is not None  # noqa: S101 # the record was prepared with it
+        for number, held in record.added:
             index.add(number, held)
-        index.drop(gone)
+        index.drop(record.gone)
 
     def _oldest(self, index: Index, weight: int) -> tuple[list[int], list[Changes]]:
         """Records to take away, and what of them is to be written anew."""

@@ -30,7 +30,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.window import Patience, Windower
 from bridge.place.confidence import CloudView
 from bridge.runtime.fake import FakeEngine
-from bridge.store.journal import Journal
+from bridge.store.journal import Journal, Record
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from bridge.wire.offload import Reply
@@ -173,10 +173,16 @@ class Life:
     def load(self) -> Any:
         return self.journal.load()
 
-    def commit(self, changes: Changes) -> None:
+    def prepare(self, changes: Changes) -> Record | None:
+        return self.journal.prepare(changes)
+
+    def write(self, record: Record) -> None:
         self.step()
-        self.journal.commit(changes)
+        self.journal.write(record)
         self.step()
+
+    def done(self, record: Record) -> None:
+        self.journal.done(record)
 
     # ---- as the cloud
 
