@@ -141,7 +141,7 @@ class App:
             return topics.safe_reply(topic) and not any(topics.matches(text, topic) for text in taken)
 
         inbox = Inbox(limits.inbox, lambda: door.space())
-        door = MqttDoor(inbox, may_answer)
+        door = MqttDoor(inbox, may_answer, limits.payload)
         devices = door.connection = Connection(
             self._devices_endpoint(broker),
             self._session(table, broker),

@@ -150,6 +150,11 @@ def parse_cloud_status(topic: str) -> str | None:
     return None
 
 
+def asker(reply_to: str) -> str:
+    """Who asks by `_infer`, as far as its Response Topic tells: all but the last level, often made for one question."""
+    return reply_to.rpartition("/")[0] or reply_to
+
+
 def shared(group: str | None, text: str) -> str:
     """The filter as a subscription that a group shares (MQTT 5 section 4.8.2); as it is without a group."""
     return text if group is None else f"$share/{group}/{text}"

@@ -11,7 +11,7 @@ Giving up is fair as well: no owner loses anything while it holds no more than t
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -63,19 +63,28 @@ class FairQueue(Generic[T]):
         self._fresh += items
         self.size += size
 
-    def take(self, most: int, size: int) -> list[T]:
+    def take(self, most: int, size: int, blocked: Callable[[Any], bool] | None = None) -> list[T]:
         """The next items.
 
         Args:
             most: how many at most; above 0.
             size: bytes after which no more are taken; one item may pass it.
+            blocked: owners whose items are to wait.
         """
-        if not self._flowing and len(self._fresh) <= most and self.size <= size:
+        if blocked is None and not self._flowing and len(self._fresh) <= most and self.size <= size:
             taken, self._fresh, self.size = self._fresh, [], 0
             return taken
         self._sort_in()
-        taken = []
-        ring = self._ring
+        waiting = set() if blocked is None else {owner for owner in self._flows if blocked(owner)}
+        ring = self._ring if not waiting else deque(flow for flow in self._ring if flow.owner not in waiting)
+        taken = self._take_turns(ring, most, size)
+        if waiting:
+            ring.extend(flow for flow in self._ring if flow.owner in waiting)
+            self._ring = ring
+        return taken
+
+    def _take_turns(self, ring: deque[_Flow[T]], most: int, size: int) -> list[T]:
+        taken: list[T] = []
         while ring and len(taken) < most and size > 0:
             flow = ring[0]
             cost = self._size(flow.items[0])

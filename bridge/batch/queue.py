@@ -65,7 +65,9 @@ class Queue(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting) + len(self._stale)
 
-    def add(self, item: T, *, model: str, deadline: float, owner: Hashable, now: float) -> list[Shed[T]]:
+    def add(
+        self, item: T, *, model: str, deadline: float, owner: Hashable, now: float, due: float | None = None
+    ) -> list[Shed[T]]:
         """Queue an item.
 
         Args:
@@ -74,6 +76,7 @@ class Queue(Generic[T]):
             deadline: when it becomes stale, on the clock of `now`; ∞: never, and it is not given up; not NaN.
             owner: whom it is for; owners share fairly.
             now: the present.
+            due: the order in which the owner's items come, where that is not by deadline; not NaN.
 
         Returns:
             What was given up for it, or the item itself; each such item is the caller's again.
@@ -92,7 +95,7 @@ class Queue(Generic[T]):
                 shed = [Shed(self._latest_of_fullest(), "overload")]
         mine = self._enter(owner)
         number = next(self._numbers)
-        heappush(mine.flows.setdefault(model, []), (deadline, number, item))
+        heappush(mine.flows.setdefault(model, []), (deadline if due is None else due, number, item))
         mine.held += 1
         self._waiting[number] = (owner, model, bounded)
         if bounded:
@@ -139,18 +142,17 @@ class Queue(Generic[T]):
             _, number = heappop(deadlines)
             if number in self._waiting:
                 owner, model, _ = self._waiting[number]
-                self._stale.append(heappop(self._owners[owner].flows[model])[2])  # the earliest of all heads its heap
+                self._stale.append(_take_out(self._owners[owner].flows[model], number))
                 self._left(number)
 
     def _latest_of_fullest(self) -> T:
-        """Take out the item of the latest deadline of the owner that holds most with a deadline."""
+        """Take out the item that is due last of the owner that holds most with a deadline."""
         fullest = max(self._owners.values(), key=lambda owner: owner.within)
-        ends = [(flow, entry) for flow in fullest.flows.values() for entry in flow if entry[0] < inf]
-        flow, entry = max(ends, key=lambda pair: pair[1][:2])
-        flow.remove(entry)
-        heapify(flow)
-        self._left(entry[1])
-        return entry[2]
+        bounded = [(entry[:2], flow) for flow in fullest.flows.values() for entry in flow if self._waiting[entry[1]][2]]
+        (_, number), flow = max(bounded, key=lambda pair: pair[0])
+        item = _take_out(flow, number)
+        self._left(number)
+        return item
 
     def _enter(self, name: Hashable) -> _Owner[T]:
         """The owner, about to hold one more."""
@@ -210,3 +212,13 @@ class Queue(Generic[T]):
             else:
                 heappop(agenda)
         return None
+
+
+def _take_out(flow: list[tuple[float, int, T]], number: int) -> T:
+    """Remove the item of that number from a heap; it heads it, unless `due` says another order than the deadlines."""
+    if flow[0][1] == number:
+        return heappop(flow)[2]
+    at = next(i for i, entry in enumerate(flow) if entry[1] == number)
+    item = flow.pop(at)[2]
+    heapify(flow)
+    return item

@@ -95,8 +95,8 @@ class Admission:
 
     def _decode(self, arrival: Arrival, route: Route) -> Observation:
         payload = arrival.payload
-        if len(payload) > self._max_payload:
-            raise Refused("too_large", f"{len(payload)} bytes; at most {self._max_payload}")
+        if len(payload) > self._max_payload or arrival.oversize:
+            raise Refused("too_large", f"{arrival.oversize or len(payload)} bytes; at most {self._max_payload}")
         if route.decoding is not None:
             return decode_foreign(payload, route.decoding, len(route.manifest.input.channels))
         if arrival.content_format is not None:

@@ -38,6 +38,7 @@ class Arrival(msgspec.Struct, eq=False):
         comes_again: number of the MQTT connection it came on, where the broker sends it again on the next one unless it
             is settled; 0 where nobody does.
         wants_result: settle with the Result where exactly one window was completed.
+        oversize: bytes of a payload above what is taken, which is not kept; 0 where it is kept.
         sheddable: its sender expects no acknowledgement (QoS 0): it may be given up when there is no room.
     """
 
@@ -53,6 +54,7 @@ class Arrival(msgspec.Struct, eq=False):
     comes_again: int = 0
     wants_result: bool = False
     sheddable: bool = False
+    oversize: int = 0
 
 
 SAFE = Verdict()  # what most arrivals come to

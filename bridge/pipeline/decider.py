@@ -10,7 +10,7 @@ from bridge.errors import Refused
 from bridge.messages import Answer, Placement, Window
 from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
-from bridge.pipeline.lanes import Computed, Lanes
+from bridge.pipeline.lanes import HELD, Computed, Lanes
 from bridge.pipeline.turn import Cut, Decided, Refusal, Ticket, Turn
 from bridge.place.confidence import CloudView, at_once, place
 
@@ -84,9 +84,9 @@ class Decider:
         return not self.open and all(lanes.idle for lanes in self._lanes.values())
 
     @property
-    def held(self) -> int:
-        """Bytes of windows that wait for lanes."""
-        return sum(lanes.held for lanes in self._lanes.values())
+    def crowded(self) -> set[str]:
+        """Models for which so much waits that nothing more is to be handed over."""
+        return {model for model, lanes in self._lanes.items() if lanes.held >= HELD}
 
     def swap(self, engine: Engine) -> None:
         """Use another engine for its model from now on; what runs is finished by the old one."""
@@ -117,7 +117,7 @@ class Decider:
             turn.changes.answered.append(window.id)
             return
         self.open[window.id] = Open(window, None, None)
-        turn.cuts.append(Cut(window, route, None, open=True))
+        turn.cuts.append(Cut(window, route, None, open=True, due=window.arrived))
 
     def infer(self, turn: Turn) -> None:
         """Run the bridge's models on the windows of the turn, or hand them to lanes where that would take long."""
@@ -165,13 +165,13 @@ class Decider:
         self._counts[f"refused_{why.reason}"] += 1
         told = Refused(why.reason, why.detail, seq=window.seq)
         source = restore.source(window.key)
-        turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation))
         self._windower.forget(window.id)
-        for ticket in self._out.forget(window.id):
+        tickets = self._out.forget(window.id)
+        for ticket in tickets:
             if cut.sheddable:  # a copy that came meanwhile may be one whose sender insists on an answer
                 ticket.receipt = False
                 ticket.refused = Refused("overload", told.detail)
-            turn.tickets.append(ticket)
+        turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation, tickets))
         self._close(cut, turn)
 
     def _close(self, cut: Cut, turn: Turn) -> None:

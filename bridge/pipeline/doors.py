@@ -37,11 +37,13 @@ class MqttDoor:
     Args:
         inbox: where arrivals go.
         may_answer: whether a Response Topic may be answered to.
+        max_payload: bytes of a message above which only its size is kept, to refuse it.
     """
 
-    def __init__(self, inbox: Inbox, may_answer: Callable[[str], bool]) -> None:
+    def __init__(self, inbox: Inbox, may_answer: Callable[[str], bool], max_payload: int = 1 << 30) -> None:
         self._inbox = inbox
         self._may_answer = may_answer
+        self._max_payload = max_payload
         self.connection: Connection | None = None
 
     def received(self, deliveries: list[Delivery]) -> None:
@@ -73,6 +75,9 @@ class MqttDoor:
             comes_again=connection if qos == 1 else 0,
             sheddable=not qos,
         )
+        if len(delivery.payload) > self._max_payload and qos < 2:  # at QoS 2 it is compared with its copies
+            arrival.oversize = len(delivery.payload)
+            arrival.payload = delivery.payload = b""
         reply_to = delivery.response_topic
         if reply_to is not None and topics.parse_infer(delivery.topic) is not None and self._may_answer(reply_to):
             arrival.reply_to, arrival.correlation = reply_to, delivery.correlation or b""

@@ -74,21 +74,29 @@ class Inbox:
         if was_full and not self.full:
             self._on_space()
 
-    async def take(self, *, most: int, size: int, wait: float) -> list[Event]:
+    async def take(
+        self, *, most: int, size: int, wait: float, blocked: Callable[[str], bool] | None = None
+    ) -> list[Event]:
         """What is waiting, at most so much; empty when nothing came for about `wait` seconds.
 
         Args:
-            most: arrivals; 0 for none now.
+            most: arrivals.
             size: bytes after which no more arrivals are taken; one may pass it.
             wait: seconds.
+            blocked: topics whose arrivals are to stay.
         """
-        if not self._told and not (most and len(self._arrivals)) and wait > 0:
+        events = self._waiting(most, size, blocked)
+        if not events and wait > 0:
             await self._something(wait)
+            events = self._waiting(most, size, blocked)
+        return events
+
+    def _waiting(self, most: int, size: int, blocked: Callable[[str], bool] | None) -> list[Event]:
         events: list[Event] = list(self._told)
         self._told.clear()
-        if most and len(self._arrivals):
+        if len(self._arrivals):
             was_full = self.full
-            arrivals = self._arrivals.take(most, size)
+            arrivals = self._arrivals.take(most, size, blocked)
             events = [*events, *arrivals] if events else list[Event](arrivals)
             if was_full and not self.full:
                 self._on_space()

@@ -20,9 +20,10 @@ from bridge.batch import Queue, best_size
 from bridge.errors import Refused
 from bridge.pipeline.turn import Cut
 from bridge.runtime.port import Outcome
+from bridge.topics import asker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from bridge.messages import Window
     from bridge.runtime.port import Engine
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 HOP = 1e-4  # seconds that a run in another thread costs besides the run
 MOST = 4_096  # windows with a deadline that wait; more are given up by the queue's rule
 SPARE = 2.0  # runs between the latest start and the deadline: a machine is not always as quick as at the warm-up
+HELD = 1 << 25  # bytes of windows of one model
 EACH = 1_024  # bytes counted for a window besides its values: measured, small windows are mostly this
 
 
@@ -55,7 +57,7 @@ class Lanes:
         tell: takes what was computed.
 
     Attributes:
-        held: bytes of the windows that wait or run.
+        held: bytes of the windows that wait or run, above `HELD` of which no more are to be handed over.
     """
 
     def __init__(self, engine: Engine, tell: Callable[[Computed], None]) -> None:
@@ -90,8 +92,14 @@ class Lanes:
             window = cut.window
             self.held += _size(cut)
             deadline = self._latest_start(window) if cut.sheddable else math.inf
-            owner = window.reply_to or (window.key.site, window.key.device)
-            for gone, reason in self._queue.add(cut, model="", deadline=deadline, owner=owner, now=now):
+            for gone, reason in self._queue.add(
+                cut,
+                model="",
+                deadline=deadline,
+                owner=_owner(window),
+                now=now,
+                due=window.deadline if cut.due is None else cut.due,
+            ):
                 self._give_up(gone, reason, now)
         self._start(now)
 
@@ -143,6 +151,11 @@ class Lanes:
         else:
             why = Refused("overload", f"{len(self._queue)} windows wait for {self._engine.model}")
         self._tell(Computed([cut], [why]))
+
+
+def _owner(window: Window) -> Hashable:
+    """Its device; or who asks by `_infer`, as far as that is known."""
+    return (window.key.site, window.key.device) if window.reply_to is None else asker(window.reply_to)
 
 
 def _size(cut: Cut) -> int:

@@ -94,11 +94,14 @@ class Outbound:
         return self._waiting.get(window, [])
 
     def forget(self, window: str) -> list[Ticket]:
-        """This window gets no Result; returns who waited for it."""
-        tickets = self._waiting.pop(window, [])
+        """This window gets no Result; returns who still waits for it, to be released."""
+        return self._waiting.pop(window, [])
+
+    def _release(self, tickets: list[Ticket]) -> None:
+        """They wait for one window less."""
         for ticket in tickets:
             ticket.open -= 1
-        return tickets
+        self.settle(tickets)
 
     def taken(self) -> list[str]:
         """Ids of journalled Results that the broker took since the last call."""
@@ -152,13 +155,15 @@ class Outbound:
 
     def _published(self, window: str, journalled: bool, saved: Callable[[], SavedResult], code: int) -> None:
         """The broker took a Result, or refused it."""
-        tickets = self.forget(window)
+        tickets = self._waiting.pop(window, [])
         if code >= 0x80 and self._refused_result(code):
+            for ticket in tickets:
+                ticket.open -= 1
             self._refused.append((saved(), tickets))
             return
         if journalled:
             self._taken.append(window)  # taken, or beyond what is kept of refused ones
-        self.settle(tickets)
+        self._release(tickets)
 
     def _refused_result(self, code: int) -> bool:
         """Count and tell that the broker refused a Result; whether it is to be kept."""
@@ -175,9 +180,10 @@ class Outbound:
         messages = []
         for refusal in refused:
             topic = self._error_topic(refusal, now)
-            settle = _settler(refusal)
+            settle = self._settler(refusal)
             if topic is None or (refusal.arrival is not None and refusal.arrival.transient):
                 settle(0)
+            self._release([ticket for ticket in refusal.tickets if ticket.arrival.transient])
             if topic is not None:
                 stream = refusal.source.stream if refusal.source is not None else None
                 error = Error(refusal.why.reason, refusal.why.detail, stream, refusal.why.seq)
@@ -189,6 +195,20 @@ class Outbound:
                 messages.append(Publish(topic, encode_answer(error), correlation=refusal.correlation, done=done))
         self._publisher.publish(messages)
 
+    def _settler(self, refusal: Refusal) -> Callable[[int], None]:
+        arrival, tickets = refusal.arrival, [one for one in refusal.tickets if not one.arrival.transient]
+        done = False
+
+        def settle(_code: int) -> None:
+            nonlocal done
+            if not done:
+                done = True
+                if arrival is not None:
+                    arrival.settle(Verdict(refused=refusal.why))
+                self._release(tickets)
+
+        return settle
+
     def _note_refusal(self, what: str, code: int) -> None:
         """Count and tell, at most a few times a second, that the broker refused what we published."""
         if code >= 0x80:
@@ -199,7 +219,7 @@ class Outbound:
     def _error_topic(self, refusal: Refusal, now: float) -> str | None:
         source = refusal.source
         if refusal.reply_to is not None:
-            who, topic = ("_infer", refusal.reply_to), refusal.reply_to
+            who, topic = ("_infer", topics.asker(refusal.reply_to)), refusal.reply_to
         elif source is not None:
             who, topic = (source.site, source.device), topics.error(source.site, source.device)
         else:
@@ -235,19 +255,6 @@ class Outbound:
             )
             for i in range(0, len(merged), MAX_RANGES)
         ]
-
-
-def _settler(refusal: Refusal) -> Callable[[int], None]:
-    arrival = refusal.arrival
-    done = False
-
-    def settle(_code: int) -> None:
-        nonlocal done
-        if arrival is not None and not done:
-            done = True
-            arrival.settle(Verdict(refused=refusal.why))
-
-    return settle
 
 
 def _same(saved: SavedResult) -> SavedResult:

@@ -42,7 +42,6 @@ log = logging.getLogger("bridge.pipeline")
 
 MOST = 1_024  # events in one turn
 SIZE = 1 << 21  # bytes after which a turn takes no more: a window of another device must not wait for a flood
-HELD = 1 << 25  # bytes of windows that wait for slow models, above which nothing more is taken in
 BREATH = 0.25  # seconds after which a turn runs without events, to look at gaps
 
 
@@ -112,11 +111,15 @@ class Pipeline:
         try:
             while not self._draining.is_set() or len(self._inbox):
                 await self._out.room()  # not after `take`: what lanes end meanwhile must come first
-                most = MOST if self._decider.held < HELD else 0
-                events = await self._inbox.take(most=most, size=SIZE, wait=BREATH)
+                blocked = self._crowded if self._decider.crowded else None
+                events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH, blocked=blocked)
                 await self._turn(events)
         finally:
             self._decider.close()
+
+    def _crowded(self, topic: str) -> bool:
+        """Whether messages of this topic are for a model for which too much waits already; others go on."""
+        return self._table.model(topic) in self._decider.crowded
 
     async def drain(self, patience: float) -> None:
         """Finish what waits: the inbox, then questions to the cloud for so many seconds; the journal keeps the rest."""

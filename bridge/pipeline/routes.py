@@ -107,6 +107,16 @@ class RouteTable:
         fitting = [route for route in self.routes if route.model == model]
         return next((route for route in fitting if route.stream == key.stream), next(iter(fitting), None))
 
+    def model(self, topic: str) -> str | None:
+        """The model that messages of this topic are for; None if no route takes them."""
+        asked = topics.parse_infer(topic)
+        if asked is not None:
+            return asked
+        try:
+            return self.find(topic)[0].model
+        except Refused:
+            return None
+
     def find(self, topic: str) -> tuple[Route, DataTopic]:
         """The route of a message and whose rows it carries.
 

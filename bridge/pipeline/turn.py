@@ -64,6 +64,7 @@ class Refusal(msgspec.Struct, frozen=True, eq=False):
         arrival: to be settled once the Error is out; None where its message lives on.
         reply_to: where `_infer` wants the Error.
         correlation: to repeat there.
+        tickets: who waited for a Result of the window that gets none; they wait for the Error instead.
     """
 
     why: Refused
@@ -71,6 +72,7 @@ class Refusal(msgspec.Struct, frozen=True, eq=False):
     arrival: Arrival | None
     reply_to: str | None = None
     correlation: bytes | None = None
+    tickets: list[Ticket] = []
 
 
 class Cut(msgspec.Struct, eq=False):
@@ -84,6 +86,7 @@ class Cut(msgspec.Struct, eq=False):
             keeps no copy for a receipt, where the route says so.
         answer: what the bridge's own model says of it.
         open: it is in the journal, as waiting for its answer.
+        due: when it is its turn among the windows of its device, where that is not its deadline.
     """
 
     window: Window
@@ -92,6 +95,7 @@ class Cut(msgspec.Struct, eq=False):
     sheddable: bool = False
     answer: Answer | None = None
     open: bool = False
+    due: float | None = None
 
 
 class Decided(msgspec.Struct, eq=False):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bridge.runtime.port import Logits, Outcome
 
+_DIGITS = 1e9  # a score is a whole number of billionths
 _FEW = 6  # rows up to which plain Python is quicker than numpy's calls: 0.7 µs for one row, not 4
 
 
@@ -25,7 +26,7 @@ def outcomes(
     """The most probable class of each row and its probability, softmax(logits / temperature) (Guo et al. 2017).
 
     The highest of the probabilities is 1 / Σ exp((logit - highest logit) / temperature), so none overflows. Computed in
-    double precision, so that the number of rows does not show.
+    double precision and told to nine digits, so that the number of rows does not show.
 
     Args:
         logits: float32, shape (n, labels).
@@ -45,7 +46,8 @@ def outcomes(
         if math.isfinite(sum(highest.tolist())):
             by_label -= highest
             by_label /= temperature
-            scores = (1.0 / np.add.reduce(np.exp(by_label, by_label), 0)).tolist()
+            totals = np.add.reduce(np.exp(by_label, by_label), 0)
+            scores = (np.floor(_DIGITS / totals + 0.5) / _DIGITS).tolist()
             return list(map(Answer, map(labels.__getitem__, best), scores, repeat(version), repeat(variant)))
     return [
         _outcome(row, labels, temperature, version, variant)
@@ -60,4 +62,6 @@ def _outcome(row: list[float], labels: Sequence[str], temperature: float, versio
     for logit in row:
         total += exp((logit - highest) / temperature)
     # the highest logit alone gives 1; a NaN, and ∞ - ∞, make the total NaN
-    return Answer(labels[row.index(highest)], 1.0 / total, version, variant) if total >= 1.0 else None
+    if not total >= 1.0:
+        return None
+    return Answer(labels[row.index(highest)], int(_DIGITS / total + 0.5) / _DIGITS, version, variant)

@@ -69,6 +69,7 @@ def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> No
         (arrival(payload(), "edge/v1/s/d/data/x"), "no_route", None),
         (arrival(payload(), "elsewhere"), "no_route", None),
         (arrival(b" " * 401), "too_large", None),
+        (arrival(b"", oversize=1 << 24), "too_large", None),
         (arrival(payload(5)), "too_large", 9),
         (arrival(payload(x=[[[[[[[[]]]]]]]])), "too_deep", None),
         (arrival(payload(), content_type="text/plain"), "unknown_format", None),

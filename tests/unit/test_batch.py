@@ -191,3 +191,20 @@ def test_a_batch_stops_growing_where_throughput_does() -> None:
     assert best_size(lambda n: 0.001 * n, 64, overhead=0.001) == 16
     assert best_size(lambda n: 0.001 + 0.000_001 * n, 48) == 48  # a GPU
     assert best_size(lambda _: 1.0, 1) == 1
+
+
+def test_an_owner_s_items_come_as_they_are_due_and_go_by_their_deadlines() -> None:
+    queue: Queue[str] = Queue(4)
+    for item, due, deadline in (("a1", 1.0, FAR), ("a2", 2.0, 5.0), ("a3", 3.0, 4.0), ("a4", 4.0, FAR)):
+        assert queue.add(item, model="m", deadline=deadline, owner="a", now=0.0, due=due) == []
+    assert queue.expired(4.5) == ["a3"]
+    assert queue.add("b1", model="m", deadline=FAR, owner="b", now=5.0) == []
+    assert queue.expired(5.0) == ["a2"]
+    assert queue.take(5.0, 4) == ["a1", "b1", "a4"]
+
+
+def test_what_is_due_last_is_given_up_first() -> None:
+    queue: Queue[str] = Queue(3)
+    for item, due in (("a1", 3.0), ("a2", 1.0), ("a3", 2.0)):
+        assert queue.add(item, model="m", deadline=FAR, owner="a", now=0.0, due=due) == []
+    assert queue.add("b1", model="m", deadline=FAR, owner="b", now=0.0) == [Shed("a1", "overload")]

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bridge.errors import ModelError
-from bridge.pipeline import pipeline as pipeline_module
+from bridge.pipeline import decider as decider_module
 from tests.support.engines import ROWS, HeldEngine, until
 from tests.support.lives import ROUTES, SHORT, Life, World, manifest_of, route
 
@@ -168,6 +168,7 @@ async def test_a_late_whole_window_is_refused_as_stale_and_settled(world: World)
     number = await late(life, lambda life: life.deliver("brief", 4 * ROWS))
     assert life.errors == [("stale", 4 * ROWS)]
     assert (life.seqs, life.slow.began) == ([0], [[0]])
+    life.take_all()
     assert number in life.verdicts
     assert life.counts["refused_stale"] == 1
     again = life.deliver("brief", 4 * ROWS)  # not known: it has no answer
@@ -222,6 +223,7 @@ async def test_a_copy_of_a_window_that_is_given_up_is_settled_with_it(world: Wor
 
     copy = await late(life, begin)
     assert life.errors == [("stale", 4 * ROWS)]
+    life.take_all()
     assert {copy - 1, copy} <= set(life.verdicts)
 
 
@@ -329,27 +331,66 @@ async def test_an_engine_that_fails_ends_the_bridge_and_nothing_is_settled(world
     assert life.verdicts == {}
 
 
-async def test_while_too_much_waits_for_a_slow_model_nothing_more_is_taken_in(
+async def test_while_too_much_waits_for_a_slow_model_its_messages_stay_and_others_go_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "HELD", 1)
+    monkeypatch.setattr(decider_module, "HELD", 1)
     life = world.live()
     life.deliver("whole", 0)
     await until(lambda: life.slow.running)
-    waits = life.deliver("quick", 0)
-    await asyncio.sleep(0.01)
-    assert (len(life.inbox), life.seqs) == (1, [])
+    waits = life.deliver("whole", ROWS)
+    infer = life.deliver("whole", 0, topic="edge/v1/_infer/slow", reply_to="edge/v1/_reply/r/1", correlation=b"")
+    life.deliver("quick", 0)
+    await until(lambda: life.seqs == [0])
+    assert (len(life.inbox), life.slow.began) == (2, [[0]])
     life.slow.let_all_go()
-    await until(lambda: len(life.seqs) == 2)
+    await until(lambda: len(life.seqs) == 4)
     life.take_all()
-    assert waits in life.verdicts
+    assert {waits, infer} <= set(life.verdicts)
+
+
+async def test_a_message_that_was_given_up_is_settled_once_the_broker_has_its_error(world: World) -> None:
+    life = world.live()
+    number = await late(life, lambda life: life.deliver("brief", 4 * ROWS))
+    assert number not in life.verdicts
+    (error,) = [one for one in life.sent if one.topic.endswith("/error")]
+    assert error.done is not None
+    error.done(0)
+    assert number in life.verdicts
+
+
+async def test_a_stream_stays_in_order_whoever_of_it_may_be_given_up(world: World) -> None:
+    life = world.live()
+    life.deliver("whole", 0, device="other")
+    await until(lambda: life.slow.running)
+    for number in range(1, 7):
+        life.deliver("whole", number * ROWS, receipt=number % 3 == 1)
+    await life.turn()
+    life.slow.let_all_go()
+    await until(lambda: len(life.seqs) == 7)
+    assert life.seqs == [number * ROWS for number in range(7)]
+
+
+async def test_an_asker_shares_as_one_however_many_response_topics_it_makes(world: World) -> None:
+    life = world.live()
+    life.deliver("whole", 0, device="other")
+    await until(lambda: life.slow.running)
+    for number in range(8):
+        life.deliver(
+            "whole", number * ROWS, topic="edge/v1/_infer/slow", reply_to=f"edge/v1/_reply/me/{number}", correlation=b""
+        )
+    life.deliver("whole", 70 * ROWS)
+    await life.turn()
+    life.slow.let_all_go()
+    await until(lambda: len(life.seqs) == 10)
+    assert life.seqs.index(70 * ROWS) <= 2
 
 
 async def test_many_tiny_windows_count_by_more_than_their_numbers(world: World) -> None:
     life = world.live()
     life.deliver("rows", 0, 100 * ROWS)
     await until(lambda: life.slow.running)
-    assert life.pipeline._decider.held > 100 * 500  # what the objects around each take
+    assert life.pipeline._decider._lanes["slow"].held > 100 * 500  # what the objects around each take
 
 
 async def test_drain_finishes_what_waits_for_lanes(world: World) -> None:

@@ -113,3 +113,13 @@ def test_owners_that_lost_everything_are_forgotten() -> None:
 )
 def test_a_fair_share(held: list[int], room: int, level: int) -> None:
     assert fair_share(held, room) == level
+
+
+def test_blocked_owners_stay_and_lose_nothing() -> None:
+    queue = queue_of(("a1", 1), ("b1", 1), ("a2", 1))
+    assert names(queue.take(9, EVERYTHING, {"a"}.__contains__)) == ["b1"]
+    assert queue.take(9, EVERYTHING, {"a"}.__contains__) == []
+    queue.add([("b2", 1)], 1)
+    assert (len(queue), queue.size) == (3, 3)
+    assert names(queue.take(9, EVERYTHING, {"c"}.__contains__)) == ["a1", "a2", "b2"]
+    assert (len(queue), queue.size) == (0, 0)

@@ -50,13 +50,18 @@ async def test_nothing_comes_after_the_wait(inbox: Inbox) -> None:
     assert await inbox.take(most=1, size=1 << 30, wait=0.0) == []
 
 
-async def test_no_arrivals_are_taken_where_none_are_wanted(inbox: Inbox) -> None:
-    event = message(1)
-    inbox.put([event])
-    assert await inbox.take(most=0, size=1 << 30, wait=0.01) == []
+async def test_arrivals_of_blocked_topics_stay(inbox: Inbox) -> None:
+    stays, goes = message(1), Arrival("other", b"x", 0.0, lambda _: None)
+    inbox.put([stays])
+
+    def blocked(topic: str) -> bool:
+        return topic == "t"
+
+    assert await inbox.take(most=9, size=1 << 30, wait=0.01, blocked=blocked) == []
     inbox.tell(Unanswered("w", "late"))
-    assert await inbox.take(most=0, size=1 << 30, wait=10.0) == [Unanswered("w", "late")]
-    assert await inbox.take(most=1, size=1 << 30, wait=0.0) == [event]
+    inbox.put([goes])
+    assert await inbox.take(most=9, size=1 << 30, wait=10.0, blocked=blocked) == [Unanswered("w", "late"), goes]
+    assert await inbox.take(most=1, size=1 << 30, wait=0.0) == [stays]
 
 
 async def test_a_flood_on_one_topic_delays_another_by_one_message(spaces: list[int]) -> None:

@@ -151,9 +151,19 @@ def test_who_waits_for_a_window_that_gets_no_result_is_handed_back(bench: Bench)
     ticket = bench.ticket("a")
     assert bench.out.waiting("a") == [ticket]
     assert bench.out.forget("a") == [ticket]
+    bench.out.refusals([Refusal(WHY, WHO, None, tickets=[ticket])], 0.0)
     bench.out.settle([ticket])
+    assert bench.verdicts == []
+    bench.acknowledged()
     assert len(bench.verdicts) == 1
     assert (bench.out.waiting("a"), bench.out.forget("a")) == ([], [])
+
+
+def test_who_waits_over_coap_for_a_window_that_gets_no_result_is_answered_at_once(bench: Bench) -> None:
+    ticket = bench.ticket("a", transient=True)
+    ticket.refused = WHY
+    bench.out.refusals([Refusal(WHY, WHO, None, tickets=bench.out.forget("a"))], 0.0)
+    assert [verdict.refused for verdict in bench.verdicts] == [WHY]
 
 
 def test_latency_runs_until_the_publish(bench: Bench) -> None:

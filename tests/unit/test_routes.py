@@ -89,3 +89,8 @@ def test_a_journalled_series_finds_its_route_again() -> None:
 
 def test_a_route_that_became_whole_takes_no_journalled_rows() -> None:
     assert RouteTable([route("wrist", windows="whole")]).of(SeriesKey("s", "d", "wrist", ""), "activity") is None
+
+
+def test_the_model_of_a_topic() -> None:
+    topics = ("edge/v1/s/d/data/wrist", "edge/v1/s/d/data/else", "edge/v1/_infer/any", "shelly/a")
+    assert [TABLE.model(topic) for topic in topics] == ["activity", "other", "any", None]

@@ -144,3 +144,10 @@ def test_where_an_answer_may_go(topic: str, safe: bool) -> None:
 )
 def test_whatever_the_bridge_uses_is_reserved(ours: str) -> None:
     assert any(topics.matches(text, ours) for text in topics.RESERVED_FILTERS)
+
+
+@pytest.mark.parametrize(
+    ("reply_to", "known_as"), [("r", "r"), ("a/b/1", "a/b"), ("edge/v1/_reply/me", "edge/v1/_reply")]
+)
+def test_an_asker_is_known_by_all_but_the_last_level(reply_to: str, known_as: str) -> None:
+    assert topics.asker(reply_to) == known_as
