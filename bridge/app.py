@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -35,7 +36,7 @@ from bridge.twins import Twins
 from bridge.wire.answers import encode_status
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from bridge.catalog import Manifest
@@ -62,6 +63,7 @@ class App:
         self._config = config
         self._base = base
         self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._counts: Counter[str] = Counter()
         self._status: dict[str, Any] = {}
@@ -79,6 +81,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        _on_hang_up(loop, self._reload.set)
         state = assembly.state_folder(self._config, self._base)
         models = assembly.manifests(self._config, assembly.catalog_of(self._config, self._base))
         table = assembly.route_table(self._config, models)
@@ -214,10 +217,7 @@ class App:
             self._status["models"] = {**self._status["models"], engine.model: engine.version}
             devices.publish([self._status_message(online=True)])
 
-        reloader = Reloader(self._config, self._base, state, models, swap)
-        if hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
-        return reloader
+        return Reloader(self._config, self._base, state, models, swap, self._reload)
 
     def _devices_endpoint(self, broker: EmbeddedBroker | None) -> Endpoint:
         if broker is None:
@@ -291,6 +291,14 @@ class App:
             mine.cancel()
             stop.cancel()
 
+    async def _leave_group(self, devices: Connection) -> None:
+        """Get no more of the group's messages: the broker would keep them for us, and not give them to the others."""
+        mine = tuple(text for text in devices.session.settings.subscriptions if topics.is_shared(text))
+        if mine:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.bridge.drain):
+                    await devices.unsubscribe(mine)
+
     async def _shut_down(
         self,
         devices: Connection,
@@ -300,6 +308,7 @@ class App:
         pipeline: Pipeline,
         running: asyncio.Task[None],
     ) -> None:
+        await self._leave_group(devices)
         devices.stop_delivering()
         failed = running.done()
         if not failed:
@@ -320,6 +329,18 @@ class App:
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(outcome, BridgeError):
                 log.error("%s", outcome)
+
+
+def _on_hang_up(loop: asyncio.AbstractEventLoop, ask: Callable[[], None]) -> None:
+    """Ask at each SIGHUP; the loop's own handler would bring back the deadly default when the loop closes."""
+    if not hasattr(signal, "SIGHUP"):
+        return
+
+    def hung_up(*_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(ask)
+
+    signal.signal(signal.SIGHUP, hung_up)
 
 
 def _spare_the_collector() -> None:

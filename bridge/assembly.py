@@ -11,6 +11,7 @@ from bridge.errors import ConfigError, ModelError
 from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.runtime.choice import Chosen, choose
+from bridge.runtime.providers import BY_NAME
 
 if TYPE_CHECKING:
     from bridge.config import BrokerSection, Config
@@ -90,7 +91,7 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
 
 
 def infer_routes(table: RouteTable, models: dict[str, Manifest]) -> dict[str, Route]:
-    """A whole-window route for each model: what `_infer` uses, with the deadline of the model's first route."""
+    """A whole-window route for each model: what `_infer` uses, with `deadline`, `below`, `late` of its first route."""
     first = {route.model: route for route in reversed(table.routes)}
     return {
         name: Route(
@@ -100,6 +101,7 @@ def infer_routes(table: RouteTable, models: dict[str, Manifest]) -> dict[str, Ro
             windows="whole",
             deadline=first[name].deadline if name in first else 2.0,
             below=first[name].below if name in first else None,
+            late=first[name].late if name in first else "refuse",
         )
         for name, manifest in models.items()
     }
@@ -135,15 +137,31 @@ def endpoint_of(section: BrokerSection, base: Path, name: str) -> Endpoint:
 
 
 def choose_engine(config: Config, manifest: Manifest, state: Path) -> Chosen:
-    """What runs a model on the bridge: what `models tune` remembered, else what the manifest says."""
+    """What runs a model on the bridge: what `models tune` remembered, else what the manifest says.
+
+    Raises:
+        ConfigError: options for a provider that there is not.
+    """
     return choose(
         manifest,
         "bridge",
         state,
         provider=config.bridge.provider,
         threads=config.bridge.threads,
-        options=config.providers,
+        options=provider_options(config),
     )
+
+
+def provider_options(config: Config) -> dict[str, dict[str, str]]:
+    """ONNX Runtime's options, by name of provider.
+
+    Raises:
+        ConfigError: a name that no provider has.
+    """
+    for name in config.providers:
+        if name not in BY_NAME:
+            raise ConfigError(f"providers.{name}: no such provider; known: {', '.join(BY_NAME)}")
+    return config.providers
 
 
 def state_folder(config: Config, base: Path) -> Path:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
-from bridge import config as configuration
-from bridge import models_cli
 from bridge.errors import BridgeError, ConfigError, ModelError, StoreError
 
 
@@ -20,6 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0; 1 when serving failed, or a graph was not quantised; 2 when the settings or a model cannot be used.
     """
+    if (sys.argv[1:] if arguments is None else arguments)[:1] == ["run"]:
+        _ignore_hang_up()
+    from bridge import models_cli  # takes a while to load, and by default SIGHUP ends a process
+
     parser = argparse.ArgumentParser(prog="inference-bridge", description="Sensors in, inferences out.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (("run", "serve"), ("check", "check settings, models and accelerators")):
@@ -49,7 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
+def _ignore_hang_up() -> None:
+    """What asks a bridge that serves to reload must not end one that does not serve yet, or no more."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _dispatch(chosen: argparse.Namespace) -> int:
+    import asyncio
+
+    from bridge import config as configuration
+    from bridge import models_cli
+
     if chosen.command == "watch":
         from bridge.watch import watch  # operators' tool: aiomqtt only here
 
@@ -74,7 +87,10 @@ def _dispatch(chosen: argparse.Namespace) -> int:
         async def serve() -> None:
             await App(config, base).run()
 
-        asyncio.run(serve())
+        try:
+            asyncio.run(serve())
+        finally:
+            _ignore_hang_up()
     except ConfigError as why:
         raise ConfigError(f"{named}{why}") from why
     return 0

@@ -21,6 +21,8 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+LARGEST_PACKET = 268_435_460  # bytes: header and largest Remaining Length of MQTT 5, section 2.1.4
+
 
 class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[bridge]`.
@@ -83,7 +85,7 @@ class MqttSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_onl
         port5: its port for MQTT 5; 0 picks a free one.
     """
 
-    session_expiry: Annotated[int, Meta(ge=0)] = 86_400
+    session_expiry: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 86_400
     receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 1_024
     share: str | None = None
     listen: str = "127.0.0.1"
@@ -142,7 +144,7 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     payload: Count = 1_048_576
-    packet: Count = 16_777_216
+    packet: Annotated[int, Meta(ge=1, le=LARGEST_PACKET)] = 16_777_216
     rows: Count = 65_536
     depth: Count = 32
     inbox: Count = 33_554_432

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge import assembly
+from bridge import assembly, topics
 from bridge import config as configuration
 from bridge.catalog import load_manifest
 from bridge.catalog.manifest import FILE
@@ -64,13 +64,14 @@ def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:
 
     if not 0.0 < chosen.seconds <= 86_400.0:
         raise ConfigError(f"--seconds: {chosen.seconds:g} is not between 0 and 86400")
+    options = assembly.provider_options(config)
     manifest, _ = _model(chosen.model, config, base)
     found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
     sys.stderr.write(f"measuring for about {chosen.seconds:g} s\n")
-    tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds, options=config.providers)
+    tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds, options=options)
     sys.stdout.write(chart.render(tuning))
     state = assembly.state_folder(config, base)
-    file = remembered.remember(tuning, manifest, state, t=time.time(), options=config.providers)
+    file = remembered.remember(tuning, manifest, state, t=time.time(), options=options)
     sys.stdout.write(f"\nchosen   {chart.summary(tuning)}\nkept in  {file}\n")
     return 0
 
@@ -79,6 +80,8 @@ def _quantize(chosen: argparse.Namespace, config: Config, base: Path) -> int:
     from bridge.runtime import quantizer, recordings, variant_lines  # the first needs the package onnx
     from bridge.runtime.quantize import int8_name, quantize
 
+    if chosen.name is not None and not topics.is_name(chosen.name):
+        raise ConfigError(f"--name: {chosen.name!r} is not a name: letters, digits, `_`, `.`, `-`, at most 64")
     manifest, file = _model(chosen.model, config, base)
     found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
     sources = _sources(chosen, manifest, file)

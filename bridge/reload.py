@@ -35,21 +35,24 @@ class Reloader:
         state: folder of what the tuner remembered.
         models: manifests of the engines that run.
         swap: changes over to an engine.
+        asked: set to look for new versions soon.
     """
 
     def __init__(
-        self, config: Config, base: Path, state: Path, models: dict[str, Manifest], swap: Callable[[Engine], None]
+        self,
+        config: Config,
+        base: Path,
+        state: Path,
+        models: dict[str, Manifest],
+        swap: Callable[[Engine], None],
+        asked: asyncio.Event,
     ) -> None:
         self._config = config
         self._base = base
         self._state = state
         self._models = models
         self._swap = swap
-        self._asked = asyncio.Event()
-
-    def ask(self) -> None:
-        """Look for new versions soon."""
-        self._asked.set()
+        self._asked = asked
 
     async def run(self) -> None:
         """Look whenever asked."""

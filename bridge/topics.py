@@ -160,6 +160,11 @@ def shared(group: str | None, text: str) -> str:
     return text if group is None else f"$share/{group}/{text}"
 
 
+def is_shared(text: str) -> bool:
+    """Whether the filter is that of a shared subscription."""
+    return text.startswith("$share/")
+
+
 def is_filter(text: str) -> bool:
     """Whether the text is a topic filter (MQTT 5 section 4.7): wildcards only as whole levels, `#` only last.
 

@@ -34,6 +34,8 @@ from mqtt5 import (
     SubAckPacket,
     SubscribePacket,
     TopicFilter,
+    UnsubAckPacket,
+    UnsubscribePacket,
     Will,
 )
 
@@ -63,6 +65,8 @@ __all__ = [
     "SubAckPacket",
     "SubscribePacket",
     "TopicFilter",
+    "UnsubAckPacket",
+    "UnsubscribePacket",
     "Will",
     "in_words",
     "puback",

@@ -75,6 +75,7 @@ class Connection:
         self._announced = False
         self._delivering = True
         self._closing = asyncio.Event()
+        self._unsubscribing: asyncio.Future[None] | None = None
 
     # ---- what the owner asks
 
@@ -117,6 +118,17 @@ class Connection:
     def stop_delivering(self) -> None:
         """Hand over nothing more; what still arrives stays with the broker, unacknowledged."""
         self._delivering = False
+
+    async def unsubscribe(self, filters: Iterable[str]) -> None:
+        """End subscriptions for good; while connected, returns once the broker has confirmed it.
+
+        What comes until then is delivered.
+        """
+        self.session.unsubscribe(filters)
+        self._schedule_flush()
+        if self._announced and not self.session.ready:
+            self._unsubscribing = asyncio.get_running_loop().create_future()
+            await self._unsubscribing
 
     def pause(self) -> None:
         """Stop reading the socket; not while `full`, for the PUBACKs that end that come by the same way.
@@ -280,6 +292,8 @@ class Connection:
             self._on_acknowledged(acked)
         if not session.waiting:
             self._drained.set()
+        if self._unsubscribing is not None and session.ready and not self._unsubscribing.done():
+            self._unsubscribing.set_result(None)
         if not deliveries or not self._delivering:
             return False
         self._on_deliveries(deliveries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bridge.errors import LinkError
 
 ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
@@ -13,7 +15,7 @@ class Liveness:
     """Watches one connection after another. Pure: time comes in.
 
     Attributes:
-        keep_alive: seconds; 0 for none.
+        keep_alive: seconds; 0 for none: then only what is under way is asked about.
         sent: when we wrote last, in monotonic seconds.
         received: when the broker did.
     """
@@ -65,7 +67,7 @@ class Liveness:
             if now - self._pinged > PONG_WITHIN:
                 raise LinkError(f"no answer to a ping for {PONG_WITHIN:.0f} s")
             return False
-        longest = 0.75 * self.keep_alive
+        longest = 0.75 * self.keep_alive or math.inf
         patience = longest if first is None else min(ANSWER_WITHIN, longest)
         if silent < patience and now - self.sent < longest:
             return False

@@ -14,7 +14,7 @@ class Settings(msgspec.Struct, frozen=True):
         client_id: name of the session.
         username: for authentication.
         password: for authentication; never logged.
-        keep_alive: seconds; the broker's Server Keep Alive replaces it.
+        keep_alive: seconds; the broker's Server Keep Alive replaces it, unless that is 0.
         session_expiry: seconds for which the broker keeps our session while we are away.
         receive_maximum: messages that the broker may send ahead of our acknowledgements.
         maximum_packet: bytes of the largest packet we take.

@@ -12,7 +12,7 @@ from bridge.mqtt.aliases import OurAliases
 from bridge.mqtt.messages import Acked, Publish, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 PACKET_TOO_LARGE = 0x95
 MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
@@ -51,7 +51,7 @@ class Sender:
         self._flying: dict[int, _Flight] = {}
         self._resend: deque[int] = deque()  # of those under way, the ones not written on this connection yet
         self._next_id = 1
-        self._subscribing: set[int] = set()  # packet ids of the subscriptions, the session's
+        self._subscribing: Container[int] = ()  # packet ids of the subscriptions, the session's
         self._open = False
         self._present = False  # whether the broker knew our session
         self._receive_maximum = 65_535
@@ -71,14 +71,14 @@ class Sender:
         """Packet id of the first message under way."""
         return next(iter(self._flying), None)
 
-    def begin(self, connack: codec.ConnAckPacket, subscribing: set[int]) -> None:
+    def begin(self, connack: codec.ConnAckPacket, subscribing: Container[int]) -> None:
         """A new connection, with the broker's limits.
 
         What was under way leaves before anything new and in its old order, at the next `fill`.
 
         Args:
             connack: what the broker said.
-            subscribing: packet ids that the subscriptions use.
+            subscribing: packet ids that SUBSCRIBE and UNSUBSCRIBE use.
         """
         self._open = True
         self._present = connack.session_present

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NO_MATCHING_SUBSCRIBERS = 0x10
 SESSION_TAKEN_OVER = 0x8E
+QOS_NOT_SUPPORTED = 0x9B
 
 
 class State(Enum):
@@ -67,13 +68,15 @@ class Session:
         if timing:
             self._sender.acked = []
         self._live = Liveness(settings.keep_alive)
-        self._subscribing: set[int] = set()
+        self._subscriptions = settings.subscriptions
+        self._unsubscribed: tuple[str, ...] = ()
+        self._subscribing: dict[int, tuple[str, ...]] = {}  # filters of each SUBSCRIBE and UNSUBSCRIBE under way
 
     # ---- what the owner asks
 
     @property
     def ready(self) -> bool:
-        """Connected, and every subscription confirmed."""
+        """Connected, and every subscription confirmed, as its end."""
         return self.state is State.CONNECTED and not self._subscribing
 
     @property
@@ -142,6 +145,14 @@ class Session:
         delivery.settled = code
         self._receiver.write_settled()
 
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """End subscriptions for good: on a later connection they are not asked for, but ended again."""
+        ended = tuple(filters)
+        self._subscriptions = tuple(text for text in self._subscriptions if text not in ended)
+        self._unsubscribed += ended
+        if self.state is State.CONNECTED:
+            self._write_unsubscribe(ended)
+
     def disconnect(self, code: int = 0) -> None:
         """Say goodbye; the will is not published when the code is 0."""
         if self.state is State.CONNECTED:
@@ -175,7 +186,7 @@ class Session:
         Raises:
             LinkError: the broker is not there any more, or does not go on.
         """
-        if self.state is State.DISCONNECTED or not self._live.keep_alive:
+        if self.state is State.DISCONNECTED:
             return
         if listening:
             self._live.check(now)
@@ -234,6 +245,8 @@ class Session:
             self._on_connack(packet)
         elif isinstance(packet, codec.SubAckPacket):
             self._on_suback(packet)
+        elif isinstance(packet, codec.UnsubAckPacket) and packet.packet_id in self._subscribing:
+            del self._subscribing[packet.packet_id]  # a refusal changes nothing: messages go on to come
         elif isinstance(packet, codec.DisconnectPacket):
             self._on_disconnect(packet)
         elif not isinstance(packet, codec.PingRespPacket):
@@ -252,24 +265,31 @@ class Session:
             raise RemoteProtocolError("a second CONNACK")
         code = int(packet.reason_code)
         if code:
-            self.state = State.DISCONNECTED
             detail = f" ({packet.reason_str})" if packet.reason_str else ""
-            raise ConnectionRefusedByPeer(f"the broker refused us: {codec.in_words(code)}{detail}", code=code)
+            raise self._refused(f"the broker refused us: {codec.in_words(code)}{detail}", code)
+        if packet.max_qos == codec.QoS.AT_MOST_ONCE:
+            raise self._refused("the broker offers QoS 0 only; QoS 1 is needed to lose nothing", QOS_NOT_SUPPORTED)
         self.state = State.CONNECTED
         self.connects += 1
         self.session_present = packet.session_present
         if not packet.session_present:
             self._receiver.forget()
-        self._live.keep_alive = (
-            self.settings.keep_alive if packet.server_keep_alive is None else packet.server_keep_alive
-        )
+        # A Server Keep Alive of 0 says that the broker asks for no pings; we still want to know whether it is there.
+        self._live.keep_alive = packet.server_keep_alive or self.settings.keep_alive
         self._sender.begin(packet, self._subscribing)
         # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
-        if self.settings.subscriptions:
+        if self._subscriptions:
             packet_id = self._sender.free_id()
-            filters = [self._filter(text) for text in self.settings.subscriptions]
-            self._subscribing.add(packet_id)
+            filters = [self._filter(text) for text in self._subscriptions]
+            self._subscribing[packet_id] = self._subscriptions
             self._out.append(codec.SubscribePacket(packet_id, filters).write())
+        if self._unsubscribed:
+            self._write_unsubscribe(self._unsubscribed)
+
+    def _write_unsubscribe(self, filters: tuple[str, ...]) -> None:
+        packet_id = self._sender.free_id()
+        self._subscribing[packet_id] = filters
+        self._out.append(codec.UnsubscribePacket(packet_id, list(filters)).write())
 
     def _filter(self, text: str) -> codec.TopicFilter:
         handling = codec.RetainHandling.SEND_ALWAYS
@@ -281,13 +301,19 @@ class Session:
         )
 
     def _on_suback(self, packet: codec.SubAckPacket) -> None:
-        self._subscribing.discard(packet.packet_id)
-        for text, code in zip(self.settings.subscriptions, packet.reason_codes, strict=False):
-            if int(code) >= 0x80:
-                self.state = State.DISCONNECTED
-                raise ConnectionRefusedByPeer(
-                    f"the broker refused the subscription {text!r}: {codec.in_words(int(code))}", code=int(code)
+        filters = self._subscribing.pop(packet.packet_id, ())
+        for text, code in zip(filters, map(int, packet.reason_codes), strict=False):
+            if code >= 0x80:
+                raise self._refused(f"the broker refused the subscription {text!r}: {codec.in_words(code)}", code)
+            if code < self.settings.qos:
+                raise self._refused(
+                    f"the broker grants the subscription {text!r} QoS {code} only; QoS {self.settings.qos} is needed",
+                    QOS_NOT_SUPPORTED,
                 )
+
+    def _refused(self, detail: str, code: int) -> ConnectionRefusedByPeer:
+        self.state = State.DISCONNECTED
+        return ConnectionRefusedByPeer(detail, code=code)
 
 
 def _name(packet: codec.Received) -> str:

@@ -42,6 +42,27 @@ def test_two_bridges_share_the_work_and_one_may_die(tmp_path: Path) -> None:
         assert min(answered) > 0, answered
 
 
+def test_a_bridge_that_is_stopped_leaves_all_to_the_other(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_mosquitto(tmp_path / "mosquitto", extra=KEPT))
+        listener = stack.enter_context(Listener(broker.url))
+        toml = bridge_toml(broker.url, windows="whole", place="bridge").replace("[mqtt]", '[mqtt]\nshare = "gateways"')
+        bridges = [
+            stack.enter_context(prepare_bridge(tmp_path / name, toml.replace("gw-1", name)).start())
+            for name in ("gw-1", "gw-2")
+        ]
+        devices, expected = mixed_fleet(broker.url, 4, 3_000, packs=(WINDOW,), pace=lambda _: 0.01, whole=True)
+        stack.callback(stop_all, devices)
+        for device in devices:
+            device.start()
+        until(lambda: len(listener.ids) > 20, 20, "hardly any Result")
+        assert bridges[0].terminate() == 0
+        assert len(listener.ids) < len(expected), "nothing was left for the other"
+        listener.wait_for(expected, 20, lambda: bridges[1].stderr[-2000:])
+        listener.check(expected)
+        assert listener.errors == []
+
+
 def _answered(url: str, bridge: str) -> int:
     """Results that a bridge says it gave, by its retained status."""
     with Listener(url, f"counts-{bridge}", filters=(f"edge/v1/_bridge/{bridge}/status",)) as listener:

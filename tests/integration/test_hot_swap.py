@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import threading
+import time
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -22,11 +24,10 @@ from tests.support.brokers import start_mosquitto
 from tests.support.fleet import HOP, KEPT, MODEL, SITE, STREAM, WINDOW, Listener, bridge_toml, rows_of, until
 from tests.support.models import copy_shipped, edit
 from tests.support.peers import Peer
-from tests.support.programs import start_bridge
+from tests.support.programs import prepare_bridge, start_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.programs import RunningProgram
 
@@ -35,6 +36,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 STATUS = topics.bridge_status("gw-1")
 BOUND = 20  # messages of a device under way
 PACE = 0.004  # seconds between messages of a device
+BREATH = 0.001  # seconds between two SIGHUPs: nothing goes on in a program that gets them without a pause
 ENOUGH = 40  # Results that show that it goes on
 NEW = (('version = "1.0.0"', 'version = "1.1.0"'), ('bridge = "small-int8"', 'bridge = "small-fp32"'))
 
@@ -255,6 +257,33 @@ def test_a_hang_up_without_a_change_changes_nothing(tmp_path: Path) -> None:
         assert "still version" not in bridge.stderr
         assert bridge.running
         assert bridge.terminate() == 0
+
+
+def test_no_hang_up_ends_a_bridge_that_loads_or_stops(tmp_path: Path) -> None:
+    copy_shipped(tmp_path / "models")
+    with start_mosquitto(tmp_path / "mosquitto") as broker:
+        bridge = prepare_bridge(tmp_path, config(broker.url, "rows"))
+        with bridge.launch():
+            until(lambda: ignores_hang_up(bridge), 10, "SIGHUP is not ignored")
+            while not (tmp_path / "state" / "journal.db").exists():
+                hang_up(bridge)
+                time.sleep(BREATH)
+                assert bridge.running, "a SIGHUP ended it before it was ready"
+            hang_up(bridge)
+            bridge.wait_ready()
+            bridge.says("version 1.0.0 is what runs")
+            os.kill(bridge.pid, signal.SIGTERM)
+            while bridge.running:
+                hang_up(bridge)
+                time.sleep(BREATH)
+            assert bridge.wait() == 0
+
+
+def ignores_hang_up(bridge: RunningProgram) -> bool:
+    """Whether SIGHUP is no danger to it: ignored, or handled."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{bridge.pid}/status").read_text().splitlines())
+    mask = int(status["SigIgn"], 16) | int(status["SigCgt"], 16)
+    return mask >> (signal.SIGHUP - 1) & 1 == 1
 
 
 def test_a_burst_of_hang_ups_ends_with_the_last_version(tmp_path: Path) -> None:

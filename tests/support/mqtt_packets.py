@@ -41,6 +41,10 @@ def suback(packet_id: int, *codes: int) -> bytes:
     return mqtt5.SubAckPacket(packet_id, [mqtt5.SubAckReasonCode(code) for code in codes]).write()
 
 
+def unsuback(packet_id: int, *codes: int) -> bytes:
+    return mqtt5.UnsubAckPacket(packet_id, [mqtt5.UnsubAckReasonCode(code) for code in codes or (0,)]).write()
+
+
 def connected(settings: Settings | None = None, **ack: Any) -> Session:
     session = Session(Settings("me") if settings is None else settings)
     session.connect(0.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from bridge.assembly import catalog_of, endpoint_of, infer_routes, manifests, route_table, state_folder
+from bridge.assembly import catalog_of, choose_engine, endpoint_of, infer_routes, manifests, route_table, state_folder
 from bridge.config import BridgeSection, BrokerSection, Config, RouteSection
 from bridge.errors import ConfigError, ModelError
 from bridge.wire.foreign import Decoding
@@ -83,6 +83,20 @@ def test_infer_has_a_whole_window_route_for_each_model() -> None:
     assert infer.keys() == models.keys()
     assert (infer["activity"].windows, infer["activity"].deadline) == ("whole", 0.3)
     assert infer_routes(route_table(config(*sections[:0]), {}), models)["activity"].deadline == 2.0
+
+
+def test_infer_is_as_patient_as_the_model_s_first_route() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    section = RouteSection(stream="a", model="activity", below=0.3, late="answer")
+    route = infer_routes(route_table(config(section), models), models)["activity"]
+    assert (route.below, route.late) == (0.3, "answer")
+    assert infer_routes(route_table(config(), {}), models)["activity"].late == "refuse"
+
+
+def test_options_for_a_provider_that_there_is_not_are_refused(tmp_path: Path) -> None:
+    settings = Config(BridgeSection(id="gw"), providers={"openvinno": {"device_type": "CPU"}})
+    with pytest.raises(ConfigError, match=r"providers\.openvinno: no such provider; known: tensorrt, .*openvino"):
+        choose_engine(settings, catalog_of(settings, HERE)["activity"], tmp_path)
 
 
 def test_an_endpoint_from_a_section(tmp_path: Path) -> None:

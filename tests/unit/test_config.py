@@ -72,6 +72,8 @@ def test_coap_addresses(tmp_path: Path, bind: str, address: tuple[str, int]) -> 
         (ROUTE + "deadline = 0\n", "routes[0].deadline", "0"),
         (ROUTE + "below = 1.5\n", "routes[0].below", "1"),
         ('[mqtt]\nkeep_alive = 1\n', "mqtt.keep_alive", "5"),
+        ("[mqtt]\nsession_expiry = 4294967296\n", "mqtt.session_expiry", "4294967295"),
+        ("[limits]\npacket = 268435461\n", "limits.packet", "268435460"),
         ("[mqtt]\nport = 65536\n", "mqtt.port", "65535"),
         ('[mqtt]\nurl = "mqtt://h"\nshare = "a/b"\n', "mqtt.share", "is not a name"),
         ('[mqtt]\nshare = "g"\n', "mqtt.share", "give mqtt.url"),

@@ -255,6 +255,21 @@ async def test_after_stop_delivering_messages_stay_with_the_broker(
 
 
 @pytest.mark.real
+async def test_once_unsubscribed_a_shared_subscription_gives_all_to_the_others(
+    mosquitto: RunningBroker, line: Callable[..., Line]
+) -> None:
+    me, other = line(mosquitto.port, "me", "$share/g/t"), line(mosquitto.port, "other", "$share/g/t")
+    await me.ready()
+    await other.ready()
+    async with asyncio.timeout(SOON):
+        await me.connection.unsubscribe(["$share/g/t"])
+    assert me.connection.session.ready
+    other.publish(*(b"%d" % number for number in range(10)))
+    await until(lambda: len(other.got) == 10)
+    assert me.got == []
+
+
+@pytest.mark.real
 async def test_close_ends_the_run_and_says_goodbye(mosquitto: RunningBroker, line: Callable[..., Line]) -> None:
     watcher, me = line(mosquitto.port, "watcher", "gone"), line(mosquitto.port, "me", will=("gone", b"vanished"))
     await watcher.ready()

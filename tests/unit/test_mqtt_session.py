@@ -10,7 +10,18 @@ from bridge.mqtt.liveness import ACK_WITHIN, ANSWER_WITHIN, PONG_WITHIN
 from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.mqtt.sender import MOST_FLYING
 from bridge.mqtt.session import Session, State
-from tests.support.mqtt_packets import QOS1, connack, connected, incoming, out, puback, reconnect, sent, suback
+from tests.support.mqtt_packets import (
+    QOS1,
+    connack,
+    connected,
+    incoming,
+    out,
+    puback,
+    reconnect,
+    sent,
+    suback,
+    unsuback,
+)
 
 
 def test_connect_says_what_was_asked() -> None:
@@ -82,6 +93,51 @@ def test_a_refused_subscription_is_named() -> None:
     assert session.state is State.DISCONNECTED
 
 
+def test_a_subscription_at_a_lower_qos_is_refused() -> None:
+    session = Session(Settings("me", subscriptions=("a", "b")))
+    session.connect(0.0)
+    session.receive(connack(), 0.0)
+    _, subscribe = sent(session)
+    with pytest.raises(ConnectionRefusedByPeer, match="subscription 'b' QoS 0 only; QoS 1 is needed") as caught:
+        session.receive(suback(subscribe.packet_id, 1, 0), 0.0)
+    assert caught.value.code == 0x9B
+    assert session.state is State.DISCONNECTED
+
+
+def test_a_broker_without_qos_1_is_refused() -> None:
+    session = Session(Settings("me"))
+    session.connect(0.0)
+    with pytest.raises(ConnectionRefusedByPeer, match="QoS 0 only") as caught:
+        session.receive(connack(max_qos=mqtt5.QoS.AT_MOST_ONCE), 0.0)
+    assert caught.value.code == 0x9B
+    assert session.state is State.DISCONNECTED
+
+
+def test_ended_subscriptions_are_ended_again_and_not_asked_for_on_the_next_connection() -> None:
+    session = connected(Settings("me", subscriptions=("a", "b")))
+    session.receive(suback(1, 1, 1), 0.0)
+    session.unsubscribe(["a"])
+    (unsubscribe,) = sent(session)
+    assert unsubscribe.patterns == ["a"]
+    assert not session.ready
+    subscribe, unsubscribe = reconnect(session, session_present=True)
+    assert [one.pattern for one in subscribe.topic_filters] == ["b"]
+    assert unsubscribe.patterns == ["a"]
+    session.receive(suback(subscribe.packet_id, 1), 0.0)
+    assert not session.ready
+    session.receive(unsuback(unsubscribe.packet_id), 0.0)
+    assert session.ready
+
+
+def test_subscriptions_ended_while_away_are_ended_at_the_next_connection() -> None:
+    session = connected(Settings("me", subscriptions=("a",)))
+    session.lost()
+    session.unsubscribe(["a"])
+    assert session.outgoing(0.0) == b""
+    (unsubscribe,) = reconnect(session, session_present=True)
+    assert unsubscribe.patterns == ["a"]
+
+
 @pytest.mark.parametrize(
     "early",
     [incoming(1), puback(1), suback(1, 1), mqtt5.PingRespPacket().write()],
@@ -117,6 +173,7 @@ def test_bytes_after_the_end_are_refused() -> None:
         (mqtt5.PublishPacket("", b"", topic_alias=1).write(), 0x94),
         (mqtt5.PingReqPacket().write(), 0x82),
         (mqtt5.ConnectPacket("x").write(), 0x82),
+        (unsuback(1), 0x82),
         (mqtt5.SubscribePacket(1, [mqtt5.TopicFilter("a")]).write(), 0x82),
     ],
 )
@@ -323,10 +380,37 @@ def test_the_broker_s_keep_alive_goes_before_ours() -> None:
     assert [type(packet) for packet in sent(session)] == [mqtt5.PingReqPacket]
 
 
-def test_without_a_keep_alive_silence_is_all_right() -> None:
+def test_a_broker_that_asks_for_no_keep_alive_gets_ours() -> None:
     session = connected(Settings("me", keep_alive=20), server_keep_alive=0)
+    session.tick(14.9)
+    assert sent(session) == []
+    session.tick(15.0)
+    assert [type(packet) for packet in sent(session)] == [mqtt5.PingReqPacket]
+
+
+def test_without_a_keep_alive_silence_is_all_right() -> None:
+    session = connected(Settings("me", keep_alive=0))
     session.tick(1e9)
     assert sent(session) == []
+
+
+def test_without_a_keep_alive_what_is_under_way_is_asked_about_all_the_same() -> None:
+    session = connected(Settings("me", keep_alive=0))
+    session.publish([out(1)])
+    session.outgoing(0.0)
+    session.tick(ANSWER_WITHIN)
+    assert [type(packet) for packet in sent(session, ANSWER_WITHIN)] == [mqtt5.PingReqPacket]
+    with pytest.raises(LinkError, match="no answer to a ping"):
+        session.tick(ANSWER_WITHIN + PONG_WITHIN + 0.1)
+
+
+def test_without_a_keep_alive_a_publish_that_is_never_acknowledged_ends_it() -> None:
+    session = connected(Settings("me", keep_alive=0))
+    session.publish([out(1)])
+    session.tick(0.0)
+    session.receive(mqtt5.PingRespPacket().write(), ACK_WITHIN)
+    with pytest.raises(LinkError, match="not acknowledged for 30 s"):
+        session.tick(ACK_WITHIN + 0.1)
 
 
 def test_a_broker_that_never_answers_connect_is_given_up() -> None:

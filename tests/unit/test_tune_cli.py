@@ -153,6 +153,15 @@ class TestQuantize:
         assert main(["models", "quantize", str(folder), *more]) == 2
         assert told in capsys.readouterr().err
 
+    @pytest.mark.parametrize("name", ["../../evil", "a/b", "", "."])
+    def test_a_name_that_is_none_writes_nothing(
+        self, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = sorted(folder.parents[1].rglob("*"))
+        assert main(["models", "quantize", str(folder), "--variant", "small-fp32", "--name", name]) == 2
+        assert f"--name: {name!r} is not a name" in capsys.readouterr().err
+        assert sorted(folder.parents[1].rglob("*")) == before
+
     def test_a_file_without_a_manifest(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "x.onnx").write_bytes(b"")
         assert main(["models", "quantize", str(tmp_path / "x.onnx")]) == 2
