@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Container
 
-    from bridge.messages import SeriesKey, Window
+    from bridge.messages import Window
     from bridge.pipeline.admit import Admission, Admitted
     from bridge.pipeline.arrival import Arrival
     from bridge.pipeline.outbound import Outbound
     from bridge.pipeline.series import Chunk
-    from bridge.pipeline.window import Taken, Windower
+    from bridge.pipeline.window import Entry, Taken, Windower
 
 
 class Intake:
@@ -53,7 +53,7 @@ class Intake:
         for key, windows in self._windower.expire(turn.now):
             entry = self._windower.entry(key)
             assert entry is not None  # noqa: S101 # only series that are there have gaps
-            turn.touched.add(key)
+            turn.touched[key] = entry
             turn.cuts += [Cut(window, entry.route, None) for window in windows]
 
     def overload(self, given_up: Counter[str], turn: Turn) -> None:
@@ -89,8 +89,8 @@ class Intake:
             admitted.route.windows == "rows" or arrival.transient,
         )
         turn.tickets.append(ticket)
-        if taken.chunk is not None:
-            self._keep(taken.key, taken.chunk, turn)
+        if taken.chunk is not None and taken.entry is not None:
+            self._keep(taken.entry, taken.chunk, turn)
         if taken.late is not None:
             turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
             self._counts["refused_stale"] += 1
@@ -101,11 +101,12 @@ class Intake:
             self._cut(turn, taken, ticket, admitted)
 
     @staticmethod
-    def _keep(key: SeriesKey, chunk: Chunk, turn: Turn) -> None:
+    def _keep(entry: Entry, chunk: Chunk, turn: Turn) -> None:
+        key = entry.key
         turn.changes.rows.append(
             SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
         )
-        turn.touched.add(key)
+        turn.touched[key] = entry
 
     def count(self, turn: Turn) -> None:
         """Add what the turn took in to the counts."""

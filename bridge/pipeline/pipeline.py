@@ -162,12 +162,13 @@ class Pipeline:
             self._decider.place(cut, turn)
 
     def _note_series(self, turn: Turn) -> None:
-        for key in turn.touched:
-            entry = self._windower.entry(key)
-            if entry is not None:
-                turn.changes.series.append(restore.save_series(key, entry))
-        turn.changes.forgotten.extend(self._windower.evicted)
-        self._windower.evicted.clear()
+        evicted = self._windower.evicted
+        for key in evicted:
+            if turn.touched.get(key) is not self._windower.entry(key):  # it may have begun anew in the same turn
+                turn.touched.pop(key, None)
+        turn.changes.series.extend([restore.save_series(entry) for entry in turn.touched.values()])
+        turn.changes.forgotten.extend(evicted)
+        evicted.clear()
 
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""

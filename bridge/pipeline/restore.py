@@ -65,11 +65,11 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
     )
 
 
-def save_series(key: SeriesKey, entry: Entry) -> SavedSeries:
+def save_series(entry: Entry) -> SavedSeries:
     """How far a series was cut, as the journal keeps it; what it gave up since the last time goes with it."""
     series = entry.series
     given_up = series.unsaved_skipped()
-    return SavedSeries(key, entry.route.model, entry.numbered, series.next_row, series.next_window, given_up)
+    return SavedSeries(entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window, given_up)
 
 
 def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> list[SeriesKey]:
@@ -89,12 +89,12 @@ def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: 
         start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
         series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
         series.restore_skipped(kept.skipped)
-        entries[kept.key] = Entry(series, route, kept.numbered)
+        entries[kept.key] = Entry(kept.key, series, route, kept.numbered)
     for rows in saved.rows:
         entry = entries.get(rows.key)
         if entry is not None and rows.values.shape[1] == len(entry.route.manifest.input.channels):
             chunk = Chunk(rows.first, rows.values, rows.t, rows.dt, rows.t_source, now, rows.lane)
             entry.series.restore(chunk, now)
-    for key, entry in entries.items():
-        windower.restore(key, entry)
+    for entry in entries.values():
+        windower.restore(entry)
     return orphans

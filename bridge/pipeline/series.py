@@ -18,7 +18,7 @@ MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim
 MAX_SKIPPED = 64  # given-up ranges remembered, to tell late rows from known ones
 
 
-class Chunk(msgspec.Struct, frozen=True, eq=False):
+class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Consecutive rows that arrived together.
 
     Attributes:
@@ -50,7 +50,7 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
         return msgspec.structs.replace(self, first=row, values=self.values[skip:], t=self.t + skip * self.dt)
 
 
-class Cut(msgspec.Struct, frozen=True, eq=False):
+class Cut(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A complete window.
 
     Attributes:
@@ -77,7 +77,14 @@ class Series:
         next_row: rows below are known.
         next_window: first row of the next window to cut.
         patient: the sender keeps rows until receipted, so that a gap is worth a longer wait.
+        held_rows: rows held beyond gaps.
+        gap_since: monotonic seconds since when rows are waited for; None without a gap.
     """
+
+    __slots__ = (
+        "_firsts", "_held", "_highest", "_hop", "_jump", "_max_held", "_rows", "_skipped", "_tail", "_unsaved",
+        "gap_since", "held_rows", "next_row", "next_window", "patient",
+    )  # fmt: skip
 
     def __init__(self, rows: int, hop: int, *, next_row: int = 0, next_window: int = 0, max_held: int = 8_192) -> None:
         """Begin or take up a series.
@@ -98,17 +105,12 @@ class Series:
         self._tail: list[Chunk] = []
         self._held: dict[int, Chunk] = {}
         self._firsts: list[int] = []  # heap of the keys of _held
-        self._held_rows = 0
-        self._gap_since: float | None = None
-        self._skipped: list[tuple[int, int]] = []
-        self._unsaved: list[tuple[int, int]] = []
+        self.held_rows = 0
+        self.gap_since: float | None = None
+        self._skipped: tuple[tuple[int, int], ...] = ()
+        self._unsaved: list[tuple[int, int]] | None = None
         self._jump: int | None = None
         self._highest: int | None = next_row or None  # row after the last one seen
-
-    @property
-    def held_rows(self) -> int:
-        """Rows held beyond gaps."""
-        return self._held_rows
 
     def too_far(self, first: int, end: int) -> bool:
         """Whether these rows are so far ahead that they are believed only when the next message goes on from there.
@@ -119,18 +121,13 @@ class Series:
         self._jump = end if far else None
         return far
 
-    @property
-    def gap_since(self) -> float | None:
-        """Monotonic seconds since when rows are waited for; None without a gap."""
-        return self._gap_since
-
     def restore(self, chunk: Chunk, now: float) -> None:
         """Take up rows from the journal, in order; they give no window that was cut before."""
         self._highest = max(chunk.end, self._highest or 0)
         self.patient = True  # until its sender tells: the way to it has to come back first
         if chunk.first >= self.next_row:
             self._hold(chunk)
-            self._gap_since = now
+            self.gap_since = now
             return
         known = self._tail[-1].end if self._tail else chunk.first  # rows held beyond a gap are kept as they came
         if chunk.end > known:
@@ -138,12 +135,12 @@ class Series:
 
     def restore_skipped(self, ranges: list[tuple[int, int]]) -> None:
         """Take up from the journal which rows were given up; `end` of each is the row after its last."""
-        self._skipped = ranges[-MAX_SKIPPED:]
+        self._skipped = tuple(ranges[-MAX_SKIPPED:])
 
     def unsaved_skipped(self) -> list[tuple[int, int]]:
         """Ranges given up since the last call, for the journal: a restart must not take late rows for known ones."""
-        unsaved, self._unsaved = self._unsaved, []
-        return unsaved
+        unsaved, self._unsaved = self._unsaved, None
+        return unsaved or []
 
     def skipped(self, first: int, end: int) -> tuple[int, int] | None:
         """The given-up range that these rows fall into, inclusive; None if none."""
@@ -158,25 +155,32 @@ class Series:
         Returns:
             The part that was new, None if all were known; the windows that became complete.
         """
-        self._highest = max(chunk.end, self._highest or 0)
-        if chunk.end <= self.next_row:
+        first, end = chunk.first, chunk.end
+        self._jump = None
+        if self._highest is None or end > self._highest:
+            self._highest = end
+        if first == self.next_row and end > first and self.gap_since is None:
+            self._tail.append(chunk)
+            self.next_row = end
+            return chunk, self._cut(now)
+        if end <= self.next_row:
             return None, []
-        if chunk.first < self.next_row:
+        if first < self.next_row:
             chunk = chunk.since(self.next_row)
-        if chunk.first > self.next_row:
-            if (known := self._held.get(chunk.first)) is not None and known.end >= chunk.end:
+        if first > self.next_row:
+            if (known := self._held.get(first)) is not None and known.end >= end:
                 return None, []
             self._hold(chunk)
-            if self._gap_since is None:
-                self._gap_since = now
+            if self.gap_since is None:
+                self.gap_since = now
             cuts: list[Cut] = []
-            while self._held_rows > self._max_held:
+            while self.held_rows > self._max_held:
                 cuts += self.give_up(now)
             return chunk, cuts
         self._append(chunk)
         self._drain()
         if self._held:
-            self._gap_since = now  # a gap that is being filled is worth waiting for
+            self.gap_since = now  # a gap that is being filled is worth waiting for
         return chunk, self._cut(now)
 
     def give_up(self, now: float) -> list[Cut]:
@@ -189,13 +193,14 @@ class Series:
             return []
         first = self._firsts[0]
         if first > self.next_row:
-            self._skipped = [*self._skipped[1 - MAX_SKIPPED :], (self.next_row, first)]
+            self._skipped = (*self._skipped[1 - MAX_SKIPPED :], (self.next_row, first))
+            self._unsaved = self._unsaved or []
             self._unsaved.append((self.next_row, first))
         self._tail.clear()
         self.next_row = self.next_window = -(-first // self._hop) * self._hop
         self._drain()
         if self._held:  # since it was seen: one wait after the other would fall ever behind a lossy sender
-            self._gap_since = self._held[self._firsts[0]].arrived
+            self.gap_since = self._held[self._firsts[0]].arrived
         return self._cut(now)
 
     def _hold(self, chunk: Chunk) -> None:
@@ -204,9 +209,9 @@ class Series:
         if shorter is None:
             heappush(self._firsts, chunk.first)
         else:
-            self._held_rows -= len(shorter.values)
+            self.held_rows -= len(shorter.values)
         self._held[chunk.first] = chunk
-        self._held_rows += len(chunk.values)
+        self.held_rows += len(chunk.values)
 
     def _append(self, chunk: Chunk) -> None:
         self._tail.append(chunk)
@@ -217,26 +222,33 @@ class Series:
         while self._firsts and self._firsts[0] <= self.next_row:
             first = heappop(self._firsts)
             chunk = self._held.pop(first)
-            self._held_rows -= len(chunk.values)
+            self.held_rows -= len(chunk.values)
             if chunk.end > self.next_row:
                 self._append(chunk.since(self.next_row) if first < self.next_row else chunk)
         if not self._held:
-            self._gap_since = None
+            self.gap_since = None
 
     def _cut(self, now: float) -> list[Cut]:
         cuts: list[Cut] = []
-        while self.next_window + self._rows <= self.next_row:
-            cuts.append(self._assemble(self.next_window, now))
-            self.next_window += self._hop
-        self._tail = [chunk for chunk in self._tail if chunk.end > self.next_window]
-        if self._tail and self._tail[0].first < self.next_window:  # a copy: a few rows must not keep a whole message
-            head = self._tail[0].since(self.next_window)
-            self._tail[0] = msgspec.structs.replace(head, values=head.values.copy())
+        start, tail = self.next_window, self._tail
+        while start + self._rows <= self.next_row:
+            cuts.append(self._assemble(start, now))
+            start += self._hop
+        if tail and tail[0].first < start:
+            tail[:] = [chunk for chunk in tail if chunk.end > start]
+            if tail and tail[0].first < start:  # a copy: a few rows must not keep a whole message
+                head = tail[0].since(start)
+                tail[0] = msgspec.structs.replace(head, values=head.values.copy())
+        self.next_window = start
         return cuts
 
     def _assemble(self, start: int, now: float) -> Cut:
-        end = start + self._rows
-        parts = [chunk for chunk in self._tail if chunk.first < end and chunk.end > start]
+        end, tail = start + self._rows, self._tail
+        head = tail[0]
+        if head.first == start and end == self.next_row and len(tail) > 1:  # all of it
+            values = np.concatenate([chunk.values for chunk in tail])
+            return Cut(start, values, head.t, head.t_source, now, tail[-1].lane)
+        parts = [chunk for chunk in tail if chunk.first < end and chunk.end > start]
         head, last = parts[0], parts[-1]
         pieces = [chunk.values[max(start - chunk.first, 0) : end - chunk.first] for chunk in parts]
         values = pieces[0].copy() if len(pieces) == 1 else np.concatenate(pieces)

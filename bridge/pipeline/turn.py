@@ -10,6 +10,7 @@ from bridge.errors import Refused
 from bridge.messages import Answer, Placement, Result, SeriesKey, Window
 from bridge.pipeline.arrival import SAFE, Arrival, Verdict
 from bridge.pipeline.routes import Route
+from bridge.pipeline.window import Entry
 from bridge.store.records import Changes, SavedResult
 from bridge.topics import DataTopic
 from bridge.topics import result as result_topic
@@ -166,7 +167,7 @@ class Turn(msgspec.Struct):
     publish: list[Decided] = []
     again: list[SavedResult] = []
     ask: list[Window] = []
-    touched: set[SeriesKey] = set()
+    touched: dict[SeriesKey, Entry] = {}
     messages: int = 0
     rows: int = 0
     bytes_mqtt: int = 0

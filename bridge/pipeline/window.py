@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _DEVICE: Literal["device", "bridge"] = "device"
+_SHARE = 16  # the longest idle are looked for rarely: this part of all series at a time
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -42,7 +44,7 @@ class Patience(msgspec.Struct, frozen=True):
     seen: int = 65_536
 
 
-class Taken(msgspec.Struct, eq=False):
+class Taken(msgspec.Struct, eq=False, gc=False):
     """What became of an Observation.
 
     Attributes:
@@ -52,6 +54,7 @@ class Taken(msgspec.Struct, eq=False):
         chunk: its new rows, to be journalled until their windows are cut; None if it was known or a whole window.
         known: id of the whole window seen before; "" for known rows; None if it was new.
         late: rows of it, inclusive, that came after their gap had been given up; new rows follow them.
+        entry: what is known of its series; None of a whole window's.
     """
 
     key: SeriesKey
@@ -60,20 +63,25 @@ class Taken(msgspec.Struct, eq=False):
     chunk: Chunk | None = None
     known: str | None = None
     late: tuple[int, int] | None = None
+    entry: Entry | None = None
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """A series and what is known of it.
 
     Attributes:
+        key: the series, as one object: what finds itself needs no comparison of names.
         series: its rows.
         route: route it came by.
         numbered: whether its sender numbers the rows.
+        used: number of its latest use.
     """
 
+    key: SeriesKey
     series: Series
     route: Route
     numbered: bool
+    used: int = 0
 
 
 class Windower:
@@ -88,8 +96,10 @@ class Windower:
         """
         self._patience = patience
         self._new_epoch = new_epoch
-        self._entries: OrderedDict[SeriesKey, Entry] = OrderedDict()
-        self._numbering: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._entries: dict[SeriesKey, Entry] = {}  # in no order: moving an entry would touch others, which are cold
+        self._uses = 0
+        self._idle: list[tuple[int, Entry]] = []  # the longest idle when last looked for, the longest last
+        self._numbering: dict[tuple[str, str, str], str] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._gaps: dict[SeriesKey, int] = {}  # rows held, of each series that waits
         self._overdue: dict[SeriesKey, None] = {}
@@ -103,9 +113,11 @@ class Windower:
         """What is known of a series."""
         return self._entries.get(key)
 
-    def restore(self, key: SeriesKey, entry: Entry) -> None:
+    def restore(self, entry: Entry) -> None:
         """Take up a series from the journal."""
+        key = entry.key
         self._entries[key] = entry
+        self._use(entry)
         self._note_gap(key, entry.series)
         if not entry.numbered:
             self._numbering[key.site, key.device, key.stream] = key.epoch
@@ -126,22 +138,19 @@ class Windower:
         """
         if route.windows == "whole":
             return self._whole(route, topic, seen, now, wall)
-        key, entry = self._find(route, topic, seen)
-        series = entry.series
+        entry = self._find(route, topic, seen)
+        key, series = entry.key, entry.series
         first = series.next_row if seen.seq is None else seen.seq
         chunk = _chunk(route.manifest, seen, first, now, wall)
-        if seen.seq is not None and series.too_far(first, chunk.end):
-            detail = f"row {first} is far beyond row {series.next_row}, the next one; a new numbering needs a new epoch"
-            raise Refused("malformed", detail, seq=first)
-        late = None if seen.seq is None else series.skipped(first, chunk.end)
-        if late is not None and chunk.end <= series.next_row:
-            raise stale(late, first)
+        late = None if first == series.next_row else _late(series, first, chunk.end)
         series.patient = seen.receipt
         added, cuts = series.add(chunk, now)
-        self._note_gap(key, series)
-        windows = [self._window(route, key, cut) for cut in cuts]
-        self._bound_held()
-        return Taken(key, first, windows, added, known="" if added is None else None, late=late)
+        if series.gap_since is not None or key in self._gaps:
+            self._note_gap(key, series)
+        if self._held:
+            self._bound_held()
+        windows = [_window(route, key, cut) for cut in cuts]
+        return Taken(key, first, windows, added, "" if added is None else None, late, entry)
 
     def _note_gap(self, key: SeriesKey, series: Series) -> None:
         """Keep the account of rows held beyond gaps."""
@@ -191,7 +200,7 @@ class Windower:
                 cuts += series.give_up(now)
                 overdue = True
             if overdue:
-                moved.append((key, [self._window(entry.route, key, cut) for cut in cuts]))
+                moved.append((key, [_window(entry.route, key, cut) for cut in cuts]))
                 self._note_gap(key, series)
         self._overdue.clear()
         return moved
@@ -219,7 +228,7 @@ class Windower:
         )  # fmt: skip
         return Taken(key, first, [window])
 
-    def _find(self, route: Route, topic: DataTopic, seen: Observation) -> tuple[SeriesKey, Entry]:
+    def _find(self, route: Route, topic: DataTopic, seen: Observation) -> Entry:
         numbered = seen.seq is not None
         epoch = seen.epoch
         if not numbered:
@@ -230,38 +239,58 @@ class Windower:
         entry = self._entries.get(key)
         if entry is None:
             shape = route.manifest.input
-            entry = Entry(Series(shape.rows, shape.hop, max_held=self._patience.held_rows), route, numbered)
+            entry = Entry(key, Series(shape.rows, shape.hop, max_held=self._patience.held_rows), route, numbered)
             self._entries[key] = entry
+            self._use(entry)
             self._evict()
         else:
-            if entry.route.model != route.model:  # its windows have another shape
+            if entry.route is not route and entry.route.model != route.model:  # its windows have another shape
                 raise Refused(
                     "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seen.seq
                 )
-            self._entries.move_to_end(key)
-        return key, entry
+            self._use(entry)
+        return entry
+
+    def _use(self, entry: Entry) -> None:
+        self._uses += 1
+        entry.used = self._uses
 
     def _evict(self) -> None:
         while len(self._entries) > self._patience.series:
-            key, entry = self._entries.popitem(last=False)
+            if not self._idle:
+                longest = sorted(self._entries.values(), key=attrgetter("used"))[: 1 + self._patience.series // _SHARE]
+                self._idle = [(entry.used, entry) for entry in reversed(longest)]
+            used, entry = self._idle.pop()
+            if entry.used != used:  # since it was looked for; what remains there is idle for longer than any other
+                continue
+            key = entry.key
+            del self._entries[key]
             self._held -= self._gaps.pop(key, 0)
             if not entry.numbered:
                 self._numbering.pop((key.site, key.device, key.stream), None)
             self.evicted.append(key)
 
-    def _window(self, route: Route, key: SeriesKey, cut: Cut) -> Window:
-        return Window(
-            id=window_id(key, cut.seq, route.model),
-            key=key,
-            seq=cut.seq,
-            values=cut.values,
-            t=cut.t,
-            t_source=cut.t_source,
-            arrived=cut.arrived,
-            model=route.model,
-            lane=cut.lane,
-            deadline=cut.arrived + route.deadline,
-        )
+
+def _window(route: Route, key: SeriesKey, cut: Cut) -> Window:
+    return Window(
+        window_id(key, cut.seq, route.model), key, cut.seq, cut.values, cut.t, cut.t_source, cut.arrived, route.model,
+        cut.lane, cut.arrived + route.deadline,
+    )  # fmt: skip
+
+
+def _late(series: Series, first: int, end: int) -> tuple[int, int] | None:
+    """Which of the rows, inclusive, had been given up.
+
+    Raises:
+        Refused: `malformed` for rows far beyond the known ones, `stale` where nothing new follows the late ones.
+    """
+    if series.too_far(first, end):
+        detail = f"row {first} is far beyond row {series.next_row}, the next one; a new numbering needs a new epoch"
+        raise Refused("malformed", detail, seq=first)
+    late = series.skipped(first, end)
+    if late is not None and end <= series.next_row:
+        raise stale(late, first)
+    return late
 
 
 def stale(late: tuple[int, int], first: int) -> Refused:

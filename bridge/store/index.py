@@ -9,6 +9,7 @@ the oldest record still holds is written anew before it goes, once two thirds of
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,23 +30,26 @@ _RESULT = 640
 _QUESTION = 512  # beside its rows
 _NOWHERE = -1 << 62
 _NONE = (0, 0)  # no record has it
-_NO_CHUNK = (0, 0, 0)
 
 
-class _Series(msgspec.Struct, eq=False):
+class _Series(msgspec.Struct, eq=False, gc=False):
     """Where the journal has a series.
 
     Attributes:
         record: record that says how far it was cut.
         next_window: first row of its next window.
-        chunks: row after the last, record and weight of each chunk still needed, by its first row.
+        chunks: first row, row after the last, record and weight of each chunk still needed, by first rows.
         low: no chunk ends before this row.
     """
 
     record: int
     next_window: int
-    chunks: dict[int, tuple[int, int, int]]
+    chunks: list[tuple[int, int, int, int]]
     low: float = math.inf
+
+    def find(self, first: int) -> int:
+        """Place of the chunk with that first row, or where it would be."""
+        return bisect_left(self.chunks, (first,))
 
 
 class Index:
@@ -77,15 +81,16 @@ class Index:
         cut = {series.key: series.next_window for series in changes.series}
         taken, answered = set(changes.taken), set(changes.answered)
 
-        def needed(rows: SavedRows) -> bool:
-            start = cut.get(rows.key)
-            if start is None:
-                known = None if rows.key in forgotten else self._series.get(rows.key)
-                return known is not None and rows.first + len(rows.values) > known.next_window
-            return rows.first + len(rows.values) > start
+        def start(key: SeriesKey) -> float:
+            known = None if key in forgotten else self._series.get(key)
+            return math.inf if known is None else known.next_window
 
         return Changes(
-            rows=[rows for rows in changes.rows if needed(rows)],
+            rows=[
+                rows
+                for rows in changes.rows
+                if rows.first + len(rows.values) > (cut[rows.key] if rows.key in cut else start(rows.key))
+            ],
             series=[
                 self._with_skipped(one, begun=one.key in forgotten) if one.skipped or one.key in self._skipped else one
                 for one in changes.series
@@ -115,7 +120,10 @@ class Index:
 
     def _has_chunk(self, record: int, rows: SavedRows) -> bool:
         known = self._series.get(rows.key)
-        return known is not None and known.chunks.get(rows.first, _NO_CHUNK)[1] == record
+        if known is None:
+            return False
+        chunk = known.chunks[(at := known.find(rows.first)) : at + 1]
+        return bool(chunk) and chunk[0][0] == rows.first and chunk[0][2] == record
 
     def add(self, record: int, held: Changes) -> None:
         """Take note of a record, the youngest, that was committed or read."""
@@ -157,7 +165,7 @@ class Index:
             series = self._series.pop(key, None)
             if series is not None:
                 self._void(series.record, _SMALL)
-                for _, record, weight in series.chunks.values():
+                for _, _, record, weight in series.chunks:
                     self._void(record, weight)
         for window in held.answered:
             self._void(*self._asked.pop(window, _NONE))
@@ -169,7 +177,7 @@ class Index:
             start = one.next_window
             known = self._series.get(one.key)
             if known is None:
-                self._series[one.key] = _Series(record, start, {})
+                self._series[one.key] = _Series(record, start, [])
             else:
                 self._void(known.record, _SMALL)
                 known.record, known.next_window = record, start
@@ -181,30 +189,42 @@ class Index:
 
     def _cut(self, series: _Series) -> None:
         """Let chunks go that no window needs any more."""
-        start, low, chunks = series.next_window, math.inf, series.chunks
-        for first in [first for first, (end, _, _) in chunks.items() if end <= start]:
-            _, record, weight = chunks.pop(first)
-            self._void(record, weight)
-        if chunks:
-            low = min(end for end, _, _ in chunks.values())
-        series.low = low
+        start, low, kept = series.next_window, math.inf, []
+        for chunk in series.chunks:
+            _, end, record, weight = chunk
+            if end <= start:
+                self._void(record, weight)
+            else:
+                kept.append(chunk)
+                low = min(low, end)
+        series.chunks, series.low = kept, low
 
     def _add_rows(self, record: int, added: list[SavedRows]) -> None:
         all_weight = 0
         for rows in added:
             series = self._series.get(rows.key)
             if series is None:  # being read; what was known of it when they came was written anew since, so comes later
-                series = self._series[rows.key] = _Series(0, _NOWHERE, {})
+                series = self._series[rows.key] = _Series(0, _NOWHERE, [])
             first, values, chunks = rows.first, rows.values, series.chunks
-            if first in chunks:
-                _, replaced, void = chunks[first]
-                self._void(replaced, void)
             end, weight = first + len(values), _SMALL + values.nbytes
-            chunks[first] = (end, record, weight)
+            if not chunks or first > chunks[-1][0]:
+                chunks.append((first, end, record, weight))
+            else:
+                self._insert(series, (first, end, record, weight))
             if end < series.low:
                 series.low = end
             all_weight += weight
         self._weigh(record, all_weight)
+
+    def _insert(self, series: _Series, chunk: tuple[int, int, int, int]) -> None:
+        """Put a chunk before others, or in the place of the one with the same first row."""
+        at, chunks = series.find(chunk[0]), series.chunks
+        if chunks[at][0] == chunk[0]:
+            _, _, replaced, void = chunks[at]
+            self._void(replaced, void)
+            chunks[at] = chunk
+        else:
+            chunks.insert(at, chunk)
 
     def _add_named(self, record: int, index: dict[str, tuple[int, int]], added: list[tuple[str, int]]) -> None:
         for name, weight in added:

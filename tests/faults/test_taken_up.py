@@ -80,7 +80,7 @@ class Mortal:
     def _saved(self, key: SeriesKey) -> SavedSeries:
         entry = self.windower.entry(key)
         assert entry is not None
-        return restore.save_series(key, entry)
+        return restore.save_series(entry)
 
     def _commit(self, changes: Changes) -> None:
         self._journal.commit(changes)

@@ -154,7 +154,7 @@ def test_rows_held_are_bounded_and_no_complete_window_is_lost_to_the_bound(
     for span in story:
         if span is not None and series.skipped(*span) is None:
             windows += told(series.add(chunk_of(span), 0.0)[1])
-        assert sum(len(chunk.values) for chunk in series._held.values()) == series._held_rows <= most
+        assert sum(len(chunk.values) for chunk in series._held.values()) == series.held_rows <= most
         assert sorted(series._firsts) == sorted(series._held)
         assert (series.gap_since is None) == (not series._held)
     assert windows == sorted(windows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import count
 from pathlib import Path
 
@@ -110,3 +111,20 @@ def test_what_is_remembered_is_bounded(sent: list[tuple[str, str, bool]], most: 
     )
     windower.expire(1e9)
     assert not windower._gaps
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 10) | st.integers(0, 60), max_size=50), st.integers(1, 50))
+def test_the_series_that_goes_is_the_longest_idle_of_all(sent: list[int], most: int) -> None:
+    windower, by = Windower(Patience(series=most), str), route(4, 2)
+    idle: OrderedDict[str, None] = OrderedDict()
+    gone: list[str] = []
+    for number in [*range(most + 1), *sent]:
+        device = str(number)
+        windower.take(by, DataTopic("s", device, "x"), seen(0, 1), 0.0, 0.0)
+        idle[device] = None
+        idle.move_to_end(device)
+        if len(idle) > most:
+            gone.append(idle.popitem(last=False)[0])
+        assert [key.device for key in windower.evicted] == gone
+    assert {key.device for key in windower._entries} == set(idle)

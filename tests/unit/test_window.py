@@ -100,7 +100,7 @@ def test_rows_without_numbers_are_numbered_on_and_on(windower: Windower) -> None
 
 def test_the_bridge_s_numbering_goes_on_after_a_restart(windower: Windower) -> None:
     key = SeriesKey("s", "d", "x", "kept")
-    windower.restore(key, Entry(Series(4, 2, next_row=6, next_window=6), ROWS, numbered=False))
+    windower.restore(Entry(key, Series(4, 2, next_row=6, next_window=6), ROWS, numbered=False))
     taken = take(windower, rows(None, 4))
     assert (taken.key, taken.first, seqs(taken)) == (key, 6, [6])
 
@@ -162,7 +162,7 @@ def test_each_of_many_gaps_is_waited_for_from_its_own_beginning() -> None:
 def test_a_restored_gap_expires_too(windower: Windower) -> None:
     series = Series(4, 2, next_row=2)
     series.restore(Chunk(4, np.zeros((4, 1), np.float32), 0.0, 0.1, "device", 10.0, "live"), 10.0)
-    windower.restore(SeriesKey("s", "d", "x", ""), Entry(series, ROWS, numbered=True))
+    windower.restore(Entry(SeriesKey("s", "d", "x", ""), series, ROWS, numbered=True))
     assert windower.expire(69.0) == []
     assert [[window.seq for window in windows] for _, windows in windower.expire(70.0)] == [[4]]
 
@@ -176,6 +176,13 @@ def test_series_are_bounded_and_the_longest_idle_goes() -> None:
     assert len(windower) == 3
     assert [key.device for key in windower.evicted] == ["b"]
     assert windower.entry(SeriesKey("s", "a", "x", "")) is not None
+
+
+def test_what_was_idle_for_long_and_is_used_again_stays() -> None:
+    windower = made(series=32)
+    for n in [*range(33), 1, 33, 34]:  # at the first that goes, the next to go are noted too: 1 is among them
+        take(windower, rows(0, 1), who=DataTopic("s", str(n), "x"))
+    assert [key.device for key in windower.evicted] == ["0", "2", "3"]
 
 
 def test_nothing_remains_of_a_series_that_went() -> None:
