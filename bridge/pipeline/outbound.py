@@ -71,6 +71,11 @@ class Outbound:
         self._taken: list[str] = []
         self._refused: list[tuple[SavedResult, list[Ticket]]] = []
 
+    @property
+    def full(self) -> bool:
+        """The broker takes no more for now."""
+        return self._publisher.full
+
     async def room(self) -> None:
         """Wait while the broker takes no more: then the inbox fills, and the doors close."""
         while self._publisher.full:  # noqa: ASYNC110 # the broker is slow or away; nobody is in a hurry

@@ -110,7 +110,8 @@ class Pipeline:
         await self._take_up()
         try:
             while not self._draining.is_set() or len(self._inbox):
-                await self._out.room()  # not after `take`: what lanes end meanwhile must come first
+                if self._out.full:
+                    await self._out.room()  # not after `take`: what lanes end meanwhile must come first
                 blocked = self._crowded if self._decider.crowded else None
                 events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH, blocked=blocked)
                 await self._turn(events)
@@ -133,7 +134,7 @@ class Pipeline:
 
     async def finish(self) -> None:
         """Strike from the journal what the broker took at the very end."""
-        await self._commit(Changes())
+        await self._commit(Changes(taken=self._out.taken()))
 
     async def _turn(self, events: list[Event]) -> None:
         turn = Turn(now=time.monotonic(), wall=time.time())
@@ -152,9 +153,12 @@ class Pipeline:
         self._note_series(turn)
         refused = self._out.refused_by_broker()
         turn.changes.results.extend(saved for saved, _ in refused)
-        await self._commit(turn.changes)
+        turn.changes.taken.extend(self._out.taken())
+        if turn.changes:
+            await self._commit(turn.changes)
         self._tell(turn)
-        self._out.settle([ticket for _, tickets in refused for ticket in tickets])
+        if refused:
+            self._out.settle([ticket for _, tickets in refused for ticket in tickets])
 
     def _decide(self, turn: Turn) -> None:
         self._decider.infer(turn)
@@ -172,8 +176,7 @@ class Pipeline:
 
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""
-        changes.taken.extend(self._out.taken())
-        record = self._journal.prepare(changes) if changes else None
+        record = self._journal.prepare(changes)
         while record is not None:
             try:
                 await asyncio.to_thread(self._journal.write, record)
@@ -192,9 +195,12 @@ class Pipeline:
             self.stalled = False
 
     def _tell(self, turn: Turn) -> None:
-        self._out.again(turn.again)
-        self._out.results(turn.publish)
-        self._out.refusals(turn.refusals, turn.now)
+        if turn.again:
+            self._out.again(turn.again)
+        if turn.publish:
+            self._out.results(turn.publish)
+        if turn.refusals:
+            self._out.refusals(turn.refusals, turn.now)
         if self._cloud is not None:
             for window in turn.ask:
                 self._cloud.ask(window.id, window.model, window.values, window.deadline)

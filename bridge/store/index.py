@@ -2,7 +2,7 @@
 
 The journal is a log: each commit appends one record, a record counts until later ones have made all of it void, and
 the oldest goes first. So what makes something void is always younger than what it makes void, and stays as long. What
-the oldest record still holds is written anew before it goes, once two thirds of the log are void: LFS's cleaning
+the oldest record still holds is written anew before it goes, once four fifths of the log are void: LFS's cleaning
 (Rosenblum, Ousterhout: The Design and Implementation of a Log-Structured File System, 1992), oldest segment first.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.messages import SeriesKey
     from bridge.store.records import SavedRows
 
-SHARE = 2  # void bytes that there may be for each that is needed
+SHARE = 4  # void bytes that there may be for each that is needed: each byte written makes a quarter of one move
 SLACK = 4 << 20  # void bytes that there may be anyhow
 _SKIPPED = 64  # given-up ranges kept, a series
 _SMALL = 128  # bytes of a record's entry beside its numbers, roughly; what strikes an entry has half of that

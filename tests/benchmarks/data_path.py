@@ -31,7 +31,7 @@ REPORT = stand.ROOT / "bench-report"
 SETTINGS = f"Mosquitto: {stand.BROKER.format(queue=stand.QUEUE)}".replace("\n", ", ")
 GROUPS: dict[str, tuple[str, ...]] = {
     "speed": ("rate-aiomqtt", "rate-paho", "rate-socket", "cpu", "lone"),
-    "overload": ("overload", "overload-memory", "overload-lost"),
+    "overload": ("overload", "overload-offered", "overload-memory", "overload-lost"),
     "devices-whole": ("devices-whole", "devices-whole-memory"),
     "devices-rows": ("devices-rows", "devices-rows-memory"),
     "tuner": ("tuner",),

@@ -8,6 +8,7 @@ decoded, and its label compared with what it should be.
 from __future__ import annotations
 
 import gc
+import os
 import select
 import statistics
 import sys
@@ -72,7 +73,9 @@ class Generator:
             if not series or k:
                 self._pending[i] = now
         self._next += count
-        self._pub.sendall(b"".join(out))
+        left = sum(map(len, out)) - self._pub.sendmsg(out)  # not joined: half the memory traffic of a loaded machine
+        if left:
+            self._pub.sendall(b"".join(out)[-left:])
 
     def _room(self, now: float, since: float, begun: int) -> int:
         task = self._task
@@ -184,6 +187,7 @@ class Generator:
 def main() -> None:
     """Do what stdin says."""
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    os.nice(task.nice)
     generator = Generator(task)
     gc.disable()  # nothing here is cyclic; a collection would be a pause of ours in the bridge's latency
     sys.stdout.buffer.write(msgspec.json.encode(generator.run()))

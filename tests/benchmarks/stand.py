@@ -110,6 +110,7 @@ class Stand:
         outstanding: int = 512,
         rate: float | None = None,
         series: bool = False,
+        nice: int = 0,
     ) -> Told:
         """One run of the load generator; see `Task`.
 
@@ -119,7 +120,7 @@ class Stand:
         task = Task(
             port=self.broker.port, work=str(self._work_file(series=series)), series=series, devices=devices,
             outstanding=outstanding, rate=rate, warm=warm, seconds=seconds, first=0 if series else self._sent,
-            watch={"bridge": self.bridge.pid, "broker": self.broker.pid},
+            nice=nice, watch={"bridge": self.bridge.pid, "broker": self.broker.pid},
         )  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.load"], input=msgspec.json.encode(task), capture_output=True,

@@ -18,6 +18,7 @@ class Task(msgspec.Struct, kw_only=True):
         warm: seconds before measuring.
         seconds: seconds to measure.
         first: number of the first message; whole windows of one bridge may not repeat one.
+        nice: how much the generator gives way to other processes, 0…19.
         watch: process ids to look at, by name.
     """
 
@@ -30,6 +31,7 @@ class Task(msgspec.Struct, kw_only=True):
     warm: float = 0.5
     seconds: float = 2.0
     first: int = 0
+    nice: int = 0
     watch: dict[str, int] = {}
 
 
