@@ -276,7 +276,9 @@ async def test_cancelling_at_any_moment_leaves_no_trace(url: str, echo: Echo) ->
     assert 0 < sum(done) < 360  # `_quiet` checks that no callback failed
     assert (await client.post(DATA_PATH, b"x", 60)).code == "changed"
     await client.close()
-    assert len(asyncio.all_tasks()) <= 2
+    async with asyncio.timeout(5):  # the server may still answer what nobody waits for any more
+        while len(asyncio.all_tasks()) > 2:  # noqa: ASYNC110 # tasks tell nobody when they end
+            await asyncio.sleep(0.01)
 
 
 async def test_repetitions_stop_when_nobody_waits() -> None:
