@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-INITIAL_S = 1.0
+from bridge.link.smoothing import INITIAL_RTO, Smoothed
+
+INITIAL_S = INITIAL_RTO
 """Time-out before the first sample (RFC 6298 section 2.1, RFC 8961 section 4)."""
 
 MARGIN_S = 0.02
@@ -13,9 +15,6 @@ MARGIN_S = 0.02
 
 LEAST_S = 0.05
 """Smallest time-out: on a LAN a commit that is slow for once must not cost a copy of everything in flight."""
-
-MOST_S = 60.0
-"""Largest time-out (RFC 6298 section 2.5)."""
 
 
 class RoundTrip(Protocol):
@@ -41,25 +40,19 @@ class Rfc6298:
     """
 
     def __init__(self, *, initial_s: float = INITIAL_S) -> None:
-        self._rto = initial_s
-        self._var = 0.0
-        self._srtt: float | None = None
+        self._initial = initial_s
+        self._trip = Smoothed()
 
     @property
     def srtt_s(self) -> float | None:
         """See `RoundTrip`."""
-        return self._srtt
+        return self._trip.srtt if self._trip.samples else None
 
     @property
     def rto_s(self) -> float:
         """See `RoundTrip`."""
-        return self._rto
+        return max(self._trip.timeout(MARGIN_S), LEAST_S) if self._trip.samples else self._initial
 
     def sample(self, seconds: float) -> None:
-        """Section 2.2 for the first round trip, section 2.3 for all further ones."""
-        if self._srtt is None:
-            self._srtt, self._var = seconds, seconds / 2
-        else:
-            self._var += (abs(self._srtt - seconds) - self._var) / 4
-            self._srtt += (seconds - self._srtt) / 8
-        self._rto = min(max(self._srtt + max(4 * self._var, MARGIN_S), LEAST_S), MOST_S)
+        """See `RoundTrip`."""
+        self._trip.sample(seconds)

@@ -74,7 +74,7 @@ class Path:
     def sample(self, now: float, rtt: float, size: int) -> None:
         """One clean round trip of a message of so many bytes."""
         self._size += (size - self._size) * (SIZE_MEMORY if self.trip.samples else 1.0)
-        self.trip.sample(now, rtt)
+        self.trip.measured(now, rtt)
         self.sampled = max(self.sampled, now)
 
     def steady(self, rtt: float) -> bool:

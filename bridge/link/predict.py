@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.link.roundtrip import GRANULARITY, K
+from bridge.link.roundtrip import GRANULARITY
+from bridge.link.smoothing import K
 from bridge.link.tails import coap_tail, queue_wait, tcp_rate, tcp_tail, volley_lost
 
 if TYPE_CHECKING:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from bridge.link.smoothing import MOST_RTO, K, Smoothed
 from bridge.link.window import Window
 
-ALPHA, BETA, K = 1 / 8, 1 / 4, 4  # RFC 6298 section 2.3
 GRANULARITY = 0.025  # seconds: an event loop and the peer's commit to disk vary by that much (G in RFC 6298)
-INITIAL_RTO = 1.0  # seconds, RFC 6298 section 2.1
-MOST_RTO = 60.0  # seconds, RFC 6298 section 2.5
-BACK_OFF = 1.5  # RFC 6298 doubles; measured, 1.5 capped at BACKED_OFF has half the p99 at 10–20 % loss (FACTS)
+BACK_OFF = 1.5  # RFC 6298 doubles; measured, 1.5 capped at BACKED_OFF has half the p99 at 10–20 % loss
 BACKED_OFF = 1.0  # seconds; a round trip beyond that is waited for all the same
 SPAN, SLOT = 1.5, 0.05  # seconds; a step of the round trip is all of the window after 1.5 s
 FLOOR_SPAN, FLOOR_SLOT = 30.0, 1.0  # seconds; what the path takes with empty queues
@@ -17,34 +15,25 @@ STARVED = 8  # answers in a row that nobody can attribute
 UNEXPECTED = 4  # times that one counts which no known round trip explains
 
 
-class RoundTrip:
+class RoundTrip(Smoothed):
     """RTT samples of one protocol.
 
     Attributes:
-        srtt: smoothed round trip, seconds; 0 before the first sample.
-        rttvar: its variation, seconds.
-        samples: how many there were.
         near: the last 1.5 s.
         far: the last 30 s.
     """
 
     def __init__(self) -> None:
-        self.srtt = self.rttvar = 0.0
-        self.samples = 0
+        super().__init__()
         self.near = Window(SPAN, SLOT)
         self.far = Window(FLOOR_SPAN, FLOOR_SLOT)
         self._back_off = 1.0
         self._backed_off = float("-inf")
         self._unclear = 0
 
-    def sample(self, at: float, rtt: float) -> None:
-        """One clean round trip (RFC 6298 section 2.2, 2.3); ends the back-off."""
-        if self.samples == 0:
-            self.srtt, self.rttvar = rtt, rtt / 2
-        else:
-            self.rttvar += BETA * (abs(self.srtt - rtt) - self.rttvar)
-            self.srtt += ALPHA * (rtt - self.srtt)
-        self.samples += 1
+    def measured(self, at: float, rtt: float) -> None:
+        """One clean round trip; ends the back-off."""
+        self.sample(rtt)
         self.near.add(at, rtt)
         self.far.add(at, rtt)
         self._back_off = 1.0
@@ -92,9 +81,7 @@ class RoundTrip:
     @property
     def plain_rto(self) -> float:
         """Seconds, without back-off."""
-        if not self.samples:
-            return INITIAL_RTO
-        return min(self.srtt + max(GRANULARITY, K * self.rttvar), MOST_RTO)
+        return self.timeout(GRANULARITY)
 
     @property
     def rto(self) -> float:

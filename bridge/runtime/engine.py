@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.batch import best_size
 from bridge.catalog import verify
 from bridge.errors import ModelError
 from bridge.runtime import graph, ort, shapes
@@ -90,7 +89,6 @@ class OnnxEngine:
         self.max_batch = self._fit(graph.check(self._session, manifest, path), max_batch, path)
         self._lanes = Lanes(self.lanes, self._lane())
         self._seconds = self._warm_up(path)  # index: windows
-        self.best_batch = best_size(self.run_seconds, self.max_batch)
 
     def run(self, windows: Windows) -> Logits:
         """Compute logits; see `Engine.run`."""

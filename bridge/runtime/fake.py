@@ -40,7 +40,6 @@ class FakeEngine:
         version: str = "1.0.0",
         variant: str = "fake",
         max_batch: int = 64,
-        best_batch: int | None = None,
         lanes: int = 1,
         below: float | None = None,
         seconds: float = 0.0,
@@ -56,7 +55,6 @@ class FakeEngine:
             version: version that answers are signed with.
             variant: variant that answers are signed with.
             max_batch: told to callers; nothing is split.
-            best_batch: told to callers; `max_batch` when None.
             lanes: calls that run at once; more wait.
             below: told to callers.
             seconds: what `run_seconds` says of one window.
@@ -69,7 +67,6 @@ class FakeEngine:
         self.version = version
         self.variant = variant
         self.max_batch = max_batch
-        self.best_batch = max_batch if best_batch is None else best_batch
         self.lanes = lanes
         self.below = below
         self.batches: list[int] = []

@@ -64,11 +64,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def best_batch(self) -> int:
-        """Windows worth running together, as measured when the engine was loaded; more only wait longer."""
-        ...
-
-    @property
     def lanes(self) -> int:
         """Calls of `run` and `answers` that compute at the same time, each in a thread of its own; at least 1."""
         ...

@@ -68,7 +68,7 @@ def taken(tap: Tap) -> set[str]:
 @pytest.mark.parametrize("how", ["killed", "killed-saving-each-change", "stopped"])
 @pytest.mark.parametrize("seed", seeds(1))
 def test_broker_restarted_under_load(tmp_path: Path, seed: int, how: str) -> None:
-    """Killed, Mosquitto loses rows that it had acknowledged to devices (`FACTS.md`), and windows end at such a gap."""
+    """Killed, Mosquitto loses rows that it had acknowledged to devices, and windows end at such a gap."""
     random = dice(seed)
     extra = f"{KEPT}\nautosave_interval 1\nautosave_on_changes true" if how == "killed-saving-each-change" else KEPT
     with (

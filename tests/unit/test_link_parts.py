@@ -10,7 +10,8 @@ import pytest
 from bridge.link.flights import COPY_GAP, MOST, MOST_VOLLEYS, Flights
 from bridge.link.goodput import TRAIN, Goodput
 from bridge.link.loss import MOST_LOSS, ORDERED, Loss
-from bridge.link.roundtrip import BACKED_OFF, GRANULARITY, INITIAL_RTO, STARVED, RoundTrip
+from bridge.link.roundtrip import BACKED_OFF, GRANULARITY, STARVED, RoundTrip
+from bridge.link.smoothing import INITIAL_RTO
 from bridge.link.timeline import AHEAD, Timeline, seconds
 from bridge.link.window import Window
 
@@ -90,19 +91,19 @@ def test_volleys_of_a_message_are_bounded() -> None:
 def test_round_trip_by_rfc_6298() -> None:
     trip = RoundTrip()
     assert trip.rto == INITIAL_RTO
-    trip.sample(0.0, 0.1)
+    trip.measured(0.0, 0.1)
     assert (trip.srtt, trip.rttvar, trip.rto) == pytest.approx((0.1, 0.05, 0.3))
-    trip.sample(0.1, 0.2)
+    trip.measured(0.1, 0.2)
     assert (trip.srtt, trip.rttvar) == pytest.approx((0.1125, 0.0625))
     for each in range(200):
-        trip.sample(0.2 + each / 20, 0.2)
+        trip.measured(0.2 + each / 20, 0.2)
     assert trip.rto == pytest.approx(0.2 + GRANULARITY)
 
 
 def test_backing_off_once_in_an_rto_capped_and_ended_by_a_sample() -> None:
     trip = RoundTrip()
     for each in range(100):
-        trip.sample(each / 20, 0.1)
+        trip.measured(each / 20, 0.1)
     plain = trip.rto
     for _ in range(10):  # ten messages' timers run out together
         trip.expired(5.0)
@@ -110,14 +111,14 @@ def test_backing_off_once_in_an_rto_capped_and_ended_by_a_sample() -> None:
     for each in range(40):
         trip.expired(10.0 + 2 * each)
     assert trip.rto == BACKED_OFF
-    trip.sample(100.0, 0.1)
+    trip.measured(100.0, 0.1)
     assert trip.rto == pytest.approx(plain)
 
 
 def test_karn_with_the_exception_of_an_answer_too_soon() -> None:
     trip = RoundTrip()
     assert trip.attribute([0.9, 0.1], None) == 0  # nothing known: an upper bound
-    trip.sample(0.0, 0.6)
+    trip.measured(0.0, 0.6)
     assert trip.attribute([0.7], None) == 0
     assert trip.attribute([0.65, 0.3, 0.1], None) == 0  # too soon for the others
     assert trip.attribute([1.4, 0.7], None) is None  # either
@@ -127,11 +128,11 @@ def test_karn_with_the_exception_of_an_answer_too_soon() -> None:
 
 def test_answers_that_nobody_can_attribute_do_not_starve_the_estimate() -> None:
     trip = RoundTrip()
-    trip.sample(0.0, 0.1)
+    trip.measured(0.0, 0.1)
     assert [trip.starved([0.4, 0.1]) for _ in range(STARVED)] == [False] * (STARVED - 1) + [True]
-    trip.sample(0.0, 0.1)
+    trip.measured(0.0, 0.1)
     assert [trip.starved([0.9, 0.6]) for _ in range(2)] == [False, True]  # no loss explains these
-    trip.sample(0.0, 0.1)
+    trip.measured(0.0, 0.1)
     assert not trip.starved([0.9, 0.6])
 
 

@@ -1,4 +1,4 @@
-"""Predictions against what was measured with the real libraries over a TUN emulator (FACTS)."""
+"""Predictions against what was measured with the real libraries over a TUN emulator (docs/adr/0014)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_above_capacity_freshness_grows_without_bound() -> None:
 
 
 def test_windows_limit_long_paths() -> None:
-    """FACTS: a window of 8 fails at 600 ms, Receive Maximum 20 allows 400 messages a second at 50 ms."""
+    """Measured: a window of 8 fails at 600 ms, Receive Maximum 20 allows 400 messages a second at 50 ms."""
     assert predicted(path(0.6), "coap-con", limits=Limits(coap_window=8)).p95 == math.inf
     assert predicted(path(0.6), "coap-con", limits=Limits(coap_window=16)).p95 < 0.31
     busy = Stream(450.0, 1.0, 0.01, (PLAIN,))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.coap.rto import INITIAL_S, LEAST_S, MARGIN_S, MOST_S, Rfc6298
+from bridge.coap.rto import INITIAL_S, LEAST_S, MARGIN_S, Rfc6298
+from bridge.link.smoothing import MOST_RTO
 
 
 def test_before_the_first_sample() -> None:
@@ -43,5 +44,5 @@ def test_always_within_bounds_and_above_the_round_trip(samples: list[float]) -> 
         trip.sample(sample)
         assert trip.srtt_s is not None
         assert min(samples) - 1e-9 <= trip.srtt_s <= max(samples) + 1e-9
-        assert LEAST_S <= trip.rto_s <= MOST_S
-        assert trip.rto_s >= min(trip.srtt_s, MOST_S)
+        assert LEAST_S <= trip.rto_s <= MOST_RTO
+        assert trip.rto_s >= min(trip.srtt_s, MOST_RTO)
