@@ -14,6 +14,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from bridge.coap.congestion import Window
+from bridge.link.smoothing import MOST_RTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -194,7 +195,8 @@ class Path:
         """
         self._unusual += 1
         recent = [at for at in sent if at >= self._revived] or sent[-1:]
-        self._provisional = max(self._provisional, BACK_OFF * (now - recent[-min(self._unusual, len(recent))]))
+        longer = BACK_OFF * (now - recent[-min(self._unusual, len(recent))])
+        self._provisional = min(max(self._provisional, longer), MOST_RTO)  # each makes the next longer: bounded
 
     def _learn(self, seconds: float, now: float, in_flight: int) -> None:
         self._trip.sample(seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.coap.path import BACK_OFF, LONGEST_S, PROBE_S, Exchange, Path
@@ -268,6 +268,7 @@ def test_short_fades_are_no_outage() -> None:
     st.integers(1, 32),
     st.lists(st.tuples(st.floats(0, 20), st.floats(0.05, 5)), max_size=3),
 )
+@example(0.375, 0.375, 5.0, 29, [(3.25, 0.375)])  # answers at no usual time once made the time-out grow for ever
 def test_whatever_the_link_does_everything_is_answered(
     loss: float, delay: float, rate: float, window: int, outages: list[tuple[float, float]]
 ) -> None:
