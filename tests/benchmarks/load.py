@@ -25,6 +25,7 @@ BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
 PRIMED = 20.0  # seconds that priming may take
+TICK = 0.001  # seconds between two looks at what came, in the open loop: to be woken for each would take processors from all
 QUIET = 1.0  # seconds without a Result after which what is missing counts as missing
 
 
@@ -170,7 +171,9 @@ class Generator:
             room = self._room(now, since, begun)
             if room > 0:
                 self._send(room, now)
-            self._turn(0.0 if room >= AT_ONCE else 0.001 if self._task.rate is not None else 0.05)
+            if self._task.rate is not None and room < AT_ONCE:
+                time.sleep(TICK)
+            self._turn(0.0 if room >= AT_ONCE or self._task.rate is not None else 0.05)
             self._look(now)
 
     def _cpu(self) -> dict[str, float]:
