@@ -32,6 +32,8 @@ class Observation(msgspec.Struct, frozen=True, eq=False, gc=False):
         dt: seconds between rows; None when unknown.
         lane: "live", or "backlog" for data sent late.
         receipt: the sender wants receipts.
+        live_from: row from which on the live lane goes: rows before it that are not known yet come in the backlog lane,
+            so nobody needs to wait for them; None when the lanes are one.
     """
 
     values: Rows
@@ -40,6 +42,23 @@ class Observation(msgspec.Struct, frozen=True, eq=False, gc=False):
     t: float | None = None
     dt: float | None = None
     lane: Lane = "live"
+    receipt: bool = False
+    live_from: int | None = None
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """Rows that will never come: their sender gave them up by a rule its owner declared.
+
+    Attributes:
+        ranges: of row numbers, inclusive.
+        why: the rule, in words; "age" and "size" are the edge agent's.
+        epoch: name of the numbering; "" when none was given.
+        receipt: the sender wants a receipt for them, as if they were rows.
+    """
+
+    ranges: list[tuple[int, int]]
+    why: str
+    epoch: str = ""
     receipt: bool = False
 
 

@@ -46,6 +46,7 @@ def observation_of(value: Any) -> Observation:
             dt=_positive("dt", value.get("dt")),
             lane=_lane(value.get("lane", "live")),
             receipt=_flag("receipt", value.get("receipt", False)),
+            live_from=_seq(value.get("live_from"), "live_from"),
         )
     except Refused as why:
         raise Refused(why.reason, why.detail, seq=seq) from why
@@ -62,11 +63,11 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
-def _seq(value: Any) -> int | None:
+def _seq(value: Any, name: str = "seq") -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value <= MAX_SEQ:
-        raise Refused("malformed", f"seq must be a row number from 0 to {MAX_SEQ}, not {str(value)[:40]!r}")
+        raise Refused("malformed", f"{name} must be a row number from 0 to {MAX_SEQ}, not {str(value)[:40]!r}")
     return value
 
 
@@ -143,6 +144,8 @@ def encode_observation(observation: Observation, form: Format, *, packing: Packi
         fields["lane"] = observation.lane
     if observation.receipt:
         fields["receipt"] = True
+    if observation.live_from is not None:
+        fields["live_from"] = observation.live_from
     if form is Format.JSON:
         return msgspec.json.encode({"values": observation.values.tolist(), **fields})
     array, beside = encode_rows(observation.values, packing)

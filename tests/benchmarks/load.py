@@ -25,7 +25,7 @@ BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
 PRIMED = 20.0  # seconds that priming may take
-TICK = 0.001  # seconds between two looks at what came, in the open loop: to be woken for each would take processors from all
+TICK = 0.001  # seconds between two looks at what came, in the open loop: being woken for each burns half a processor
 QUIET = 1.0  # seconds without a Result after which what is missing counts as missing
 
 
@@ -132,7 +132,7 @@ class Generator:
     def run(self) -> Told:
         """Prime, warm up, measure, wait for what is missing."""
         task = self._task
-        if task.series:
+        if task.series and not task.first:
             self._prime()
         since, begun = time.perf_counter(), self._next
         self._go_on(since + task.warm, since, begun)

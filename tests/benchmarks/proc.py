@@ -24,6 +24,12 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
+def written_bytes(pid: int) -> int:
+    """What it has caused to be written to disk so far."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["write_bytes"])
+
+
 def load_average() -> tuple[float, float, float]:
     return os.getloadavg()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +24,7 @@ OURS, PAHO, AIOMQTT, SOCKET = "ours", "paho", "aiomqtt", "socket"
 ALL = (OURS, PAHO, AIOMQTT, SOCKET)
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE = 20_000
+WHOLE = 0  # the numbering of whole windows, beside those of fleets by their size
 BROKER = "set_tcp_nodelay true\nmax_inflight_messages 1024\nmax_queued_messages {queue}\nsys_interval 1"
 TOML = """
 [bridge]
@@ -80,9 +81,8 @@ class Stand:
         self.name = name
         directory.mkdir(parents=True)
         self._directory = directory
-        self._sent = 0
-        self._epochs = itertools.count(1)
-        self._work: dict[bool, Path] = {}
+        self._sent: Counter[int] = Counter()
+        self._work: dict[int, Path] = {}
         self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra=BROKER.format(queue=queue))
         try:
             if name == OURS:
@@ -117,9 +117,10 @@ class Stand:
         Raises:
             WrongResultsError: in a closed loop something is missing, or in any a Result was wrong or repeated.
         """
+        numbering = devices if series else WHOLE  # of whole windows none may come twice; a fleet goes on with its rows
         task = Task(
-            port=self.broker.port, work=str(self._work_file(series=series)), series=series, devices=devices,
-            outstanding=outstanding, rate=rate, warm=warm, seconds=seconds, first=0 if series else self._sent,
+            port=self.broker.port, work=str(self._work_file(numbering)), series=series, devices=devices,
+            outstanding=outstanding, rate=rate, warm=warm, seconds=seconds, first=self._sent[numbering],
             nice=nice, watch={"bridge": self.bridge.pid, "broker": self.broker.pid},
         )  # fmt: skip
         done = subprocess.run(
@@ -129,8 +130,7 @@ class Stand:
         if done.returncode:
             raise RuntimeError(f"the load generator failed: {done.stderr.decode()[-2000:]}")
         told = msgspec.json.decode(done.stdout, type=Told)
-        if not series:
-            self._sent += told.sent
+        self._sent[numbering] += told.sent
         if told.wrong or told.repeated or (rate is None and told.missing) or not told.answered:
             raise WrongResultsError(
                 f"{self.name}: {told.answered} right, {told.wrong} wrong, {told.repeated} repeated, "
@@ -152,13 +152,9 @@ class Stand:
                         return int(frames.message(buffer, first, start, stop)[2])
         raise TimeoutError("the broker does not tell what it dropped")
 
-    def _work_file(self, *, series: bool) -> Path:
-        """Payloads on disk; those of a series begin a new epoch each time."""
-        if series:
-            path = self._directory / "series.msgpack"
-            work.save(work.half_windows(f"run-{next(self._epochs)}"), path)
-            return path
-        if series not in self._work:
-            self._work[series] = self._directory / "whole.msgpack"
-            work.save(work.whole_windows(), self._work[series])
-        return self._work[series]
+    def _work_file(self, numbering: int) -> Path:
+        """Payloads on disk; those of a fleet's series have an epoch of their own."""
+        if numbering not in self._work:
+            path = self._work[numbering] = self._directory / f"work-{numbering}.msgpack"
+            work.save(work.half_windows(f"fleet-{numbering}") if numbering else work.whole_windows(), path)
+        return self._work[numbering]

@@ -17,7 +17,7 @@ class Task(msgspec.Struct, kw_only=True):
         rate: messages a second instead, whatever comes back; the open loop.
         warm: seconds before measuring.
         seconds: seconds to measure.
-        first: number of the first message; whole windows of one bridge may not repeat one.
+        first: number of the first message; whole windows of one bridge may not repeat one, a series goes on.
         nice: how much the generator gives way to other processes, 0…19.
         watch: process ids to look at, by name.
     """
