@@ -4,51 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import json
 import logging
 import secrets
-import signal
-import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import bridge
-from bridge import assembly, topics
+from bridge import assembly, process, topics
 from bridge.coap.server import CoapServer
 from bridge.errors import BridgeError, ConfigError
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
-from bridge.mqtt.messages import Publish, Settings
+from bridge.mqtt.messages import Settings
 from bridge.offload.client import CloudClient
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.doors import CoapDoor, MqttDoor
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
+from bridge.pipeline.unheard import Unheard
 from bridge.pipeline.window import Patience, Windower
+from bridge.presence import Presence
 from bridge.reload import Reloader
+from bridge.replay import Replayer
+from bridge.requests import Requests
 from bridge.runtime.choice import open_engine
 from bridge.store.journal import Journal
 from bridge.twins import Twins
-from bridge.wire.answers import encode_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from bridge.catalog import Manifest
     from bridge.config import Config
     from bridge.pipeline.routes import RouteTable
     from bridge.runtime.port import Engine
+    from bridge.store.kept import Kept
 
 log = logging.getLogger("bridge")
 
 # rumqttd withholds PUBACKs while it waits for ours: what its 100 messages under way can make must find room.
 EMBEDDED_BACKLOG = 131_072
-STATUS_EVERY = 5.0  # seconds between two publications of the bridge's status
 
 
 class App:
@@ -65,9 +63,10 @@ class App:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._replaying: asyncio.Task[None] | None = None
         self._counts: Counter[str] = Counter()
-        self._status: dict[str, Any] = {}
         self._twins = Twins(config.bridge.id, secrets.token_hex(8))
+        self._presence = Presence(config.bridge.id, self._twins.me, self._counts)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -75,13 +74,12 @@ class App:
         Raises:
             ConfigError: the settings cannot be used.
             ModelError: a model cannot be used.
-            StoreError: the journal cannot be used.
+            StoreError: the journal or the kept Results cannot be used.
             TakenOver: another client uses this bridge's id.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        _on_hang_up(loop, self._reload.set)
+        process.on_stop(loop, self._stop.set)
+        process.on_hang_up(loop, self._reload.set)
         state = assembly.state_folder(self._config, self._base)
         models = assembly.manifests(self._config, assembly.catalog_of(self._config, self._base))
         table = assembly.route_table(self._config, models)
@@ -89,15 +87,20 @@ class App:
         if self._config.mqtt.url is not None:
             self._devices_endpoint(None)  # a setting that cannot be used is told before anything is begun
         journal = await asyncio.to_thread(Journal, state / "journal.db", log.warning)
+        kept = None
         try:
+            kept = await asyncio.to_thread(assembly.kept_results, self._config, state, log.warning)
+            kept.start()
             engines = {name: await self._engine(manifest, state) for name, manifest in models.items()}
             broker = await self._embedded(state)
             try:
-                await self._serve(models, table, engines, journal, broker, cloud_endpoint, state)
+                await self._serve(models, table, engines, journal, kept, broker, cloud_endpoint, state)
             finally:
                 if broker is not None:
                     await broker.stop()
         finally:
+            if kept is not None:
+                await kept.close()
             journal.close()
 
     async def _engine(self, manifest: Manifest, state: Path) -> Engine:
@@ -133,6 +136,7 @@ class App:
         table: RouteTable,
         engines: dict[str, Engine],
         journal: Journal,
+        kept: Kept,
         broker: EmbeddedBroker | None,
         cloud_endpoint: Endpoint | None,
         state: Path,
@@ -148,8 +152,8 @@ class App:
         devices = door.connection = Connection(
             self._devices_endpoint(broker),
             self._session(table, broker),
-            lambda deliveries: door.received(self._twins.sift(devices, deliveries)),
-            on_connected=lambda _session: self._connected(devices, door),
+            lambda deliveries: door.received(requests.sift(devices, self._twins.sift(devices, deliveries))),
+            on_connected=lambda _session: self._connected(devices, door, replayer, outbound),
             backlog=limits.publishes if broker is None else max(limits.publishes, EMBEDDED_BACKLOG),
         )
         cloud = None
@@ -162,12 +166,23 @@ class App:
                 keep_alive=config.cloud.keep_alive,
                 max_open=limits.questions,
             )
-        coap_door = CoapDoor(inbox, lambda: pipeline.stalled or devices.full)
+        coap_door = CoapDoor(inbox, lambda: pipeline.stalled or outbound.full)
         host, port = config.coap.address()
         coap = CoapServer(coap_door.handle, host=host, port=port, max_body=limits.payload)
-        self._status = {"version": bridge.__version__, "models": {n: e.version for n, e in engines.items()}}
-        gate = ErrorGate(limits.errors)
-        counts = self._counts
+        self._presence.facts = {"version": bridge.__version__, "models": {n: e.version for n, e in engines.items()}}
+        counts, unheard = self._counts, Unheard(self._counts)
+        outbound = Outbound(
+            devices,
+            coap.publish if config.coap.enabled else lambda _path, _payload: None,
+            ErrorGate(limits.errors),
+            counts,
+            kept=kept,
+            unheard=unheard,
+            earlier=kept.whole,
+            recall=lambda window, record: replayer.recall(window, record),
+        )
+        replayer = Replayer(kept, devices, unheard, outbound.recalled, counts, again=config.results.again)
+        requests = Requests({topics.replay(config.bridge.id): replayer.asked}, may_answer)
         pipeline = Pipeline(
             inbox=inbox,
             admission=Admission(
@@ -178,20 +193,10 @@ class App:
                 depth=limits.depth,
             ),
             table=table,
-            windower=Windower(
-                Patience(
-                    gap=limits.gap,
-                    gap_receipts=limits.gap_receipts,
-                    held_rows=limits.held_rows,
-                    series=limits.series,
-                ),
-                lambda: f"b-{secrets.token_hex(6)}",
-            ),
+            windower=self._windower(kept),
             engines=engines,
             journal=journal,
-            outbound=Outbound(
-                devices, coap.publish if config.coap.enabled else lambda _path, _payload: None, gate, counts
-            ),
+            outbound=outbound,
             cloud=cloud,
             counts=counts,
         )
@@ -201,21 +206,34 @@ class App:
         if cloud is not None:
             self._start(cloud.connection.run())
         running = self._start(pipeline.run())
+        self._replaying = self._start(replayer.run())
         self._start(self._reloader(models, state, pipeline, devices).run())
         try:
             if await self._or_stop(devices.ready()):
-                self._ready(broker, devices, url)
-                self._start(self._keep_telling(devices))
+                at = str(devices.endpoint)
+                process.ready({"mqtt": at if broker is None else broker.url, "mqtt5": at, "coap": url})
+                self._start(self._presence.keep_telling(devices))
                 await self._or_stop(asyncio.Event().wait())
             log.info("stopping: %d messages wait, %d questions are open", len(inbox), pipeline.open)
         finally:
-            await self._shut_down(devices, cloud, coap, coap_door, pipeline, running)
+            await self._shut_down(devices, cloud, coap, coap_door, pipeline, kept, running)
+
+    def _windower(self, kept: Kept) -> Windower:
+        limits = self._config.limits
+        patience = Patience(
+            gap=limits.gap, gap_receipts=limits.gap_receipts, held_rows=limits.held_rows, series=limits.series
+        )
+        windower = Windower(patience, lambda: f"b-{secrets.token_hex(6)}")
+        for window in kept.whole:
+            windower.remember(window)
+        return windower
 
     def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline, devices: Connection) -> Reloader:
         def swap(engine: Engine) -> None:
             pipeline.swap(engine)
-            self._status["models"] = {**self._status["models"], engine.model: engine.version}
-            devices.publish([self._status_message(online=True)])
+            facts = self._presence.facts
+            facts["models"] = {**facts["models"], engine.model: engine.version}
+            devices.publish([self._presence.message(online=True)])
 
         return Reloader(self._config, self._base, state, models, swap, self._reload)
 
@@ -236,36 +254,20 @@ class App:
             session_expiry=section.session_expiry,
             receive_maximum=section.receive_maximum,
             maximum_packet=self._config.limits.packet,
-            subscriptions=(*(topics.shared(section.share, text) for text in table.filters), topics.bridge_status(me)),
+            subscriptions=(
+                *(topics.shared(section.share, text) for text in table.filters),
+                topics.bridge_status(me),
+                topics.replay(me),
+            ),
             retained_once=() if section.share else table.filters,
-            will=(topics.bridge_status(me), encode_status(online=False, t=time.time(), instance=self._twins.me)),
+            will=self._presence.will(),
         )
 
-    # ---- telling who we are
-
-    def _connected(self, connection: Connection, door: MqttDoor) -> None:
+    def _connected(self, connection: Connection, door: MqttDoor, replayer: Replayer, outbound: Outbound) -> None:
         door.connected(connection.session)
-        connection.publish([self._status_message(online=True)])
-
-    def _status_message(self, *, online: bool) -> Publish:
-        payload = encode_status(
-            online=online, t=time.time(), instance=self._twins.me, **self._status, counts=dict(self._counts)
-        )
-        return Publish(topics.bridge_status(self._config.bridge.id), payload, retain=True)
-
-    async def _keep_telling(self, connection: Connection) -> None:
-        while True:
-            await asyncio.sleep(STATUS_EVERY)
-            if connection.connected:
-                connection.publish([self._status_message(online=True)])
-
-    @staticmethod
-    def _ready(broker: EmbeddedBroker | None, devices: Connection, coap: str | None) -> None:
-        url = str(devices.endpoint)
-        urls = {"mqtt": url if broker is None else broker.url, "mqtt5": url, "coap": coap}
-        _spare_the_collector()
-        sys.stdout.write(f"ready {json.dumps({name: found for name, found in urls.items() if found})}\n")
-        sys.stdout.flush()
+        connection.publish([self._presence.message(online=True)])
+        if not connection.session.session_present:
+            replayer.session_lost(outbound.heard_at)
 
     # ---- living and dying
 
@@ -306,10 +308,13 @@ class App:
         coap: CoapServer,
         coap_door: CoapDoor,
         pipeline: Pipeline,
+        kept: Kept,
         running: asyncio.Task[None],
     ) -> None:
         await self._leave_group(devices)
         devices.stop_delivering()
+        if self._replaying is not None:
+            self._replaying.cancel()
         failed = running.done()
         if not failed:
             await pipeline.drain(self._config.bridge.drain)
@@ -317,8 +322,9 @@ class App:
         coap_door.close()
         await coap.stop()
         if devices.connected:
-            devices.publish([self._status_message(online=False)])
+            devices.publish([self._presence.message(online=False)])
             await asyncio.wait([asyncio.ensure_future(devices.drained())], timeout=self._config.bridge.drain)
+        await asyncio.wait([asyncio.ensure_future(kept.flush())], timeout=self._config.bridge.drain)
         await devices.close()
         if cloud is not None:
             await cloud.connection.close()
@@ -329,22 +335,3 @@ class App:
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(outcome, BridgeError):
                 log.error("%s", outcome)
-
-
-def _on_hang_up(loop: asyncio.AbstractEventLoop, ask: Callable[[], None]) -> None:
-    """Ask at each SIGHUP; the loop's own handler would bring back the deadly default when the loop closes."""
-    if not hasattr(signal, "SIGHUP"):
-        return
-
-    def hung_up(*_: object) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ask)
-
-    signal.signal(signal.SIGHUP, hung_up)
-
-
-def _spare_the_collector() -> None:
-    """What was made until now lives as long as we do: the garbage collector need not look at it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

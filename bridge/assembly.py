@@ -12,8 +12,11 @@ from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.runtime.choice import Chosen, choose
 from bridge.runtime.providers import BY_NAME
+from bridge.store.kept import Kept
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.config import BrokerSection, Config
 
 
@@ -162,6 +165,16 @@ def provider_options(config: Config) -> dict[str, dict[str, str]]:
         if name not in BY_NAME:
             raise ConfigError(f"providers.{name}: no such provider; known: {', '.join(BY_NAME)}")
     return config.providers
+
+
+def kept_results(config: Config, state: Path, tell: Callable[[str], None]) -> Kept:
+    """The log of published Results.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    section = config.results
+    return Kept(state / "results.db", tell, age=section.keep_age, size=section.keep_bytes)
 
 
 def state_folder(config: Config, base: Path) -> Path:

@@ -29,7 +29,7 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         id: name of this bridge; unique among bridges on a broker.
-        state: folder for the journal, relative to the config file.
+        state: folder for the journal and the kept Results, relative to the config file.
         models: folder of model folders; the shipped ones when left out.
         provider: execution provider, by a name that `check` prints; left out: what `models tune` found, else the CPU.
         threads: threads that one run of a model may use; left out: what `models tune` found, else one.
@@ -157,6 +157,20 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     errors: Seconds = 10.0
 
 
+class ResultsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[results]`: published Results kept to be published again.
+
+    Attributes:
+        keep_age: seconds for which they are kept.
+        keep_bytes: bytes that they may take; above either the oldest go first.
+        again: seconds before the broker lost us of which the Results are published again by themselves.
+    """
+
+    keep_age: Seconds = 3_600.0
+    keep_bytes: Annotated[int, Meta(ge=1 << 20)] = 268_435_456
+    again: Annotated[float, Meta(ge=0, le=1e9)] = 60.0
+
+
 class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[routes]]`.
 
@@ -224,6 +238,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         coap: see `CoapSection`.
         cloud: see `BrokerSection`; left out: no cloud.
         limits: see `LimitsSection`.
+        results: see `ResultsSection`.
         providers: ONNX Runtime's options for a provider, by its name: `[providers.openvino] device_type = "CPU"`.
         routes: see `RouteSection`; none: a stream called like a model goes to that model.
     """
@@ -233,6 +248,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coap: CoapSection = CoapSection()
     cloud: BrokerSection | None = None
     limits: LimitsSection = LimitsSection()
+    results: ResultsSection = ResultsSection()
     routes: tuple[RouteSection, ...] = ()
     providers: dict[str, dict[str, str]] = {}
 

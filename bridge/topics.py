@@ -19,6 +19,7 @@ CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
 ESCALATE_FILTER = f"{ROOT}/_escalate/+"
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
 RESULT_FILTER = f"{ROOT}/+/+/result/+"
+BRIDGE_STATUS_FILTER = f"{ROOT}/_bridge/+/status"
 
 # What the bridge itself publishes or takes: a foreign route that overlaps one of these would loop or be taken twice.
 RESERVED_FILTERS = (
@@ -85,6 +86,11 @@ def bridge_status(bridge: str) -> str:
     return f"{ROOT}/_bridge/{bridge}/status"
 
 
+def replay(bridge: str) -> str:
+    """Where operators ask a bridge to publish kept Results again."""
+    return f"{ROOT}/_bridge/{bridge}/replay"
+
+
 def cloud_status(cloud: str) -> str:
     """Retained presence of a cloud agent."""
     return f"{ROOT}/_cloud/{cloud}/status"
@@ -144,8 +150,17 @@ def parse_escalate(topic: str) -> str | None:
 
 def parse_cloud_status(topic: str) -> str | None:
     """Id of the cloud agent whose status topic this is; None if it is not one."""
+    return _status_of("_cloud", topic)
+
+
+def parse_bridge_status(topic: str) -> str | None:
+    """Id of the bridge whose status topic this is; None if it is not one."""
+    return _status_of("_bridge", topic)
+
+
+def _status_of(kind: str, topic: str) -> str | None:
     levels = topic.split("/")
-    if len(levels) == 5 and levels[:3] == ["edge", "v1", "_cloud"] and levels[4] == "status" and is_name(levels[3]):
+    if len(levels) == 5 and levels[:3] == ["edge", "v1", kind] and levels[4] == "status" and is_name(levels[3]):
         return levels[3]
     return None
 

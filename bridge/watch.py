@@ -1,8 +1,9 @@
-"""`inference-bridge watch`: results as they come, for operators."""
+"""`inference-bridge watch`: results as they come, for operators; after a gap, those published meanwhile too."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import sys
@@ -16,13 +17,15 @@ from bridge.errors import ConfigError, Refused
 from bridge.messages import Result
 from bridge.mqtt.backoff import Backoff
 from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
-from bridge.wire.answers import decode_answer
+from bridge.wire.answers import decode_answer, decode_status
 
 if TYPE_CHECKING:
     import argparse
     import ssl
 
 REMEMBERED = 65_536  # ids of Results shown, to show repeats once
+MARGIN = 10.0  # seconds before the last word of a bridge, which has two of its statuses in them
+MOST_BRIDGES = 1_024
 
 
 async def watch(chosen: argparse.Namespace) -> int:
@@ -66,17 +69,88 @@ def _endpoint(chosen: argparse.Namespace) -> Endpoint:
 async def _show_for_ever(endpoint: Endpoint, chosen: argparse.Namespace) -> None:
     backoff = Backoff()
     seen: dict[str, None] = {}
+    gaps = Gaps()
     while True:
         try:
             async with _client(endpoint, chosen.protocol) as client:
                 backoff.succeeded()
-                await client.subscribe(topics.RESULT_FILTER, qos=1)
+                gaps.connected()
+                await client.subscribe([(topics.RESULT_FILTER, 1), (topics.BRIDGE_STATUS_FILTER, 1)])
                 async for message in client.messages:
-                    _show(message, seen, as_json=chosen.json)
+                    bridge = topics.parse_bridge_status(str(message.topic))
+                    if bridge is None:
+                        _show(message, seen, as_json=chosen.json)
+                    else:
+                        await _fill_gap(client, gaps, bridge, message)
         except aiomqtt.MqttError as why:
+            gaps.lost(time.time())
             delay = backoff.failed(random.random())  # noqa: S311 # jitter, not a secret
             sys.stderr.write(f"{endpoint}: {why}; trying again in {delay:.1f} s\n")
             await asyncio.sleep(delay)
+
+
+async def _fill_gap(client: aiomqtt.Client, gaps: Gaps, bridge: str, message: aiomqtt.Message) -> None:
+    """Ask a bridge that is there for what it published while we were not."""
+    try:
+        status = decode_status(message.payload if isinstance(message.payload, bytes) else b"")
+    except Refused:
+        return
+    t = status.get("t")
+    if not status["online"] or not isinstance(t, int | float):
+        return
+    since = gaps.heard(bridge, t)
+    if since is not None:
+        await client.publish(topics.replay(bridge), json.dumps({"since": since}), qos=1)
+        gaps.asked(bridge)
+
+
+class Gaps:
+    """Since when we may have missed what a bridge published: by its own clock, as its status tells it."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, float] = {}  # newest time told by each bridge
+        self._missed: dict[str, float] = {}  # those to be asked, and since when
+        self._strangers: float | None = None  # the same for bridges we have not heard of, by our clock
+        self._connected = False
+
+    def connected(self) -> None:
+        """We listen."""
+        self._connected = True
+
+    def lost(self, now: float) -> None:
+        """We do not listen any more.
+
+        Args:
+            now: seconds since 1970.
+        """
+        if not self._connected:
+            return
+        self._connected = False
+        self._strangers = now - MARGIN
+        for bridge, t in self._heard.items():
+            self._missed.setdefault(bridge, t - MARGIN)
+
+    def heard(self, bridge: str, t: float) -> float | None:
+        """A bridge says that it is there.
+
+        Args:
+            bridge: its id.
+            t: seconds since 1970 by its clock.
+
+        Returns:
+            Since when it is to be asked for what it published, by its clock; None if nothing was missed.
+        """
+        known = bridge in self._heard
+        if not known and len(self._heard) >= MOST_BRIDGES:
+            return None
+        if not known and self._strangers is not None:
+            self._missed[bridge] = self._strangers
+        self._heard[bridge] = t
+        return self._missed.get(bridge)
+
+    def asked(self, bridge: str) -> None:
+        """It was."""
+        self._missed.pop(bridge, None)
 
 
 def _client(endpoint: Endpoint, protocol: str) -> aiomqtt.Client:

@@ -196,7 +196,8 @@ class Decider:
             self._ask(cut, answer, placement, turn)
             return
         durable = not placement.firm or ticket is None or ticket.durable
-        self._decide(turn, window, answer, placement, local=None, durable=durable)
+        whole = route.windows == "whole" and window.reply_to is None
+        self._decide(turn, window, answer, placement, local=None, durable=durable, whole=whole)
         self._close(cut, turn)
 
     def _ask(self, cut: Cut, answer: Answer, placement: Placement, turn: Turn) -> None:
@@ -236,9 +237,10 @@ class Decider:
         *,
         local: dict[str, object] | None,
         durable: bool,
+        whole: bool = False,
     ) -> None:
         self._counts["results_bridge" if placement.tier == "bridge" else "results_cloud"] += 1
-        decided = Decided(window, answer, placement, turn.wall - (turn.now - window.arrived), local, durable)
+        decided = Decided(window, answer, placement, turn.wall - (turn.now - window.arrived), local, durable, whole)
         turn.publish.append(decided)
         if durable:
             turn.changes.results.append(decided.saved())

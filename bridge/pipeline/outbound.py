@@ -1,5 +1,8 @@
 """The way out: Results, Errors and Receipts are published, and what waited for them is settled.
 
+A Result's message is settled once the broker has taken the Result *and* it is kept for another publication
+(`bridge/store/kept.py`); publishing waits for neither.
+
 They carry no Content Type: their first byte tells, and rumqttd's 3.1.1 listener dies of any MQTT 5 property.
 """
 
@@ -14,11 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bridge import topics
-from bridge.messages import Error, Receipt
 from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
-from bridge.pipeline.admit import ErrorGate
-from bridge.pipeline.arrival import Verdict
+from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
+from bridge.pipeline.receipts import receipts
+from bridge.pipeline.refusals import Refusals
+from bridge.pipeline.unheard import Unheard
+from bridge.store.kept import MOST_TOGETHER, Record
 from bridge.wire.answers import encode_answer
 
 if TYPE_CHECKING:
@@ -26,14 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.messages import Result, SeriesKey
+    from bridge.pipeline.admit import ErrorGate
     from bridge.pipeline.turn import Decided, Refusal, Ticket
     from bridge.store.records import SavedResult
 
 log = logging.getLogger("bridge.pipeline")
 
-LOG_RATE = 0.2  # log lines a second about what strangers can cause again and again
 MOST_REFUSED = 10_000  # Results that the broker refused, kept for the next start; further ones are counted and dropped
-MAX_RANGES = 64  # of one Receipt
+NOT_KEPT = -1  # place in a record of what is not kept: answers to `_infer`
 
 
 class Publisher(Protocol):
@@ -49,6 +54,30 @@ class Publisher(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """What the way out needs of the log of published Results."""
+
+    @property
+    def full(self) -> bool:
+        """So much waits for the disk that no more Results are to be published."""
+        ...
+
+    def append(self, record: Record) -> None:
+        """Keep a record, and call its `done` once that is safe."""
+        ...
+
+
+class KeepsNothing:
+    """A keeper that forgets: what it is given counts as kept at once."""
+
+    full = False
+
+    def append(self, record: Record) -> None:
+        """Forget it."""
+        record.kept = True
+        record.done(record)
+
+
 class Outbound:
     """Publishes and settles.
 
@@ -57,28 +86,48 @@ class Outbound:
         on_result: told topic and payload of each Result that is no answer to `_infer`, for CoAP's GET and Observe.
         gate: bounds the Errors.
         counts: where to count.
+        kept: keeps what is published; nothing is kept without.
+        unheard: told of what the broker gave to nobody.
+        earlier: ids of whole windows whose Results earlier processes kept, each with the number of its record.
+        recall: asked to publish such a Result again, and to call `recalled` then.
+
+    Attributes:
+        heard_at: monotonic seconds at which the newest Result that the broker took was published; None before any.
     """
 
     def __init__(
-        self, publisher: Publisher, on_result: Callable[[str, bytes], None], gate: ErrorGate, counts: Counter[str]
+        self,
+        publisher: Publisher,
+        on_result: Callable[[str, bytes], None],
+        gate: ErrorGate,
+        counts: Counter[str],
+        *,
+        kept: Keeper | None = None,
+        unheard: Unheard | None = None,
+        earlier: dict[str, int] | None = None,
+        recall: Callable[[str, int], None] = lambda _window, _record: None,
     ) -> None:
         self._publisher = publisher
         self._on_result = on_result
-        self._gate = gate
-        self._log_gate = ErrorGate(rate=LOG_RATE)
         self._counts = counts
+        self._kept = kept or KeepsNothing()
+        self._unheard = unheard or Unheard(counts)
+        self._earlier = earlier or {}
+        self._recall = recall
+        self._refusals = Refusals(gate, self._release, counts)
         self._waiting: dict[str, list[Ticket]] = {}
         self._taken: list[str] = []
         self._refused: list[tuple[SavedResult, list[Ticket]]] = []
+        self.heard_at: float | None = None
 
     @property
     def full(self) -> bool:
-        """The broker takes no more for now."""
-        return self._publisher.full
+        """The broker, or the disk, takes no more for now."""
+        return self._publisher.full or self._kept.full
 
     async def room(self) -> None:
-        """Wait while the broker takes no more: then the inbox fills, and the doors close."""
-        while self._publisher.full:  # noqa: ASYNC110 # the broker is slow or away; nobody is in a hurry
+        """Wait while the broker or the disk takes no more: then the inbox fills, and the doors close."""
+        while self.full:  # noqa: ASYNC110 # the broker is slow or away; nobody is in a hurry
             await asyncio.sleep(0.05)
 
     def wait(self, window: str, ticket: Ticket) -> None:
@@ -87,12 +136,23 @@ class Outbound:
         waiting = self._waiting.get(window)
         if waiting is None:
             self._waiting[window] = [ticket]
+            if self._earlier and window in self._earlier:
+                self._recall(window, self._earlier[window])
         else:
             waiting.append(ticket)
 
     def waits_for(self, window: str) -> bool:
-        """Whether this window is being answered, or its Result on its way to the broker."""
-        return window in self._waiting
+        """Whether this window is being answered, or its Result on its way to the broker.
+
+        Of one that an earlier process answered we do not know whether the broker has it: who waits for it has it
+        published again.
+        """
+        return window in self._waiting or window in self._earlier
+
+    def recalled(self, window: str) -> None:
+        """The kept Result of a window of an earlier process was published again, or is kept no more."""
+        self._earlier.pop(window, None)
+        self._release(self._waiting.pop(window, []))
 
     def waiting(self, window: str) -> list[Ticket]:
         """Who waits for this window's Result."""
@@ -123,11 +183,18 @@ class Outbound:
         wall = time.time()
         messages: list[Publish] = []
         told: list[Ticket] = []
+        records = [record := self._record(wall)]
         for one in decided:
             result = one.result(_latency(wall, one.arrived))
-            done = partial(self._published, result.id, one.journalled, one.saved)
-            messages.append(self._message(result, one.topic, one.window.correlation, done, told))
-        self._publisher.publish(messages)
+            if len(record.items) == MOST_TOGETHER:
+                records.append(record := self._record(wall))
+            if one.whole:
+                record.whole.append(result.id)
+            into = record if one.window.reply_to is None else _UNKEPT
+            messages.append(
+                self._message(result, one.topic, one.window.correlation, one.journalled, one.saved, into, told)
+            )
+        self._publish(messages, records)
         if told:
             self.settle(told)
 
@@ -135,14 +202,37 @@ class Outbound:
         """Publish journalled Results of an earlier life."""
         wall = time.time()
         messages = []
+        records = [record := self._record(wall)]
         for one in saved:
             result = msgspec.structs.replace(one.result, latency_ms=_latency(wall, one.arrived))
-            done = partial(self._published, result.id, True, partial(_same, one))  # partial has no names
-            messages.append(self._message(result, one.topic, one.correlation, done, []))
+            if len(record.items) == MOST_TOGETHER:
+                records.append(record := self._record(wall))
+            into = record if topics.parse_result(one.topic) is not None else _UNKEPT
+            if into is record:
+                self._earlier.pop(result.id, None)
+                record.whole.append(result.id)  # maybe: nobody knows any more, and it does no harm
+            same = partial(_same, one)  # partial has no names
+            messages.append(self._message(result, one.topic, one.correlation, True, same, into, []))
+        self._publish(messages, records)
+
+    def _record(self, wall: float) -> Record:
+        return Record(wall, time.monotonic(), self._on_kept)
+
+    def _publish(self, messages: list[Publish], records: list[Record]) -> None:
         self._publisher.publish(messages)
+        for record in records:
+            if record.items:
+                self._kept.append(record)
 
     def _message(
-        self, result: Result, topic: str, correlation: bytes | None, done: Callable[[int], None], told: list[Ticket]
+        self,
+        result: Result,
+        topic: str,
+        correlation: bytes | None,
+        journalled: bool,
+        saved: Callable[[], SavedResult],
+        record: Record,
+        told: list[Ticket],
     ) -> Publish:
         """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`."""
         payload = encode_answer(result)
@@ -154,18 +244,50 @@ class Outbound:
                 if ticket.arrival.wants_result:
                     ticket.results += (result,)
                     told.append(ticket)
-        if correlation is None:
+        place = NOT_KEPT
+        if record is not _UNKEPT:
+            place = len(record.items)
+            record.items.append((topic, payload))
             self._on_result(topic, payload)
+        done = partial(self._published, result.id, journalled, saved, record, place)
         return Publish(topic, payload, correlation=correlation, done=done)
 
-    def _published(self, window: str, journalled: bool, saved: Callable[[], SavedResult], code: int) -> None:
+    def _published(
+        self, window: str, journalled: bool, saved: Callable[[], SavedResult], record: Record, place: int, code: int
+    ) -> None:
         """The broker took a Result, or refused it."""
+        if code >= 0x80:
+            if self._refused_result(code):
+                tickets = self._waiting.pop(window, [])
+                for ticket in tickets:
+                    ticket.open -= 1
+                self._refused.append((saved(), tickets))
+                return
+        elif place != NOT_KEPT:
+            self.heard_at = record.at
+            if code == NO_MATCHING_SUBSCRIBERS:
+                self._unheard.note(*record.items[place], record.n)
+            elif self._unheard.marks:
+                self._unheard.heard(record.items[place][0])
+        if record.kept:
+            self._end(window, journalled)
+        else:
+            record.early.append((window, journalled))
+
+    def _on_kept(self, record: Record) -> None:
+        """A record is on the disk: what the broker has taken of it is settled."""
+        tickets: list[Ticket] = []
+        for window, journalled in record.early:
+            tickets += self._waiting.pop(window, ())
+            if journalled:
+                self._taken.append(window)
+        record.early.clear()
+        if tickets:
+            self._release(tickets)
+
+    def _end(self, window: str, journalled: bool) -> None:
+        """The broker has a Result, and it is kept."""
         tickets = self._waiting.pop(window, [])
-        if code >= 0x80 and self._refused_result(code):
-            for ticket in tickets:
-                ticket.open -= 1
-            self._refused.append((saved(), tickets))
-            return
         if journalled:
             self._taken.append(window)  # taken, or beyond what is kept of refused ones
         self._release(tickets)
@@ -173,7 +295,7 @@ class Outbound:
     def _refused_result(self, code: int) -> bool:
         """Count and tell that the broker refused a Result; whether it is to be kept."""
         self._counts["results_refused_by_broker"] += 1
-        if self._log_gate.allows("", "refused", time.monotonic()):
+        if self._refusals.may_log():
             log.error(
                 "the broker refused a Result: %s; check what the bridge may publish. It is kept for the next start",
                 in_words(code),
@@ -182,59 +304,7 @@ class Outbound:
 
     def refusals(self, refused: list[Refusal], now: float) -> None:
         """Publish Errors; each arrival is settled once its Error is out, or at once where none is sent."""
-        messages = []
-        for refusal in refused:
-            topic = self._error_topic(refusal, now)
-            settle = self._settler(refusal)
-            if topic is None or (refusal.arrival is not None and refusal.arrival.transient):
-                settle(0)
-            self._release([ticket for ticket in refusal.tickets if ticket.arrival.transient])
-            if topic is not None:
-                stream = refusal.source.stream if refusal.source is not None else None
-                error = Error(refusal.why.reason, refusal.why.detail, stream, refusal.why.seq)
-
-                def done(code: int, settle: Callable[[int], None] = settle) -> None:
-                    self._note_refusal("an Error", code)
-                    settle(code)
-
-                messages.append(Publish(topic, encode_answer(error), correlation=refusal.correlation, done=done))
-        self._publisher.publish(messages)
-
-    def _settler(self, refusal: Refusal) -> Callable[[int], None]:
-        arrival, tickets = refusal.arrival, [one for one in refusal.tickets if not one.arrival.transient]
-        done = False
-
-        def settle(_code: int) -> None:
-            nonlocal done
-            if not done:
-                done = True
-                if arrival is not None:
-                    arrival.settle(Verdict(refused=refusal.why))
-                self._release(tickets)
-
-        return settle
-
-    def _note_refusal(self, what: str, code: int) -> None:
-        """Count and tell, at most a few times a second, that the broker refused what we published."""
-        if code >= 0x80:
-            self._counts["answers_refused_by_broker"] += 1
-            if self._log_gate.allows("", "refused", time.monotonic()):
-                log.error("the broker refused %s: %s; check what the bridge may publish", what, in_words(code))
-
-    def _error_topic(self, refusal: Refusal, now: float) -> str | None:
-        source = refusal.source
-        if refusal.reply_to is not None:
-            who, topic = ("_infer", topics.asker(refusal.reply_to)), refusal.reply_to
-        elif source is not None:
-            who, topic = (source.site, source.device), topics.error(source.site, source.device)
-        else:
-            who, topic = ("", ""), None
-        if not self._gate.allows(*who, now):
-            self._counts["errors_untold"] += 1
-            return None
-        if topic is None:
-            log.warning("refused, and nobody to tell: %s", refusal.why)
-        return topic
+        self._publisher.publish(self._refusals.errors(refused, now))
 
     def settle(self, tickets: list[Ticket]) -> None:
         """Settle what may be settled now, and receipt it."""
@@ -247,19 +317,15 @@ class Outbound:
                 safe = {} if safe is None else safe
                 safe.setdefault(ticket.key, []).append(ticket.rows)
         if safe is not None:
-            self._publisher.publish([receipt for key, rows in safe.items() for receipt in self._receipts(key, rows)])
-
-    def _receipts(self, key: SeriesKey, rows: list[tuple[int, int]]) -> list[Publish]:
-        merged = merge(rows)
-        topic = topics.receipt(key.site, key.device, key.stream)
-        return [
-            Publish(
-                topic,
-                encode_answer(Receipt(key.epoch, merged[i : i + MAX_RANGES])),
-                done=lambda code: self._note_refusal("a Receipt", code),
+            self._publisher.publish(
+                [receipt for key, rows in safe.items() for receipt in receipts(key, rows, self._receipt_out)]
             )
-            for i in range(0, len(merged), MAX_RANGES)
-        ]
+
+    def _receipt_out(self, code: int) -> None:
+        self._refusals.note("a Receipt", code)
+
+
+_UNKEPT = Record(0.0, 0.0, lambda _record: None, kept=True)
 
 
 def _same(saved: SavedResult) -> SavedResult:
@@ -269,14 +335,3 @@ def _same(saved: SavedResult) -> SavedResult:
 def _latency(wall: float, arrived: float) -> float:
     """Milliseconds since it arrived, to the microsecond; 0 when the clock was set back."""
     return int((wall - arrived) * 1e6) / 1e3 if wall > arrived else 0.0
-
-
-def merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Inclusive ranges, sorted, with those that touch joined."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return merged

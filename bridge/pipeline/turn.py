@@ -109,6 +109,7 @@ class Decided(msgspec.Struct, eq=False):
         arrived: seconds since 1970 at which its last row arrived.
         local: what the bridge's own model said of a window that the cloud answered.
         journalled: it is in the journal until the broker has it.
+        whole: it came as one message, and a copy that comes after a restart must not be answered anew.
     """
 
     window: Window
@@ -117,6 +118,7 @@ class Decided(msgspec.Struct, eq=False):
     arrived: float
     local: dict[str, Any] | None = None
     journalled: bool = False
+    whole: bool = False
 
     @property
     def topic(self) -> str:

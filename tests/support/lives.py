@@ -22,17 +22,21 @@ from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.routes import Route, RouteTable
+from bridge.pipeline.unheard import Unheard
 from bridge.pipeline.window import Patience, Windower
+from bridge.replay import Replayer
 from bridge.store.journal import Journal
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from tests.support.engines import CHANNELS, ROWS, HeldEngine, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bridge.catalog import Manifest
     from bridge.mqtt.messages import Publish
+    from bridge.store.kept import Kept
 
 LONG = 1e6  # seconds: a deadline that does not pass
 SHORT = 0.02  # seconds: one that a test waits for
@@ -66,7 +70,7 @@ class Life:
         full: the broker takes no more for now.
     """
 
-    def __init__(self, path: Path, slow: HeldEngine, routes: list[Route]) -> None:
+    def __init__(self, path: Path, slow: HeldEngine, routes: list[Route], kept: Kept | None = None) -> None:
         self.slow = slow
         self.fast = HeldEngine("fast", once=0.0)
         self.fast.let_all_go()
@@ -76,24 +80,48 @@ class Life:
         self.counts: Counter[str] = Counter()
         self.inbox = Inbox(1 << 25, lambda: None)
         self.journal = Journal(path, pytest.fail)
+        self.replaying: asyncio.Task[None] | None = None
         self._arrivals = 0
         table = RouteTable(routes)
+        windower = Windower(Patience(gap=30.0), lambda: f"b-{self._arrivals}")
+        outbound = Outbound(self, lambda _topic, _payload: None, ErrorGate(), self.counts)
+        if kept is not None:
+            outbound = self._keeping(kept, windower)
         self.pipeline = Pipeline(
             inbox=self.inbox,
             admission=Admission(
                 table, {"slow": route("_infer", "whole")}, max_payload=1 << 20, max_rows=65_536, depth=32
             ),
             table=table,
-            windower=Windower(Patience(gap=30.0), lambda: f"b-{self._arrivals}"),
+            windower=windower,
             engines={"slow": slow, "fast": self.fast},
             journal=self.journal,
-            outbound=Outbound(self, lambda _topic, _payload: None, ErrorGate(), self.counts),
+            outbound=outbound,
             cloud=None,
             counts=self.counts,
         )
         self.running = asyncio.create_task(self.pipeline.run())
 
-    def publish(self, messages: list[Publish]) -> None:
+    def _keeping(self, kept: Kept, windower: Windower) -> Outbound:
+        """A way out that keeps what it publishes, and what publishes it again."""
+        unheard = Unheard(self.counts)
+        outbound = Outbound(
+            self,
+            lambda _topic, _payload: None,
+            ErrorGate(),
+            self.counts,
+            kept=kept,
+            unheard=unheard,
+            earlier=kept.whole,
+            recall=lambda window, record: replayer.recall(window, record),
+        )
+        for window in kept.whole:
+            windower.remember(window)
+        replayer = Replayer(kept, self, unheard, outbound.recalled, self.counts, again=60.0)
+        self.replaying = asyncio.create_task(replayer.run())
+        return outbound
+
+    def publish(self, messages: Iterable[Publish]) -> None:
         self.sent += messages
 
     def deliver(self, stream: str, first: int, count: int = ROWS, *, device: str = "d", **more: Any) -> int:
@@ -157,8 +185,10 @@ class Life:
 
     async def crash(self) -> None:
         """Ends at once; nothing more has an effect."""
-        self.running.cancel()
-        await asyncio.wait([self.running])
+        for task in (self.running, self.replaying):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         self.slow.let_all_go()
         self.journal.close()
 

@@ -14,7 +14,8 @@ from bridge.messages import Answer, Placement, Receipt, Result, SeriesKey, Windo
 from bridge.messages import Error as Told
 from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
-from bridge.pipeline.outbound import MAX_RANGES, Outbound, merge
+from bridge.pipeline.outbound import Outbound
+from bridge.pipeline.receipts import MAX_RANGES, merge
 from bridge.pipeline.turn import Decided, Refusal, Ticket
 from bridge.topics import DataTopic
 from bridge.wire.answers import decode_answer

@@ -15,6 +15,8 @@ def test_the_contract_s_topics() -> None:
     assert topics.status("plant-a", "wrist-8") == "edge/v1/plant-a/wrist-8/status"
     assert topics.bridge_status("gw-1") == "edge/v1/_bridge/gw-1/status"
     assert topics.infer("activity") == "edge/v1/_infer/activity"
+    assert topics.replay("gw-1") == "edge/v1/_bridge/gw-1/replay"
+    assert topics.parse_bridge_status(topics.bridge_status("gw-1")) == "gw-1"
 
 
 @pytest.mark.parametrize("name", ["a", "9", "A_.-", "wrist-8", "x" * 64])
@@ -51,6 +53,11 @@ def test_what_is_no_data_topic(topic: str) -> None:
 @pytest.mark.parametrize("topic", ["edge/v1/_cloud/a/b/status", "edge/v1/_cloud//status", "edge/v1/_bridge/a/status"])
 def test_what_is_no_cloud_status(topic: str) -> None:
     assert topics.parse_cloud_status(topic) is None
+
+
+@pytest.mark.parametrize("topic", ["edge/v1/_bridge/_a/status", "edge/v1/_bridge/a/replay", "edge/v1/_cloud/a/status"])
+def test_what_is_no_bridge_status(topic: str) -> None:
+    assert topics.parse_bridge_status(topic) is None
 
 
 @pytest.mark.parametrize("topic", ["edge/v1/_infer/_m", "edge/v1/_infer", "edge/v1/_infer/m/x", "edge/v1/_escalate/m"])

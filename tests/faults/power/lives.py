@@ -18,6 +18,7 @@ import msgspec
 from bridge.errors import StoreError
 from tests.faults.power.disk import ROOT, Disk
 from tests.faults.power.journal import JournalSubject
+from tests.faults.power.kept import KeptSubject
 from tests.faults.power.mount import mounted
 from tests.faults.power.outbox import OutboxSubject
 from tests.faults.power.subjects import AsideError
@@ -32,7 +33,9 @@ Fault: TypeAlias = Literal["lost", "torn", "reordered", "second loss"]
 Sabotage: TypeAlias = Literal[
     "synchronous=NORMAL", "synchronous=OFF", "no fsync", "no fsync of folders", "unsafe overwrite"
 ]
-SUBJECTS: dict[str, Callable[[Random], Subject[Any]]] = {"outbox": OutboxSubject, "journal": JournalSubject}
+SUBJECTS: dict[str, Callable[[Random], Subject[Any]]] = {
+    "outbox": OutboxSubject, "journal": JournalSubject, "kept": KeptSubject,
+}  # fmt: skip
 FAULTS: tuple[Fault, ...] = (*DAMAGES, "second loss")
 SABOTAGES: tuple[Sabotage, ...] = get_args(Sabotage)
 SECTORS = (512, 4096)

@@ -1,0 +1,55 @@
+"""Whole windows that come a second time after `kill -9`: one answer each, whatever the next process would say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.store.kept import Kept
+from tests.support.engines import ROWS, HeldEngine, until
+from tests.support.lives import ROUTES, Life
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def keeping(folder: Path) -> Kept:
+    kept = Kept(folder / "results.db", pytest.fail, age=3_600.0, size=1 << 28)
+    kept.start()
+    return kept
+
+
+@pytest.mark.parametrize("transient", [False, True], ids=["mqtt", "coap"])
+async def test_a_copy_after_a_restart_gets_the_bytes_of_the_first_answer(tmp_path: Path, *, transient: bool) -> None:
+    kept = keeping(tmp_path)
+    life = Life(tmp_path / "journal.db", HeldEngine("slow"), ROUTES, kept)
+    life.deliver("quick", 0, transient=transient)
+    await until(lambda: life.has_answered(1))
+    await kept.flush()
+    if transient:  # the broker has it, so the journal has it no more
+        life.take_all()
+        await until(lambda: not life.journal.load().results)
+    else:
+        assert life.verdicts == {}  # the broker's PUBACK did not come before the end
+    first = life.sent[0].payload
+    await life.crash()
+    await kept.close()
+
+    kept = keeping(tmp_path)
+    life = Life(tmp_path / "journal.db", HeldEngine("slow"), ROUTES, kept)
+    life.fast.version = "2.0.0"  # it would say something else
+    number = life.deliver("quick", 0, transient=transient)
+    again = life.deliver("quick", 0, transient=transient)
+    new = life.deliver("quick", ROWS)
+    await until(lambda: len(life.sent) == 2)
+    assert sorted(one.payload == first for one in life.sent) == [False, True]
+    assert {number, again, new}.isdisjoint(life.verdicts)
+    life.take_all()
+    await kept.flush()
+    await until(lambda: {number, again, new} <= set(life.verdicts))
+    third = life.deliver("quick", 0, transient=transient)
+    await until(lambda: third in life.verdicts)
+    assert len(life.sent) == 2
+    await life.crash()
+    await kept.close()
