@@ -6,16 +6,19 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from bridge.store.outbox import Append, Limits, Outbox
+from bridge.errors import StoreError
+from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
 from edge_agent.keeper import Keeper
+from edge_agent.ledger import Ledger
 from edge_agent.ranges import Range, text
-from edge_agent.sender import Route, Sender
+from edge_agent.sender import Sender
 from edge_agent.sources.lines import Lines
 from edge_agent.sources.replay import Replay, named
 
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
 
     from bridge.store.outbox import Series
     from edge_agent.config import Agent, Stream
+    from edge_agent.route import Route
     from edge_agent.sampler import Chunk
     from edge_agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 1.5  # seconds: a full disk must not hold up the end
+TELL = 5.0  # seconds between two looks at what the status should tell
 
 
 class Source(Protocol):
@@ -56,6 +61,7 @@ class App:
         store: file of the outbox.
         uplink: where it sends.
         epoch: name of the numbering; None: made from the store's name, so the same as long as the store lives.
+        lanes: send what is not fresh any more as backlog beside live rows; else everything in order.
         confirm: takes what is on disk, for streams that ask for it.
         ready: called once rows can be accepted.
     """
@@ -68,22 +74,35 @@ class App:
         store: Path,
         uplink: Uplink,
         epoch: str | None = None,
+        lanes: bool = True,
         confirm: Callable[[Confirmation], None] = lambda _: None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
-        limits = Limits(agent.max_bytes, agent.max_age, agent.when_full)
+        limits = Limits(agent.max_bytes, agent.max_age, agent.when_full, agent.thin_rows)
         self._streams = {stream.name: stream for stream in streams}
         self._uplink = uplink
         self._epoch = epoch
+        self._lanes = lanes
         self._confirm = confirm
         self._ready = ready
         self.keeper = Keeper(
-            lambda: Outbox(store, limits, tell=log.error), clock=time.time, commit_wait=agent.commit_wait
+            lambda: Outbox(store, limits, tell=log.error),
+            clock=time.time,
+            mono=time.monotonic,
+            commit_wait=agent.commit_wait,
+            longest_pause=None if agent.max_age is None else agent.max_age / 2,
         )
         self.sender = Sender(
-            self.keeper, uplink, clock=time.monotonic, dice=random.random, receipt_timeout=agent.receipt_timeout
+            self.keeper,
+            uplink,
+            clock=time.monotonic,
+            dice=random.random,
+            receipt_timeout=agent.receipt_timeout,
+            backlog_after=agent.backlog_after,
         )
+        self.keeper.listen(self.sender.gave_up)
         self.accepted = 0
+        self.dropped: list[Range] = []  # given up by a rule, once it has ended
         self.opened = False
 
     async def run(self) -> None:
@@ -98,12 +117,17 @@ class App:
         """
         await self.keeper.open()
         self.opened = True
+        ledger = Ledger(self.keeper.box, list(self._streams))
         try:
             await self._take_up()
             self._ready()
+            await self._uplink.tell(await self.keeper.call(ledger.facts))
             helpers = [self.keeper.run(), self.keeper.keep_house(), self.sender.run(), self._uplink.run(self.sender)]
-            await _while_running(self._work(), *helpers)
+            await _while_running(self._work(), *helpers, self._tell(ledger))
         finally:
+            with suppress(StoreError):  # a damaged file tells no more
+                await self._uplink.tell(await self.keeper.call(ledger.facts), at_once=False)
+                self.dropped = await self.keeper.call(self._dropped)
             await self._uplink.close()
             await self.keeper.close()
 
@@ -116,20 +140,47 @@ class App:
         """Rows that are not receipted, of all series; nothing before the outbox is open."""
         return [one for _, ranges in await self.left() for one in ranges] if self.opened else []
 
+    def _dropped(self) -> list[Range]:
+        return [(one.first, one.last) for one in self.keeper.box.dropped() if one.rule != NOT_FINITE]
+
+    async def _tell(self, ledger: Ledger) -> None:
+        """Keeps the status true, until cancelled."""
+        told = None
+        while True:
+            facts = await self.keeper.call(ledger.facts)
+            if self.keeper.trouble:
+                facts["store"] = self.keeper.trouble
+            if facts != told:
+                await self._uplink.tell(facts)
+                told = facts
+            await asyncio.sleep(TELL)
+
     async def _pending(self) -> bool:
         series = [route.series.id for route in self.sender.routes]
         return await self.keeper.call(lambda: any(self.keeper.box.holds(one) for one in series))
 
     async def _take_up(self) -> None:
-        """What an earlier life left behind is sent first."""
-        for series, ranges in await self.left():
+        """What an earlier life left behind is sent, beside what comes new."""
+        box = self.keeper.box
+        found = await self.keeper.call(lambda: [(one, box.kept(one.id)) for one in box.series() if box.holds(one.id)])
+        for series, ranges in found:
             stream = self._streams.get(series.stream)
             if stream is None:
                 log.warning("stream %s is not configured any more; its rows stay in the outbox", series.stream)
                 continue
-            route = self.sender.add(series, stream, ranges[0][0])
-            route.flights.ended = True  # nothing follows, unless its source goes on
+            route = self._route(series, stream, ranges[0][0] if ranges else series.next)
+            route.lanes.live.ended = series.ended or series.epoch not in self._epochs(stream)  # else its source goes on
             log.info("stream %s, epoch %s: rows %s to send", series.stream, series.epoch, text(ranges))
+
+    def _route(self, series: Series, stream: Stream, start: int) -> Route:
+        lanes = self._lanes and not (stream.source == "replay" and stream.speed == 0)
+        return self.sender.add(series, stream, start, lanes=lanes)
+
+    def _epochs(self, stream: Stream) -> list[str]:
+        """Names of the numberings that the source of a stream may go on with."""
+        if self._epoch or stream.source == "stdin":
+            return [self._epoch or self.keeper.box.store]
+        return [name for _, name in named([Path(file) for file in stream.files], self.keeper.box.store)]
 
     async def _work(self) -> None:
         sources = [asyncio.create_task(self._take(stream)) for stream in self._streams.values()]
@@ -167,7 +218,7 @@ class App:
 
     async def _take_series(self, stream: Stream, series: Series, source: Source) -> None:
         route = next((one for one in self.sender.routes if one.series.id == series.id), None)
-        route = route or self.sender.add(series, stream, series.next)
+        route = route or self._route(series, stream, series.next)
         self.sender.grew(route, series.next)
         waiting: set[asyncio.Task[None]] = set()
         async for chunk in source.chunks(time.time, time.monotonic):
@@ -182,7 +233,7 @@ class App:
         await self.keeper.flush()
         await ended
         await asyncio.gather(*waiting)
-        self.sender.grew(route, route.flights.end, ended=True)
+        self.sender.grew(route, route.lanes.live.end, ended=True)
 
     async def _accepted(self, route: Route, committed: asyncio.Future[int], count: int) -> None:
         first = await committed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge import topics
 from bridge.coap.client import CoapClient
@@ -43,7 +43,7 @@ class CoapUplink:
         await asyncio.Event().wait()
 
     async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
-        """POSTs one Observation.
+        """POSTs one Observation or Skip.
 
         Raises:
             LinkError: no answer: unknown.
@@ -55,6 +55,9 @@ class CoapUplink:
         if reply.code == "overload":
             return Outcome("wait", "overload", OVERLOAD_WAIT if reply.max_age is None else float(reply.max_age))
         return Outcome("refused", reply.code)
+
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:  # as every uplink
+        """CoAP has no retained status."""
 
     async def close(self) -> None:
         """Closes the sockets."""

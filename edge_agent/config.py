@@ -50,9 +50,25 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         None
     )
     when_full: Annotated[
-        Literal["refuse_new", "drop_oldest"],
-        Meta(description="refuse_new holds the source back, drop_oldest makes room; what is dropped is logged."),
+        Literal["refuse_new", "drop_oldest", "thin_out"],
+        Meta(
+            description="refuse_new holds the source back; drop_oldest gives up the oldest rows; thin_out every second "
+            "block of thin_rows rows in the older half, again and again: the older, the coarser. What is given up is "
+            "logged, and the bridge is told."
+        ),
     ] = "refuse_new"
+    thin_rows: Annotated[
+        int, Meta(ge=1, description="thin_out: rows a block; at least a window's, so that whole windows remain.")
+    ] = 256
+    backlog_after: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds without a way to the bridge after which what waited is sent as backlog, beside live "
+            "rows and never in their way. After a shorter break all goes in order: it delays live rows by less than it "
+            "lasted itself, and windows across it are not late.",
+        ),
+    ] = 2.0
     commit_wait: Annotated[
         float, Meta(ge=0, description="Seconds that rows may gather before one commit; acceptance waits as long.")
     ] = 0.02

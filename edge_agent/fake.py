@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import LinkError
-from bridge.wire.observation import decode_observation
+from bridge.messages import Observation, Skip
+from bridge.wire.data import decode_data
 from edge_agent.uplink import SAFE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.messages import Observation
     from bridge.wire.formats import Format
     from edge_agent.uplink import Listener
 
@@ -22,24 +22,34 @@ class FakeUplink:
 
     Args:
         answer: what becomes of a message; None: nobody knows.
+        skipped: what becomes of a Skip.
 
     Attributes:
         sent: stream and message, in order.
+        skips: stream and Skip, in order.
+        told: facts told, in order.
         listener: who sends, once running.
         most_under_way: the most messages ever under way at once.
     """
 
-    def __init__(self, answer: Callable[[str, Observation], Outcome | None] = lambda _stream, _message: SAFE) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str, Observation], Outcome | None] = lambda _stream, _message: SAFE,
+        skipped: Callable[[str, Skip], Outcome | None] = lambda _stream, _skip: SAFE,
+    ) -> None:
         self.transport = "fake"
         self.window = 16
         self.in_order = False
         self.most_bytes: int | None = None
         self.sent: list[tuple[str, Observation]] = []
+        self.skips: list[tuple[str, Skip]] = []
+        self.told: list[dict[str, Any]] = []
         self.listener: Listener | None = None
         self.most_under_way = 0
         self._under_way = 0
         self._arrived = asyncio.Event()
         self._answer = answer
+        self._skipped = skipped
 
     async def run(self, listener: Listener) -> None:
         """Is connected until cancelled."""
@@ -53,21 +63,29 @@ class FakeUplink:
         Raises:
             LinkError: the answer was None.
         """
-        message = decode_observation(payload, form)
-        self.sent.append((stream, message))
+        message = decode_data(payload, form)
+        if isinstance(message, Observation):
+            self.sent.append((stream, message))
+        else:
+            self.skips.append((stream, message))
         self._arrived.set()
         self._under_way += 1
         self.most_under_way = max(self.most_under_way, self._under_way)
         await asyncio.sleep(0)
         self._under_way -= 1
-        outcome = self._answer(stream, message)
+        outcome = self._skipped(stream, message) if isinstance(message, Skip) else self._answer(stream, message)
         if outcome is None:
             raise LinkError("no answer")
         return outcome
 
-    async def until(self, count: int) -> None:
-        """Returns when so many messages have been sent."""
-        while len(self.sent) < count:
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:  # noqa: ARG002 # as every uplink
+        """Remembers them."""
+        self.told.append(facts)
+        self._arrived.set()
+
+    async def until(self, true: int | Callable[[], bool]) -> None:
+        """Returns when so many messages have been sent, or when this is true after something came."""
+        while not (true() if callable(true) else len(self.sent) >= true):
             self._arrived.clear()
             await self._arrived.wait()
 

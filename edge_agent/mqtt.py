@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bridge import topics
 from bridge.errors import LinkError, Refused, TakenOver
@@ -61,6 +62,8 @@ class MqttUplink:
         self._up = False
         self._came_up = False
         self._unheard = False
+        self._facts: dict[str, Any] = {}
+        self._telling = asyncio.Lock()  # one status at a time: the window leaves room for one
 
     async def run(self, listener: Listener) -> None:
         """Connects, and again with jittered back-off, until cancelled.
@@ -111,6 +114,13 @@ class MqttUplink:
         self._unheard = code == NO_SUBSCRIBERS
         return TAKEN
 
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
+        """See `Uplink`; the next connection tells it too. The will, which may come much later, has no facts."""
+        self._facts = facts
+        if at_once and self._connection is not None and self._up:
+            with suppress(LinkError):  # the connection has ended, which `run` sees too
+                await self._tell_status(self._connection, online=True, timeout=self._timeout)
+
     async def close(self) -> None:
         """Publishes that we are offline, and disconnects without the will."""
         connection, self._connection = self._connection, None
@@ -159,8 +169,9 @@ class MqttUplink:
         raise await asyncio.shield(connection.ended)  # else being cancelled would count as its end
 
     async def _tell_status(self, connection: Connection, *, online: bool, timeout: float) -> None:  # noqa: ASYNC109 # ends the connection too
-        payload = encode_status(online=online, t=time.time(), transport=self.transport)
-        await connection.publish(topics.status(self._site, self._device), payload, timeout=timeout, retain=True)
+        async with self._telling:
+            payload = encode_status(online=online, t=time.time(), transport=self.transport, **self._facts)
+            await connection.publish(topics.status(self._site, self._device), payload, timeout=timeout, retain=True)
 
 
 def _hear(listener: Listener, topic: str, payload: bytes) -> None:

@@ -14,9 +14,10 @@ import msgspec
 
 from bridge import settings, topics
 from bridge.errors import ConfigError
+from bridge.store.outbox import MARKS
 from edge_agent.app import App, make_uplink
 from edge_agent.config import Settings
-from edge_agent.ranges import text
+from edge_agent.ranges import text, union
 from edge_agent.sources.replay import Replay
 
 if TYPE_CHECKING:
@@ -127,13 +128,13 @@ async def replay(found: Settings, *, epoch: str, timeout: float) -> Report:  # n
     whole_name = f"replay-{agent.site}-{agent.device}-{stream.name}-{name}"
     store = Path(agent.state) / f"{whole_name}.db"
     uplink = make_uplink(agent, client_id=whole_name, keep_session=False)
-    app = App(agent, found.streams, store=store, uplink=uplink, epoch=epoch)
+    app = App(agent, found.streams, store=store, uplink=uplink, epoch=epoch, lanes=False)
     began = time.monotonic()
     stopped, missing = await _watched(app, timeout)
-    refused: list[Range] = [rows for route in app.sender.routes for rows in route.refused]
+    refused: list[Range] = union([*(rows for route in app.sender.routes for rows in route.refused), *app.dropped])
     report = Report(app.accepted, missing, refused, epoch, round(time.monotonic() - began, 3), stopped)
     if not missing and stopped is None:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", MARKS):
             store.with_name(store.name + suffix).unlink(missing_ok=True)
     else:
         log.error("kept in %s; --epoch %s goes on from there", store, epoch)

@@ -6,7 +6,7 @@ same numbers. Receipts and refusals that come by themselves go to the listener.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -72,11 +72,14 @@ class Uplink(Protocol):
         """
 
     async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
-        """Sends one Observation.
+        """Sends one Observation or Skip.
 
         Raises:
             LinkError: what became of it is unknown.
         """
+
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
+        """What the retained status, where there is one, says of us: at once, or with what it says next."""
 
     async def close(self) -> None:
         """Says goodbye, quickly; `run` must have ended."""

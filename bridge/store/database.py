@@ -6,9 +6,10 @@ every store here takes lists and commits once.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import StoreError
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Convert: TypeAlias = "Callable[[sqlite3.Connection, int], None]"
+Recover: TypeAlias = "Callable[[sqlite3.Connection, sqlite3.Connection], str]"
 CHECKED_BYTES = 256 << 20  # above this a full check at start would take seconds on a small machine
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+DAMAGED = ".damaged"  # beside a file that was found damaged while in use, so that the next start does not trust it
+RECOVERED = ".recovered"  # a new file, complete, that has yet to take the place of the damaged one
+_PARTS = ("", "-wal", "-shm")
 
 
 class Broken(StoreError):
     """The file is no database, or a damaged one."""
+
+
+class Full(StoreError):
+    """The disk has no room for it; giving something up, or waiting, may help."""
 
 
 @contextmanager
@@ -34,7 +44,7 @@ def translated(what: str) -> Iterator[None]:
         what: the file, to begin the message with.
 
     Raises:
-        StoreError: for any sqlite3 error; `Broken` where the file itself is damaged.
+        StoreError: for any sqlite3 error; `Broken` where the file itself is damaged, `Full` where the disk is full.
     """
     try:
         yield
@@ -42,6 +52,10 @@ def translated(what: str) -> Iterator[None]:
         code = getattr(why, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code, the rest extends it
         if code in _BROKEN:
             raise Broken(f"{what}: {why}") from why
+        if code == sqlite3.SQLITE_FULL:
+            raise Full(f"{what}: {why}") from why
+        if code in _REFUSED:
+            raise StoreError(f"{what}: cannot be written ({why}): is its disk or folder read-only?") from why
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise StoreError(f"{what}: in use by another process; give each its own state folder") from why
         raise StoreError(f"{what}: {why}") from why
@@ -73,8 +87,12 @@ def open_database(
     tell: Callable[[str], None],
     exclusive: bool = True,
     convert: Convert | None = None,
+    recover: Recover | None = None,
 ) -> sqlite3.Connection:
     """A database with this schema; a damaged file is set aside, told, and a new one begun.
+
+    The new file gets what `recover` can still read before it takes the damaged one's place, so that a crash at any
+    moment leaves one or the other.
 
     Args:
         path: the file; its folder is made if need be.
@@ -84,6 +102,8 @@ def open_database(
         exclusive: keep every other process out (and need no shared memory file).
         convert: takes a file of an older version, already with our tables, and its version, to bring over what is in
             it; in one transaction with the new version's number.
+        recover: takes the damaged database and the new one, brings over what it can still read, in one transaction, and
+            returns a sentence about that.
 
     Returns:
         A connection in autocommit mode, usable from any one thread at a time.
@@ -92,15 +112,94 @@ def open_database(
         StoreError: the folder or file cannot be used, belongs to another process, or to a newer version.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
     except OSError as why:
         raise StoreError(f"{path.parent}: cannot be made: {why.strerror or why}") from why
+    _take_place(path)
     try:
+        _refuse_condemned(path)
         return _open(path, schema, version, exclusive=exclusive, convert=convert)
     except Broken as why:
+        said = "what was in it is not taken up"
+        if recover is not None:
+            said = _recover(path, schema, version, recover)
         aside = _set_aside(path)
-        tell(f"{why}; set aside as {aside.name}, a new store begins: what was in it and not yet receipted is not sent")
+        _take_place(path)
+        tell(f"{why}; set aside as {aside.name}, a new store begins: {said}")
         return _open(path, schema, version, exclusive=exclusive, convert=convert)
+
+
+def _refuse_condemned(path: Path) -> None:
+    if _beside(path, DAMAGED).exists():
+        raise Broken(f"{path}: found damaged while it was in use")
+
+
+def condemn(path: Path) -> None:
+    """Notes that the file was found damaged while in use: the next `open_database` recovers it, however large it is."""
+    with suppress(OSError):  # a disk that takes no empty file either: the next start must find the damage itself
+        _beside(path, DAMAGED).touch()
+
+
+def _recover(path: Path, schema: Sequence[str], version: int, recover: Recover) -> str:
+    """Makes the new file beside the damaged one, complete when it bears its name.
+
+    Raises:
+        StoreError: it cannot be written; the damaged file is as it was.
+    """
+    growing = _beside(path, ".recovering")
+    for suffix in _PARTS:
+        _beside(growing, suffix).unlink(missing_ok=True)
+    new = _open(growing, schema, version, exclusive=True, convert=None)
+    try:
+        old = sqlite3.connect(path, timeout=2.0, isolation_level=None)
+        try:
+            with translated(str(path)):
+                old.execute(
+                    "PRAGMA writable_schema = ON"
+                )  # else SQLite refuses a file that is shorter than it should be
+                said = recover(old, new)
+        finally:
+            old.close()
+    finally:
+        new.close()  # the last connection to close leaves no write-ahead log
+    growing.rename(_beside(path, RECOVERED))
+    return said
+
+
+def _take_place(path: Path) -> None:
+    """Puts a recovered file, if there is one, where the damaged one was."""
+    recovered = _beside(path, RECOVERED)
+    if not recovered.exists():
+        return
+    if path.exists():  # the crash came between
+        _set_aside(path)
+    try:
+        recovered.rename(path)
+        _sync(path.parent)
+    except OSError as why:
+        raise StoreError(f"{recovered}: cannot take the place of {path.name}: {why.strerror or why}") from why
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in a folder durable (fsync(2) of the directory)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents, each entered durably: SQLite syncs the folder of its files, not the one that folder is in."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in made or [folder]:  # also one that a process made that was killed before it got here
+        with suppress(PermissionError):  # whoever may not read it made nothing in it
+            _sync(one.parent)
 
 
 def _open(
@@ -148,10 +247,11 @@ def _set_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.broken-{stamp}")
     try:
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
+        for suffix in _PARTS:
+            if _beside(path, suffix).exists():
+                _beside(path, suffix).rename(_beside(aside, suffix))
+        _beside(path, DAMAGED).unlink(missing_ok=True)
+        _sync(path.parent)
     except OSError as why:
         raise StoreError(f"{path}: broken, and cannot be set aside: {why.strerror or why}") from why
     return aside

@@ -48,7 +48,6 @@ def test_a_device_that_ruins_what_it_does_not_write_is_found_out(subject: str) -
     assert sum(one.missing for one in seen) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="open_database makes the folder and does not sync the one above")
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_folder_that_the_store_made_is_there_after_power_loss(subject: str) -> None:
     assert not [seen for _, seen, _ in Life(subject, 2, 0, folder=False).lose(range(LIFE)) if seen.wrong]

@@ -145,8 +145,10 @@ FORBIDDEN = {
         "_cloud/wrist-8/status _reply/wrist-8/data/x _reply/gw-1/cloud _escalate/activity "
         "_infer/activity _bridge/gw-1/replay anything/else"
     ),
-    "gpu-1": "plant/wrist-8/result/activity _bridge/gw-1/status",
-    "operator": "plant/wrist-8/result/activity plant/wrist-8/data/wrist _bridge/gw-1/status",
+    "gpu-1": "plant/wrist-8/result/activity plant/wrist-8/receipt/wrist _bridge/gw-1/status",
+    "operator": (
+        "plant/wrist-8/result/activity plant/wrist-8/data/wrist plant/wrist-8/receipt/wrist _bridge/gw-1/status"
+    ),
     "gw-1": "plant/wrist-8/data/wrist",
 }
 
@@ -199,6 +201,20 @@ def test_reads_only_what_is_its_own(
             assert writing.publish(topic) < 0x80
         reading.wait(lambda: full[-1] in reading.topics)
         assert reading.topics == [full[index] for index in arrive]
+
+
+def test_only_a_bridge_can_make_an_agent_forget(plain: RunningBroker) -> None:
+    """A receipt by anybody else is refused and does not arrive; that it is not merely late, the bridge's own shows."""
+    receipts = "edge/v1/plant/wrist-8/receipt/wrist"
+    with Client(plain, "wrist-8") as agent:
+        agent.subscribe("edge/v1/+/wrist-8/receipt/+")
+        for foreign in ("wrist-9", "operator", "gpu-1"):
+            with Client(plain, foreign) as client:
+                assert client.publish(receipts) == NOT_AUTHORIZED
+        assert agent.publish(receipts) == NOT_AUTHORIZED
+        with Client(plain, "gw-1") as bridge:
+            assert bridge.publish(receipts) < 0x80
+        agent.wait(lambda: agent.topics == [receipts])
 
 
 def test_the_window_is_wide(plain: RunningBroker) -> None:

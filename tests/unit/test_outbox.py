@@ -66,6 +66,7 @@ def test_skipped_numbers_and_the_end(box: Outbox) -> None:
     one = box.begin("wrist", "e").id
     assert box.apply([Append(one, rows(0, 2)), Append(one, rows(5, 2), skip=3), End(one)], 1.0) == [0, 5, None]
     assert box.kept(one) == [(0, 1), (5, 6)]
+    assert box.untold(one) == [(2, 4, "not_finite")]
     assert box.series()[0].ended
     assert box.series()[0].next == 7
 
@@ -144,27 +145,6 @@ def test_a_full_disk_is_a_store_error_and_passes(box: Outbox) -> None:
         box.apply([Append(one, rows(0, 50_000))], 1.0)
     box._db.execute("PRAGMA max_page_count = 1000000")
     assert box.apply([Append(one, rows(0, 50_000))], 1.0) == [0]
-
-
-@pytest.mark.parametrize("damage", ["garbage", "page"])
-def test_a_broken_file_is_set_aside_and_told(path: Path, damage: str) -> None:
-    box = opened(path)
-    store, one = box.store, box.begin("wrist", "e").id
-    box.apply([Append(one, rows(0, 20_000), align=64)], 1.0)
-    box.close()
-    if damage == "garbage":
-        path.write_bytes(b"not a database" * 500)
-    else:
-        with path.open("r+b") as file:
-            file.seek(4096)
-            file.write(b"\xff" * 8192)
-    told: list[str] = []
-    again = Outbox(path, Limits(), tell=told.append)
-    assert again.rows() == 0
-    assert again.store != store
-    assert "set aside as outbox.db.broken-" in told[0]
-    assert len(list(path.parent.glob("outbox.db.broken-*"))) == 1
-    again.close()
 
 
 def test_two_processes_cannot_share_a_file(box: Outbox, path: Path) -> None:

@@ -1,0 +1,112 @@
+"""The rows themselves: blobs of consecutive rows, in the order in which they came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bridge.store.pieces import OVERHEAD, Piece, Release, checksum, trim
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+# Blobs of series ?1 that hold any of rows ?2…?3; the inner select finds the one that may begin before ?2.
+_OVERLAP = """series = ?1 AND first <= ?3 AND first + count > ?2
+    AND first >= coalesce((SELECT max(first) FROM blobs WHERE series = ?1 AND first <= ?2), ?2)"""
+
+
+class Blobs:
+    """Table `blobs` of an outbox; statements run in the transaction of the caller.
+
+    Args:
+        db: the outbox.
+
+    Attributes:
+        bytes: of rows, with what a blob costs beside them.
+        counts: rows of each series.
+        rotten: blobs that turned out damaged when they were read.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        query = "SELECT series, sum(count), sum(length(data)) + count(*) * ? FROM blobs GROUP BY series"
+        found = db.execute(query, (OVERHEAD,)).fetchall()
+        self.bytes: int = sum(size for _, _, size in found)
+        self.counts: dict[int, int] = {series: count for series, count, _ in found}
+        self.rotten: list[Release] = []
+
+    def read(self, series: int, first: int, last: int) -> Iterator[Piece]:
+        """What is still kept of rows `first`…`last`, in order; the caller bounds the range, so the memory."""
+        query = f"SELECT first, count, t, dt, data, crc FROM blobs WHERE {_OVERLAP} ORDER BY first"  # noqa: S608 # constants only
+        for start, count, t, dt, data, crc in self._db.execute(query, (series, first, last)):
+            if crc is not None and crc != checksum(start, data):
+                self.rotten.append(Release(series, start, start + count - 1, rule="damaged"))
+                continue
+            rows = np.frombuffer(data, dtype="<f4").reshape(count, -1)
+            yield trim(Piece(start, rows, t, dt), first, last)
+
+    def next_kept(self, series: int, row: int) -> int | None:
+        """The first row from `row` on that is kept."""
+        query = f"SELECT max(?2, first) FROM blobs WHERE {_OVERLAP} ORDER BY first LIMIT 1"  # noqa: S608 # constants only
+        found = self._db.execute(query, (series, row, 1 << 62)).fetchone()
+        return None if found is None else int(found[0])
+
+    def kept(self, series: int, most: int = 64) -> list[tuple[int, int]]:
+        """Ranges of rows still kept, inclusive, the first `most` of them."""
+        ranges: list[tuple[int, int]] = []
+        query = "SELECT first, first + count - 1 FROM blobs WHERE series = ? ORDER BY first"
+        for first, last in self._db.execute(query, (series,)):
+            if ranges and ranges[-1][1] + 1 == first:
+                ranges[-1] = (ranges[-1][0], last)
+            elif len(ranges) == most:
+                break
+            else:
+                ranges.append((first, last))
+        return ranges
+
+    def insert(self, series: int, piece: Piece, kept: float, blob: int | None = None) -> None:
+        """Keeps a piece that came at `kept` on the clock of ages, as blob number `blob` or as the newest."""
+        data = piece.values.tobytes()
+        self._db.execute(
+            "INSERT INTO blobs(id, series, first, count, t, dt, kept, data, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (blob, series, piece.first, len(piece.values), piece.t, piece.dt, kept, data, checksum(piece.first, data)),
+        )
+        self.counts[series] = self.counts.get(series, 0) + len(piece.values)
+        self.bytes += len(data) + OVERHEAD
+
+    def release(self, gone: Release) -> list[tuple[int, int]]:
+        """Deletes and splits blobs; the ranges that were still there."""
+        edges = (gone.series, gone.first, gone.last)
+        whole = """DELETE FROM blobs WHERE series = ?1 AND first BETWEEN ?2 AND ?3 AND first + count - 1 <= ?3
+            RETURNING first, count, length(data)"""
+        removed: list[tuple[int, int]] = []
+        for first, count, size in self._db.execute(whole, edges).fetchall():
+            self._gone(gone.series, count, size)
+            removed.append((first, first + count - 1))
+        part = f"SELECT id, first, count, t, dt, kept, data FROM blobs WHERE {_OVERLAP}"  # noqa: S608 # constants only
+        for blob, first, count, t, dt, kept, data in self._db.execute(part, edges).fetchall():
+            piece = Piece(first, np.frombuffer(data, dtype="<f4").reshape(count, -1), t, dt)
+            self._db.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+            self._gone(gone.series, count, len(data))
+            removed.append((max(first, gone.first), min(piece.last, gone.last)))
+            for start, stop in ((first, gone.first - 1), (gone.last + 1, piece.last)):
+                if start <= stop:
+                    self.insert(gone.series, trim(piece, start, stop), kept, blob)
+                    blob = None  # the first part keeps its place among the oldest
+        return removed
+
+    def drop_oldest(self, most: int, *, older_than: float | None = None) -> Iterator[tuple[int, int, int]]:
+        """Deletes blobs, at most so many, and only those that came before `older_than`: series, first and last row."""
+        query = "SELECT id, series, first, count, kept, length(data) FROM blobs ORDER BY id LIMIT ?"
+        for blob, series, first, count, kept, size in self._db.execute(query, (most,)).fetchall():
+            if older_than is not None and kept >= older_than:
+                return
+            self._db.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+            self._gone(series, count, size)
+            yield series, first, first + count - 1
+
+    def _gone(self, series: int, rows: int, size: int) -> None:
+        self.counts[series] = self.counts.get(series, 0) - rows
+        self.bytes -= size + OVERHEAD

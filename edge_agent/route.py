@@ -1,0 +1,90 @@
+"""One series on its way: what it is called, how its messages are written, where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.messages import Observation
+from bridge.wire.data import encode_skip
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from edge_agent.lanes import Lanes
+from edge_agent.sampler import cut, halves
+from edge_agent.skips import Skips
+from edge_agent.sources.replay import RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bridge.messages import Skip
+    from bridge.store.outbox import Piece, Series
+    from edge_agent.config import Stream
+
+
+class Route:
+    """See the module.
+
+    Args:
+        series: the series.
+        stream: its settings.
+        start: the first row to send.
+        receipt_timeout: seconds to wait for a first receipt.
+        backlog_after: see `Lanes`.
+
+    Attributes:
+        refused: rows that the bridge refused.
+        fill: seconds that the first row of a message waits for the last; 0 if the rate is not known.
+    """
+
+    def __init__(
+        self, series: Series, stream: Stream, start: int, *, receipt_timeout: float, backlog_after: float | None
+    ) -> None:
+        self.series = series
+        self.stream = stream
+        self.form = Format.JSON if stream.encoding == "json" else Format.CBOR
+        self.lanes = Lanes(
+            start,
+            rows=stream.rows_per_message,
+            longest_wait=stream.longest_wait,
+            whole=stream.windows == "whole",
+            receipt_timeout=receipt_timeout,
+            backlog_after=backlog_after,
+        )
+        self.skips = Skips(receipt_timeout=receipt_timeout)
+        self.refused: list[tuple[int, int]] = []
+        rate = stream.rate or (RATE if stream.source == "replay" else None)
+        self.fill = 0.0 if rate is None else min(stream.longest_wait, (stream.rows_per_message - 1) / rate)
+
+    def messages(self, pieces: Iterable[Piece], most: int | None) -> Iterator[tuple[Piece, bytes]]:
+        """Rows as messages, halved until each fits what the other side takes.
+
+        Args:
+            pieces: from the outbox, in order.
+            most: bytes of a message; None: any.
+        """
+        whole = self.stream.windows == "whole"
+        for message in cut(pieces, self.stream.rows_per_message, whole=whole):
+            yield from self._encoded(message, most)
+
+    def encoded(self, skip: Skip) -> bytes:
+        """A Skip in the format of this stream."""
+        return encode_skip(skip, self.form)
+
+    def _encoded(self, piece: Piece, most: int | None) -> Iterator[tuple[Piece, bytes]]:
+        late = self.lanes.of(piece.first) is self.lanes.backlog
+        observation = Observation(
+            piece.values,
+            seq=piece.first,
+            epoch=self.series.epoch,
+            t=piece.t,
+            dt=piece.dt,
+            receipt=True,
+            lane="backlog" if late else "live",
+            live_from=None if late else self.lanes.live_from,
+        )
+        payload = encode_observation(observation, self.form, packing=self.stream.packing)
+        if most is None or len(payload) <= most or len(piece.values) == 1:
+            yield piece, payload
+        else:
+            for half in halves(piece):
+                yield from self._encoded(half, most)

@@ -1,0 +1,310 @@
+"""The agent without a network, across outages: lanes, what it gives up by rule, what its status tells."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bridge.messages import Receipt
+from bridge.store.database import Broken
+from bridge.store.outbox import Append, Limits, Outbox
+from edge_agent.app import App
+from edge_agent.config import Agent, Stream
+from edge_agent.fake import FakeUplink
+from edge_agent.keeper import Keeper
+from edge_agent.uplink import TAKEN, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bridge.messages import Observation, Skip
+
+ROWS = 3000
+
+
+def app(tmp_path: Path, uplink: FakeUplink, *, lanes: bool = True, stream: dict[str, Any], **agent: Any) -> App:
+    """An agent that reads a recording of `ROWS` rows 40 times as fast as it was made."""
+    np.savez(tmp_path / "a.npz", values=np.arange(float(ROWS)), rate=50.0)
+    settings = Agent(site="s", device="d", url="mqtt://x", **{"backlog_after": 0.0, **agent})
+    made = Stream(name="wrist", source="replay", files=[str(tmp_path / "a.npz")], **{"speed": 40.0, **stream})
+    return App(settings, [made], store=tmp_path / "state" / "a.db", uplink=uplink, lanes=lanes)
+
+
+def put(tmp_path: Path, count: int, **limits: Any) -> str:
+    """Rows in the outbox of an earlier life, of the series that the agent goes on with."""
+    box = Outbox(tmp_path / "state" / "a.db", Limits(**limits), tell=pytest.fail)
+    one = box.begin("wrist", f"{box.store}.0.a")
+    for first in range(0, count, 100):
+        values = np.arange(first, first + 100, dtype=np.float32)[:, None]
+        box.apply([Append(one.id, values, t=float(first), dt=0.02, align=25)], 1.0)
+    box.close()
+    return one.epoch
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 # what is waited for sets no event
+        await asyncio.sleep(0.005)
+
+
+def numbers(sent: list[tuple[str, Observation]]) -> set[int]:
+    found = set()
+    for _, o in sent:
+        assert o.seq is not None
+        assert o.values[:, 0].tolist() == list(range(o.seq, o.seq + len(o.values)))
+        found |= set(range(o.seq, o.seq + len(o.values)))
+    return found
+
+
+def check_lanes(sent: list[tuple[str, Observation]]) -> None:
+    for _, o in sent:
+        assert o.seq is not None
+        if o.lane == "backlog":
+            assert o.live_from is None
+        elif o.live_from is not None:
+            assert o.seq >= o.live_from
+
+
+async def test_what_is_on_disk_at_the_start_is_backlog_and_live_rows_go_first(tmp_path: Path) -> None:
+    put(tmp_path, 200)
+    uplink = FakeUplink()
+    await app(tmp_path, uplink, stream={}).run()
+    check_lanes(uplink.sent)
+    assert numbers(uplink.sent) == set(range(ROWS))
+    late = [o.seq for _, o in uplink.sent if o.lane == "backlog"]
+    assert late == list(range(0, 200, 25)), "oldest first, each once"
+    live = [o for _, o in uplink.sent if o.lane == "live"]
+    assert [o.seq for o in live] == sorted(o.seq or 0 for o in live)
+    assert live[0].live_from == 200
+    assert live[-1].live_from is None, "the backlog is receipted"
+
+
+async def test_an_outage_makes_a_seam(tmp_path: Path) -> None:
+    uplink = FakeUplink()
+    agent = app(tmp_path, uplink, stream={})
+    work = asyncio.create_task(agent.run())
+    for _ in range(2):
+        seen = len(uplink.sent)
+        await uplink.until(seen + 4)
+        listener = uplink.listener
+        assert listener is not None
+        listener.disconnected("cut")
+        await eventually(lambda: agent.keeper.box.rows() >= 200)
+        listener.connected(fresh=False)
+    await asyncio.wait_for(work, 20)
+    check_lanes(uplink.sent)
+    assert numbers(uplink.sent) == set(range(ROWS))
+    seams = {o.live_from for _, o in uplink.sent} - {None}
+    assert len(seams) >= 2
+    assert any(o.lane == "backlog" for _, o in uplink.sent)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "stream", "agent"),
+    [
+        (False, {}, {}),
+        (True, {"speed": 0}, {}),
+        (True, {}, {"backlog_after": 3600.0}),
+    ],
+    ids=["replay command", "as fast as it goes", "short break"],
+)
+async def test_one_lane_in_order(tmp_path: Path, lanes: bool, stream: dict[str, Any], agent: dict[str, Any]) -> None:
+    uplink = FakeUplink()
+    uplink.window = 1
+    made = app(tmp_path, uplink, lanes=lanes, stream=stream, **agent)
+    work = asyncio.create_task(made.run())
+    await uplink.until(4)
+    listener = uplink.listener
+    assert listener is not None
+    listener.disconnected("cut")
+    await eventually(lambda: made.keeper.box.rows() >= 200)
+    listener.connected(fresh=False)
+    await asyncio.wait_for(work, 20)
+    assert {(o.lane, o.live_from) for _, o in uplink.sent} == {("live", None)}
+    firsts = [o.seq for _, o in uplink.sent]
+    assert firsts == sorted(firsts, key=lambda seq: seq or 0)
+    assert numbers(uplink.sent) == set(range(ROWS))
+
+
+async def test_whole_windows_go_in_lanes_without_a_seam(tmp_path: Path) -> None:
+    put(tmp_path, 1000)
+    uplink = FakeUplink()
+    await app(tmp_path, uplink, stream={"windows": "whole", "rows_per_message": 128}).run()
+    assert numbers(uplink.sent) == set(range(ROWS))
+    assert {o.live_from for _, o in uplink.sent} == {None}
+    assert {o.seq for _, o in uplink.sent if o.lane == "backlog"} == {128 * i for i in range(7)}
+    assert all(len(o.values) == 128 or (o.seq or 0) + len(o.values) == ROWS for _, o in uplink.sent)
+
+
+async def test_over_coap_an_outage_is_noticed_by_what_comes_through_again(tmp_path: Path) -> None:
+    put(tmp_path, 100)
+    dead = {"now": False}
+    uplink = FakeUplink(lambda _stream, _message: None if dead["now"] else Outcome("safe"))
+    uplink.in_order = True
+    agent = app(tmp_path, uplink, stream={})
+    work = asyncio.create_task(agent.run())
+    await uplink.until(8)
+    dead["now"] = True
+    await eventually(lambda: agent.keeper.box.rows() >= 300)
+    dead["now"] = False
+    await asyncio.wait_for(work, 25)
+    check_lanes(uplink.sent)
+    assert numbers(uplink.sent) == set(range(ROWS))
+    assert any(o.live_from is not None and o.live_from > 100 for _, o in uplink.sent)
+    assert uplink.most_under_way <= 2, "one in each lane"
+
+
+async def test_ranges_given_up_are_told_until_receipted_across_a_restart(tmp_path: Path) -> None:
+    epoch = put(tmp_path, 1000, max_bytes=6000, when_full="drop_oldest")
+    deaf = FakeUplink(skipped=lambda _stream, _skip: TAKEN)
+    agent = app(tmp_path, deaf, stream={"speed": 0.01}, receipt_timeout=0.05)
+    work = asyncio.create_task(agent.run())
+    await deaf.until(lambda: len(deaf.skips) >= 3)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    skip = deaf.skips[0][1]
+    ((first, last),) = skip.ranges
+    assert (first, skip.why, skip.epoch, skip.receipt) == (0, "size", epoch, True)
+
+    heard: list[Skip] = []
+
+    def receipt(stream: str, message: Skip) -> Outcome:
+        heard.append(message)
+        assert uplink.listener is not None
+        asyncio.get_running_loop().call_soon(uplink.listener.receipt, stream, Receipt(epoch, message.ranges))
+        return TAKEN
+
+    uplink = FakeUplink(skipped=receipt)
+    agent = app(tmp_path, uplink, stream={})
+    await asyncio.wait_for(agent.run(), 20)
+    assert [one.ranges for one in heard] == [[(first, last)]], "once it was receipted it is not told again"
+    assert numbers(uplink.sent) | numbers(deaf.sent) == set(range(last + 1, ROWS))
+    assert agent.dropped == [(first, last)]
+
+
+@pytest.mark.parametrize("kind", ["refused", "wait", None])
+async def test_a_skip_that_is_refused_waits_or_is_lost(tmp_path: Path, kind: Any) -> None:
+    put(tmp_path, 1000, max_bytes=6000, when_full="drop_oldest")
+    outcomes = iter([None if kind is None else Outcome(kind, "why", 0.01)])
+    uplink = FakeUplink(skipped=lambda _stream, _skip: next(outcomes, Outcome("safe")))
+    await asyncio.wait_for(app(tmp_path, uplink, stream={}).run(), 20)
+    assert len(uplink.skips) == (1 if kind == "refused" else 2)
+
+
+async def test_the_status_tells_what_is_kept_and_was_given_up(tmp_path: Path) -> None:
+    epoch = put(tmp_path, 1000, max_bytes=6000, when_full="drop_oldest")
+    uplink = FakeUplink()
+    agent = app(tmp_path, uplink, stream={})
+    await asyncio.wait_for(agent.run(), 20)
+    (first,) = uplink.told[0]["streams"]["wrist"]
+    (dropped,) = first["dropped"]
+    assert dropped[::2] == [0, "size"]
+    gone = dropped[1] + 1
+    assert first == {"epoch": epoch, "accepted": 1000, "kept": 1000 - gone, "dropped": [dropped], "dropped_rows": gone}
+    (last,) = uplink.told[-1]["streams"]["wrist"]
+    assert last == {**first, "accepted": ROWS, "kept": 0}
+
+
+async def test_a_full_disk_gives_up_old_rows_if_that_is_the_rule_and_goes_on(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "a.db", Limits(when_full="drop_oldest"), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    for _ in range(20):
+        box.apply([Append(one, np.zeros((1000, 4), np.float32), align=100)], 1.0)
+    pages = box._db.execute("PRAGMA page_count").fetchone()[0]
+    box._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    told = 0
+
+    def gave_up() -> None:
+        nonlocal told
+        told += 1
+
+    keeper = Keeper(lambda: box, clock=lambda: 5.0, mono=lambda: 1.0, commit_wait=0.0)
+    await keeper.open()
+    keeper.listen(gave_up)
+    run = asyncio.create_task(keeper.run())
+    for _ in range(5):
+        done = await keeper.append(Append(one, np.zeros((1000, 4), np.float32), align=100))
+        await asyncio.wait_for(done, 10)
+    assert {d.rule for d in box.dropped()} == {"size"}
+    assert told
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await keeper.close()
+
+
+async def test_a_store_that_refuses_holds_the_source_back_is_told_and_recovers(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "a.db", Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    keeper = Keeper(lambda: box, clock=lambda: 5.0, mono=lambda: 1.0, commit_wait=0.0)
+    await keeper.open()
+    run = asyncio.create_task(keeper.run())
+    await keeper.call(lambda: box._db.execute("PRAGMA query_only = ON"))
+    done = await keeper.append(Append(one, np.zeros((1000, 4), np.float32)))
+    await eventually(lambda: bool(keeper.trouble))
+    assert "read-only" in keeper.trouble
+    assert not done.done()
+    await keeper.call(lambda: box._db.execute("PRAGMA query_only = OFF"))
+    assert await asyncio.wait_for(done, 10) == 0
+    await eventually(lambda: not keeper.trouble)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await keeper.close()
+
+
+async def test_a_clock_that_jumps_drops_nothing_and_keeps_nothing_for_longer(tmp_path: Path) -> None:
+    wall, mono = [1e9], [0.0]
+    path, limits = tmp_path / "a.db", Limits(max_age=100.0)
+
+    async def life() -> Keeper:
+        keeper = Keeper(
+            lambda: Outbox(path, limits, tell=pytest.fail),
+            clock=lambda: wall[0],
+            mono=lambda: mono[0],
+            commit_wait=0.0,
+            longest_pause=50.0,
+        )
+        await keeper.open()
+        return keeper
+
+    async def expired(keeper: Keeper) -> int:
+        return await keeper.call(lambda: keeper.box.expire(*keeper._now()))
+
+    keeper = await life()
+    one = keeper.box.begin("wrist", "e").id
+    keeper.box.apply([Append(one, np.zeros((10, 1), np.float32))], *keeper._now())
+    wall[0] += 1e7
+    assert await expired(keeper) == 0, "set forward by months"
+    wall[0] -= 2e7
+    mono[0] += 40.0
+    assert await expired(keeper) == 0
+    await keeper.close()
+    wall[0] += 5e7
+    mono[0] = 0.0
+    keeper = await life()
+    assert await expired(keeper) == 0, "it came up with another clock: half of max_age counts"
+    mono[0] += 11.0
+    assert await expired(keeper) == 10
+    await keeper.close()
+
+
+async def test_a_file_found_damaged_is_left_for_the_next_start(tmp_path: Path) -> None:
+    keeper = Keeper(
+        lambda: Outbox(tmp_path / "a.db", Limits(), tell=pytest.fail),
+        clock=lambda: 5.0,
+        mono=lambda: 1.0,
+        commit_wait=0.0,
+    )
+    await keeper.open()
+
+    def step() -> None:
+        raise Broken("a page")
+
+    with pytest.raises(Broken):
+        await keeper.call(step)
+    await keeper.close()
+    told: list[str] = []
+    Outbox(tmp_path / "a.db", Limits(), tell=told.append).close()
+    assert "found damaged while it was in use" in told[0]

@@ -1,0 +1,253 @@
+"""Damaged outboxes: set aside, recovered as far as they can be read, and no number is given twice."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.errors import StoreError
+from bridge.store import database, outbox_recovery
+from bridge.store.marks import Marks
+from bridge.store.outbox import Append, Limits, Outbox, Release
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.messages import Rows
+
+ROWS = 20_000
+
+
+def rows(first: int, count: int) -> Rows:
+    return np.arange(first * 2, (first + count) * 2, dtype=np.float32).reshape(count, 2)
+
+
+def filled(path: Path) -> tuple[str, int]:
+    """An outbox of rows 1,000 … 19,999, closed; its store and the first row kept."""
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    for first in range(0, ROWS, 500):
+        box.apply([Append(one, rows(first, 500), t=float(first), dt=1.0, align=64)], 1.0)
+    box.apply([Release(one, 0, 999)], 1.0)
+    store = box.store
+    box.close()
+    return store, 1000
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def check(box: Outbox, expected: range) -> set[int]:
+    """The rows that are there, which are as they were; those given up are others, all of `expected`."""
+    found: set[int] = set()
+    for one in box.series():
+        for piece in box.read(one.id, 0, 1 << 40):
+            assert (one.stream, one.epoch) == ("wrist", "e")
+            assert np.array_equal(piece.values, rows(piece.first, len(piece.values)))
+            assert piece.t == float(piece.first)
+            found |= set(range(piece.first, piece.last + 1))
+    assert found <= set(expected)
+    lost = {row for d in box.dropped() for row in range(d.first, d.last + 1)}
+    assert not lost & found
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+def test_a_file_that_is_none_is_set_aside_and_told(path: Path) -> None:
+    store, _ = filled(path)
+    path.write_bytes(b"not a database" * 500)
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    assert box.rows() == 0
+    assert box.store != store, "a new numbering"
+    (aside,) = path.parent.glob("outbox.db.broken-*")
+    assert f"set aside as {aside.name}" in told[0]
+    assert "0 rows" in told[0]
+    box.close()
+
+
+def test_a_damaged_page_costs_its_own_rows_and_they_are_told(path: Path) -> None:
+    store, first = filled(path)
+    overwrite(path, 4096 * 20, b"\xff" * 4096)
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    found = check(box, range(first, ROWS))
+    lost = set(range(first, ROWS)) - found
+    assert 0 < len(lost) < 2000
+    one = box.begin("wrist", "e")
+    assert {row for a, b, _ in box.untold(one.id) for row in range(a, b + 1)} == lost
+    assert {d.rule for d in box.dropped()} == {"damaged"}
+    assert (box.store, one.next) == (store, ROWS), "the numbering is certain, and goes on"
+    assert f"{len(found)} rows of 1 series recovered, {len(lost)} known to be lost; the numbering goes on" in told[0]
+    box.close()
+
+
+def test_a_truncated_file_is_recovered_as_far_as_it_goes(path: Path) -> None:
+    _, first = filled(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3 // 4096 * 4096])
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    assert len(check(box, range(first, ROWS))) > ROWS // 3
+    assert told
+    box.close()
+
+
+def test_without_marks_new_rows_begin_a_new_epoch(path: Path) -> None:
+    store, first = filled(path)
+    path.with_name("outbox.db.marks").unlink()
+    overwrite(path, 4096 * 20, b"\xff" * 4096)
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    assert box.store != store
+    assert "new rows begin a new epoch" in told[0]
+    assert len(check(box, range(first, ROWS))) > ROWS // 2
+    box.close()
+
+
+def test_commits_lost_in_silence_are_found_out_by_the_marks(path: Path) -> None:
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    box.apply([Append(one, rows(0, 100))], 1.0)
+    box._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    box.apply([Append(one, rows(100, 50))], 1.0)
+    copy = path.with_name("copy.db")
+    for suffix in ("", ".marks"):  # the newest commit is in the write-ahead log, which is lost
+        shutil.copy(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+    box.close()
+    told: list[str] = []
+    box = Outbox(copy, Limits(), tell=told.append)
+    assert box.kept(one) == [(0, 99)]
+    assert box.untold(one) == [(100, 149, "damaged")]
+    assert box.apply([Append(one, rows(150, 5))], 1.0) == [150]
+    assert "rows 100 to 149 of stream wrist" in told[0]
+    box.close()
+    box = Outbox(copy, Limits(), tell=pytest.fail)
+    box.close()
+
+
+def test_wrong_numbers_in_a_sound_file_are_not_handed_out(path: Path) -> None:
+    filled(path)
+    overwrite(path, path.read_bytes().index(rows(1024, 64).tobytes()), b"\0\0\0\0")
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    assert 1024 not in check(box, range(1000, ROWS))
+    assert box.expire(2.0) == 64
+    assert box.untold(one) == [(1024, 1087, "damaged")]
+    assert box.kept(one) == [(1000, 1023), (1088, ROWS - 1)]
+    box.close()
+
+
+def test_a_file_found_damaged_in_use_is_recovered_by_the_next_start_however_large(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = filled(path)
+    monkeypatch.setattr(database, "CHECKED_BYTES", 0)
+    overwrite(path, 4096 * 20, b"\xff" * 4096)
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)  # counts the rows, and steps on the page
+    assert len(check(box, range(first, ROWS))) > ROWS // 2
+    assert "found damaged while it was in use" in told[0]
+    box.condemn()
+    box.close()
+    box = Outbox(path, Limits(), tell=told.append)
+    assert len(check(box, range(first, ROWS))) > ROWS // 2
+    assert len(told) == 2
+    box.close()
+    Outbox(path, Limits(), tell=pytest.fail).close()
+
+
+@pytest.mark.parametrize("step", ["recover", "set_aside", "rename"])
+def test_a_crash_while_recovering_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    _, first = filled(path)
+    overwrite(path, 4096 * 20, b"\xff" * 4096)
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "recover":
+            patch.setattr(outbox_recovery, "_note_lost", crash)
+        elif step == "set_aside":
+            patch.setattr(database, "_set_aside", crash)
+        else:
+            calls = iter([lambda _: None, crash])
+            patch.setattr(database, "_take_place", lambda one: next(calls)(one))
+        with pytest.raises(KeyboardInterrupt):
+            Outbox(path, Limits(), tell=lambda _: None)
+    box = Outbox(path, Limits(), tell=lambda _: None)
+    assert len(check(box, range(first, ROWS))) > ROWS // 2
+    assert box.begin("wrist", "e").next == ROWS
+    box.close()
+    assert not list(path.parent.glob("*.recover*"))
+
+
+def test_a_store_that_may_not_be_written_says_so(path: Path) -> None:
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    box._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="is its disk or folder read-only"):
+        box.apply([Append(one, rows(0, 1))], 1.0)
+    box._db.execute("PRAGMA query_only = OFF")
+    assert box.apply([Append(one, rows(0, 1))], 1.0) == [0]
+    box.close()
+
+
+def test_marks_of_another_store_or_torn_are_none(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "m", "one")
+    marks.set({1: 10, 3: 30})
+    assert [marks.get(series) for series in (1, 2, 3, 4)] == [10, None, 30, None]
+    marks.close()
+    other = Marks(tmp_path / "m", "two")
+    assert other.get(1) is None
+    other.close()
+    overwrite(tmp_path / "m", 36, b"\xff")
+    torn = Marks(tmp_path / "m", "one")
+    assert torn.get(1) is None
+    torn.close()
+    with pytest.raises(StoreError, match="cannot be written"):
+        Marks(tmp_path, "one")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "outbox.db"
+    filled(path)
+    return path
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1 << 32), places=st.lists(st.floats(0, 0.999), max_size=4), cut=st.none() | st.floats(0.01, 1)
+)
+def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
+    sound: Path, seed: int, places: list[float], cut: float | None
+) -> None:
+    path = sound.with_name("damaged") / "outbox.db"
+    shutil.rmtree(path.parent, ignore_errors=True)
+    shutil.copytree(sound.parent, path.parent, ignore=shutil.ignore_patterns("damaged"))
+    size = path.stat().st_size
+    noise = random.Random(seed)
+    for place in places:
+        overwrite(path, int(place * size), noise.randbytes(noise.choice([1, 16, 4096, 9000])))
+    if cut is not None:
+        path.write_bytes(path.read_bytes()[: int(cut * size)])
+    store = path.with_name("outbox.db.marks").read_bytes()[32 + 16 : 32 + 28].rstrip(b"\0").decode()
+    box = Outbox(path, Limits(), tell=lambda _: None)
+    check(box, range(1000, ROWS))
+    if box.store == store:  # else new rows begin a new epoch
+        assert box.begin("wrist", "e").next >= ROWS
+    box.close()
