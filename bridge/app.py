@@ -221,7 +221,12 @@ class App:
     def _windower(self, kept: Kept) -> Windower:
         limits = self._config.limits
         patience = Patience(
-            gap=limits.gap, gap_receipts=limits.gap_receipts, held_rows=limits.held_rows, series=limits.series
+            gap=limits.gap,
+            gap_receipts=limits.gap_receipts,
+            gap_backlog=limits.gap_backlog,
+            segments=limits.segments,
+            held_rows=limits.held_rows,
+            series=limits.series,
         )
         windower = Windower(patience, lambda: f"b-{secrets.token_hex(6)}")
         for window in kept.whole:

@@ -140,6 +140,8 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held_rows: rows held beyond a gap, a series.
         gap: seconds to wait for missing rows of a plain device.
         gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
+        gap_backlog: seconds to wait for rows that the sender said come in the backlog, while none of them comes.
+        segments: parts of a series between which such rows are missing, besides the oldest; the smallest hole goes.
         errors: Errors a second and device.
     """
 
@@ -154,6 +156,8 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_rows: Count = 8_192
     gap: Seconds = 2.0
     gap_receipts: Seconds = 60.0
+    gap_backlog: Seconds = 86_400.0
+    segments: Count = 16
     errors: Seconds = 10.0
 
 

@@ -9,12 +9,12 @@ import msgspec
 
 from bridge import topics
 from bridge.errors import Refused
-from bridge.messages import Observation
+from bridge.messages import Observation, Skip
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.topics import DataTopic
 from bridge.wire import formats
+from bridge.wire.data import decode_data
 from bridge.wire.foreign import decode_foreign
-from bridge.wire.observation import decode_observation
 
 if TYPE_CHECKING:
     from bridge.pipeline.arrival import Arrival
@@ -28,12 +28,12 @@ class Admitted(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         route: where its rows go.
         source: whose rows they are.
-        seen: the rows.
+        seen: the rows, or which rows will never come.
     """
 
     route: Route
     source: DataTopic
-    seen: Observation
+    seen: Observation | Skip
 
 
 class Admission:
@@ -70,6 +70,10 @@ class Admission:
                 raise Refused("malformed", "_infer without a Response Topic that may be answered to")
             route, source = self._infer_route(model), ASKER
         seen = self._decode(arrival, route)
+        if not isinstance(seen, Observation):
+            if model is not None:
+                raise Refused("malformed", "_infer takes an Observation of one window, not a skip")
+            return Admitted(route, source, seen)
         rows, channels = seen.values.shape
         wanted = len(route.manifest.input.channels)
         if channels != wanted:
@@ -93,7 +97,7 @@ class Admission:
             raise Refused("no_route", f"no model {model!r}; there are: {known}")
         return route
 
-    def _decode(self, arrival: Arrival, route: Route) -> Observation:
+    def _decode(self, arrival: Arrival, route: Route) -> Observation | Skip:
         payload = arrival.payload
         if len(payload) > self._max_payload or arrival.oversize:
             raise Refused("too_large", f"{arrival.oversize or len(payload)} bytes; at most {self._max_payload}")
@@ -105,7 +109,7 @@ class Admission:
             form = formats.of_content_type(arrival.content_type, payload)
         else:
             form = formats.of_payload(payload)
-        return decode_observation(payload, form, depth=self._depth)
+        return decode_data(payload, form, depth=self._depth)
 
 
 class ErrorGate:

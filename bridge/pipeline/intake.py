@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge.errors import Refused
+from bridge.messages import Observation
+from bridge.pipeline.naming import stale
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
-from bridge.pipeline.window import stale
 from bridge.store.records import SavedRows
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Container
 
-    from bridge.messages import Window
+    from bridge.messages import Skip, Window
     from bridge.pipeline.admit import Admission, Admitted
-    from bridge.pipeline.arrival import Arrival
+    from bridge.pipeline.arrival import Arrival, Verdict
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.series import Chunk
+    from bridge.pipeline.routes import Route
     from bridge.pipeline.window import Entry, Taken, Windower
 
 
@@ -67,13 +68,16 @@ class Intake:
         """Admit an arrival and cut its rows; what is refused is noted for an Error."""
         try:
             admitted = self._admission.admit(arrival)
-            taken = self._windower.take(admitted.route, admitted.source, admitted.seen, arrival.arrived, turn.wall)
+            seen = admitted.seen
+            if not isinstance(seen, Observation):
+                self._skip(arrival, admitted, seen, turn)
+                return
+            taken = self._windower.take(admitted.route, admitted.source, seen, arrival.arrived, turn.wall)
         except Refused as why:
             source = self._admission.source(arrival.topic)
             turn.refusals.append(Refusal(why, source, arrival, arrival.reply_to, arrival.correlation))
             self._counts[f"refused_{why.reason}"] += 1
             return
-        seen = admitted.seen
         rows = len(seen.values)
         turn.messages += 1
         turn.rows += rows
@@ -89,8 +93,8 @@ class Intake:
             admitted.route.windows == "rows" or arrival.transient,
         )
         turn.tickets.append(ticket)
-        if taken.chunk is not None and taken.entry is not None:
-            self._keep(taken.entry, taken.chunk, turn)
+        if taken.entry is not None:
+            self._keep(taken.entry, taken, turn)
         if taken.late is not None:
             turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
             self._counts["refused_stale"] += 1
@@ -98,14 +102,35 @@ class Intake:
             self._counts["known_messages"] += 1
             self._join(taken.known, ticket)
         else:
-            self._cut(turn, taken, ticket, admitted)
+            self._cut(turn, taken, ticket, admitted.route, seen)
+
+    def _skip(self, arrival: Arrival, admitted: Admitted, seen: Skip, turn: Turn) -> None:
+        """Take note of rows that will never come; they are settled and receipted like rows.
+
+        Raises:
+            Refused: their series is another route's.
+        """
+        skipped = self._windower.skip(admitted.route, admitted.source, seen, arrival.arrived)
+        turn.messages += 1
+        self._counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
+        self._counts["skips"] += 1
+        self._counts["rows_skipped"] += skipped.rows
+        if skipped.entry is not None:
+            turn.touched[skipped.key] = skipped.entry
+        turn.cuts += [Cut(window, admitted.route, None) for window in skipped.windows]
+        for rows in seen.ranges:  # one settles the arrival, each tells the sender of its rows
+            turn.tickets.append(Ticket(arrival, skipped.key, rows, seen.receipt, durable=True))
+            arrival = msgspec.structs.replace(arrival, settle=_settled)
 
     @staticmethod
-    def _keep(entry: Entry, chunk: Chunk, turn: Turn) -> None:
-        key = entry.key
-        turn.changes.rows.append(
-            SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
-        )
+    def _keep(entry: Entry, taken: Taken, turn: Turn) -> None:
+        key, chunk = entry.key, taken.chunk
+        if chunk is not None:
+            turn.changes.rows.append(
+                SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
+            )
+        elif not taken.windows:
+            return
         turn.touched[key] = entry
 
     def count(self, turn: Turn) -> None:
@@ -122,8 +147,8 @@ class Intake:
             ticket.durable = False
             self._out.wait(window, ticket)
 
-    def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, admitted: Admitted) -> None:
-        route, seen, arrival = admitted.route, admitted.seen, ticket.arrival
+    def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, route: Route, seen: Observation) -> None:
+        arrival = ticket.arrival
         sheddable = not ticket.durable and route.late == "refuse" and seen.lane == "live" and not seen.receipt
         ticket.completed = len(taken.windows)
         for window in taken.windows:
@@ -134,3 +159,7 @@ class Intake:
 
 def _addressed(window: Window, arrival: Arrival) -> Window:
     return msgspec.structs.replace(window, reply_to=arrival.reply_to, correlation=arrival.correlation)
+
+
+def _settled(_verdict: Verdict) -> None:
+    """Another ticket settles this arrival."""

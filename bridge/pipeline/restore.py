@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
+from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Entry, Windower
-from bridge.store.records import Saved, SavedSeries, SavedWindow
+from bridge.store.records import Saved, SavedSegment, SavedSeries, SavedWindow
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:
-    from bridge.pipeline.routes import RouteTable
+    from bridge.pipeline.later import Later
+    from bridge.pipeline.routes import Route, RouteTable
 
 
 def source(key: SeriesKey) -> DataTopic | None:
@@ -66,10 +68,42 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
 
 
 def save_series(entry: Entry) -> SavedSeries:
-    """How far a series was cut, as the journal keeps it; what it gave up since the last time goes with it."""
-    series = entry.series
-    given_up = series.unsaved_skipped()
-    return SavedSeries(entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window, given_up)
+    """How far a series was cut, as the journal keeps it."""
+    series, given, strand = entry.series, entry.series.given, entry.strand
+    if given is None:
+        return SavedSeries(
+            entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window, (), series.windows
+        )
+    return SavedSeries(
+        entry.key,
+        entry.route.model,
+        entry.numbered,
+        series.next_row,
+        series.next_window,
+        tuple(given.ranges),
+        series.windows if strand is None else strand.windows,
+        given.rows,
+        () if strand is None else tuple(map(_save_later, strand.later)),
+    )
+
+
+def _save_later(part: Later) -> SavedSegment:
+    return SavedSegment(part.begin, part.keep, part.next_row, part.next_window)
+
+
+def _load_series(kept: SavedSeries, route: Route, windower: Windower, now: float) -> Entry:
+    shape = route.manifest.input
+    start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
+    series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
+    series.windows = kept.windows
+    entry = Entry(kept.key, series, route, kept.numbered)
+    if kept.skipped or kept.given_up:
+        series.given = Given(kept.skipped, kept.given_up)
+    if kept.later or (series.given is not None and series.given.ahead(kept.next_row)):
+        strand = windower.strand(entry, now)
+        for segment in kept.later:
+            strand.restore_later(segment)
+    return entry
 
 
 def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> list[SeriesKey]:
@@ -85,16 +119,12 @@ def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: 
         if route is None:
             orphans.append(kept.key)
             continue
-        shape = route.manifest.input
-        start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
-        series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
-        series.restore_skipped(kept.skipped)
-        entries[kept.key] = Entry(kept.key, series, route, kept.numbered)
+        entries[kept.key] = _load_series(kept, route, windower, now)
     for rows in saved.rows:
         entry = entries.get(rows.key)
         if entry is not None and rows.values.shape[1] == len(entry.route.manifest.input.channels):
             chunk = Chunk(rows.first, rows.values, rows.t, rows.dt, rows.t_source, now, rows.lane)
-            entry.series.restore(chunk, now)
+            (entry.strand or entry.series).restore(chunk, now)
     for entry in entries.values():
         windower.restore(entry)
     return orphans

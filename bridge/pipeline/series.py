@@ -7,15 +7,18 @@ given up; a gap that is given up ends the windows that would span it. No clock: 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
 from bridge.messages import Lane, Rows
+from bridge.pipeline.given import Given
+
+if TYPE_CHECKING:
+    from bridge.pipeline.later import Later
 
 MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim: 5.8 hours at 50 Hz
-MAX_SKIPPED = 64  # given-up ranges remembered, to tell late rows from known ones
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -49,6 +52,17 @@ class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
         skip = row - self.first
         return msgspec.structs.replace(self, first=row, values=self.values[skip:], t=self.t + skip * self.dt)
 
+    def between(self, first: int, end: int) -> Chunk:
+        """The part of it that lies in these rows, `end` being the row after the last."""
+        part = self if first <= self.first else self.since(first)
+        if end >= part.end:
+            return part
+        return msgspec.structs.replace(part, values=part.values[: end - part.first])
+
+    def owned(self) -> Chunk:
+        """The same with values of its own: a few rows must not keep a whole message."""
+        return msgspec.structs.replace(self, values=self.values.copy())
+
 
 class Cut(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A complete window.
@@ -79,11 +93,13 @@ class Series:
         patient: the sender keeps rows until receipted, so that a gap is worth a longer wait.
         held_rows: rows held beyond gaps.
         gap_since: monotonic seconds since when rows are waited for; None without a gap.
+        given: rows that were given up; None as long as there were none.
+        windows: how many windows were cut.
     """
 
     __slots__ = (
-        "_firsts", "_held", "_highest", "_hop", "_jump", "_max_held", "_rows", "_skipped", "_tail", "_unsaved",
-        "gap_since", "held_rows", "next_row", "next_window", "patient",
+        "_firsts", "_held", "_highest", "_hop", "_jump", "_max_held", "_rows", "_tail",
+        "gap_since", "given", "held_rows", "next_row", "next_window", "patient", "windows",
     )  # fmt: skip
 
     def __init__(self, rows: int, hop: int, *, next_row: int = 0, next_window: int = 0, max_held: int = 8_192) -> None:
@@ -107,8 +123,8 @@ class Series:
         self._firsts: list[int] = []  # heap of the keys of _held
         self.held_rows = 0
         self.gap_since: float | None = None
-        self._skipped: tuple[tuple[int, int], ...] = ()
-        self._unsaved: list[tuple[int, int]] | None = None
+        self.given: Given | None = None
+        self.windows = 0
         self._jump: int | None = None
         self._highest: int | None = next_row or None  # row after the last one seen
 
@@ -121,33 +137,39 @@ class Series:
         self._jump = end if far else None
         return far
 
+    def saw(self, end: int) -> None:
+        """Rows up to that one were seen, here or in a later part."""
+        self._highest = max(end, self._highest or 0)
+
     def restore(self, chunk: Chunk, now: float) -> None:
         """Take up rows from the journal, in order; they give no window that was cut before."""
-        self._highest = max(chunk.end, self._highest or 0)
+        self.saw(chunk.end)
         self.patient = True  # until its sender tells: the way to it has to come back first
         if chunk.first >= self.next_row:
-            self._hold(chunk)
+            if (known := self._held.get(chunk.first)) is None or known.end < chunk.end:
+                self._hold(chunk)
             self.gap_since = now
             return
-        known = self._tail[-1].end if self._tail else chunk.first  # rows held beyond a gap are kept as they came
-        if chunk.end > known:
-            self._tail.append(chunk.since(max(known, chunk.first)))
-
-    def restore_skipped(self, ranges: list[tuple[int, int]]) -> None:
-        """Take up from the journal which rows were given up; `end` of each is the row after its last."""
-        self._skipped = tuple(ranges[-MAX_SKIPPED:])
-
-    def unsaved_skipped(self) -> list[tuple[int, int]]:
-        """Ranges given up since the last call, for the journal: a restart must not take late rows for known ones."""
-        unsaved, self._unsaved = self._unsaved, None
-        return unsaved or []
+        end = self._tail[-1].end if self._tail else chunk.first  # rows held beyond a gap are kept as they came
+        if chunk.end > end:
+            self._tail.append(chunk.since(max(end, chunk.first)))
 
     def skipped(self, first: int, end: int) -> tuple[int, int] | None:
         """The given-up range that these rows fall into, inclusive; None if none."""
-        for low, high in self._skipped:
-            if first < high and low < end:
-                return max(low, first), min(high, end) - 1
-        return None
+        return None if self.given is None else self.given.within(first, end)
+
+    def unknown(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The parts of these rows that did not come yet, each as its first row and the row after its last."""
+        parts, first = [], max(first, self.next_row)
+        for held in sorted(self._held):
+            if held >= end:
+                break
+            if held > first:
+                parts.append((first, held))
+            first = max(first, self._held[held].end)
+        if first < end:
+            parts.append((first, end))
+        return parts
 
     def add(self, chunk: Chunk, now: float) -> tuple[Chunk | None, list[Cut]]:
         """Take rows.
@@ -175,7 +197,7 @@ class Series:
                 self.gap_since = now
             cuts: list[Cut] = []
             while self.held_rows > self._max_held:
-                cuts += self.give_up(now)
+                cuts += self.give_up(now, "held_rows")
             return chunk, cuts
         self._append(chunk)
         self._drain()
@@ -183,8 +205,12 @@ class Series:
             self.gap_since = now  # a gap that is being filled is worth waiting for
         return chunk, self._cut(now)
 
-    def give_up(self, now: float) -> list[Cut]:
-        """Stop waiting for the first gap: go on at the first window after it; no window needs the rows before.
+    def give_up(self, now: float, why: str = "gap") -> list[Cut]:
+        """Stop waiting for the first gap.
+
+        Args:
+            now: monotonic seconds.
+            why: the rule by which it is given up.
 
         Returns:
             The windows that are complete without it.
@@ -193,15 +219,62 @@ class Series:
             return []
         first = self._firsts[0]
         if first > self.next_row:
-            self._skipped = (*self._skipped[1 - MAX_SKIPPED :], (self.next_row, first))
-            self._unsaved = self._unsaved or []
-            self._unsaved.append((self.next_row, first))
+            self._record(self.next_row, first, why)
+        return self.jump(first, now)
+
+    def jump(self, row: int, now: float) -> list[Cut]:
+        """Go on at that row: no window spans the rows before.
+
+        Returns:
+            The windows that are complete from there on.
+        """
         self._tail.clear()
-        self.next_row = self.next_window = -(-first // self._hop) * self._hop
+        self.next_row, self.next_window = row, -(-row // self._hop) * self._hop
         self._drain()
         if self._held:  # since it was seen: one wait after the other would fall ever behind a lossy sender
             self.gap_since = self._held[self._firsts[0]].arrived
         return self._cut(now)
+
+    def _record(self, first: int, end: int, why: str) -> None:
+        if self.given is None:
+            self.given = Given()
+        self.given.add(first, end, why)
+        self.given.trim(end)
+
+    def split(self, row: int) -> list[Chunk]:
+        """Hand over what is held from that row on."""
+        moved = []
+        for chunk in [one for one in self._held.values() if one.end > row]:
+            del self._held[chunk.first]
+            self.held_rows -= len(chunk.values)
+            moved.append(chunk.between(row, chunk.end))
+            if chunk.first < row:
+                self._held[chunk.first] = chunk.between(chunk.first, row)
+                self.held_rows += row - chunk.first
+        self._firsts = sorted(self._held)
+        if not self._held:
+            self.gap_since = None
+        return sorted(moved, key=lambda chunk: chunk.first)
+
+    def contents(self) -> tuple[list[Chunk], dict[int, Chunk], list[int]]:
+        """Rows that unfinished windows need, rows held beyond gaps by their first, the heap of these."""
+        return self._tail, self._held, self._firsts
+
+    def absorb(self, later: Later, now: float) -> list[Cut]:
+        """Go on with what is known of a later part, whose first row was reached.
+
+        Returns:
+            The windows across the seam.
+        """
+        for chunk in later.head:
+            self._append(chunk)
+        cuts = self._cut(now)
+        tail, self._held, self._firsts = later.contents()
+        if later.whole:  # it cut windows of its own, or may; else all it has is in its head
+            self._tail, self.next_row, self.next_window = tail, later.next_row, later.next_window
+        self.held_rows, self.gap_since = later.held_rows, later.gap_since
+        self.windows += later.windows
+        return cuts
 
     def _hold(self, chunk: Chunk) -> None:
         """Keep rows beyond a gap; of two chunks with the same first row the longer."""
@@ -234,11 +307,12 @@ class Series:
         while start + self._rows <= self.next_row:
             cuts.append(self._assemble(start, now))
             start += self._hop
+        if cuts:
+            self.windows += len(cuts)
         if tail and tail[0].first < start:
             tail[:] = [chunk for chunk in tail if chunk.end > start]
-            if tail and tail[0].first < start:  # a copy: a few rows must not keep a whole message
-                head = tail[0].since(start)
-                tail[0] = msgspec.structs.replace(head, values=head.values.copy())
+            if tail and tail[0].first < start:
+                tail[0] = tail[0].since(start).owned()
         self.next_window = start
         return cuts
 

@@ -10,13 +10,16 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
+from bridge.pipeline.naming import chunk_of, late_rows, stamp, window_of
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Cut, Series
+from bridge.pipeline.strand import Strand
+from bridge.pipeline.strands import Strands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.catalog import Manifest
+    from bridge.messages import Skip
     from bridge.topics import DataTopic
 
 
@@ -30,17 +33,21 @@ class Patience(msgspec.Struct, frozen=True):
     Attributes:
         gap: seconds to wait for missing rows of a plain device.
         gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
+        gap_backlog: seconds to wait for rows that the sender said come in the backlog, while nothing is heard of them.
         held_rows: rows held beyond a gap, a series.
         all_held_rows: the same over all series.
         series: series kept; the longest idle goes first.
+        segments: parts of a series between which rows of the backlog are missing, besides the oldest.
         seen: ids of whole windows remembered.
     """
 
     gap: float = 2.0
     gap_receipts: float = 60.0
+    gap_backlog: float = 86_400.0
     held_rows: int = 8_192
     all_held_rows: int = 1_048_576
     series: int = 50_000
+    segments: int = 16
     seen: int = 65_536
 
 
@@ -75,6 +82,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         route: route it came by.
         numbered: whether its sender numbers the rows.
         used: number of its latest use.
+        strand: its parts, where one run of rows is not all that is known of it.
     """
 
     key: SeriesKey
@@ -82,6 +90,23 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     route: Route
     numbered: bool
     used: int = 0
+    strand: Strand | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What became of a Skip.
+
+    Attributes:
+        key: its series.
+        rows: how many rows are not waited for any more.
+        windows: windows that are complete without them.
+        entry: what is known of its series; None where messages are whole windows.
+    """
+
+    key: SeriesKey
+    rows: int = 0
+    windows: list[Window] = []
+    entry: Entry | None = None
 
 
 class Windower:
@@ -103,6 +128,7 @@ class Windower:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._gaps: dict[SeriesKey, int] = {}  # rows held, of each series that waits
         self._overdue: dict[SeriesKey, None] = {}
+        self._strands = Strands(patience)
         self._held = 0
         self.evicted: list[SeriesKey] = []
 
@@ -113,12 +139,22 @@ class Windower:
         """What is known of a series."""
         return self._entries.get(key)
 
+    @property
+    def entries(self) -> list[Entry]:
+        """What is known of all series, to be counted."""
+        return list(self._entries.values())
+
+    def strand(self, entry: Entry, now: float) -> Strand:
+        """The parts of a series that is being taken up from the journal."""
+        return self._strands.strand(entry, now)
+
     def restore(self, entry: Entry) -> None:
         """Take up a series from the journal."""
         key = entry.key
         self._entries[key] = entry
         self._use(entry)
-        self._note_gap(key, entry.series)
+        self._strands.note(entry)
+        self._note_gap(entry)
         if not entry.numbered:
             self._numbering[key.site, key.device, key.stream] = key.epoch
 
@@ -138,25 +174,49 @@ class Windower:
         """
         if route.windows == "whole":
             return self._whole(route, topic, seen, now, wall)
-        entry = self._find(route, topic, seen)
+        entry = self._find(route, topic, seen.epoch, seen.seq)
         key, series = entry.key, entry.series
         first = series.next_row if seen.seq is None else seen.seq
-        chunk = _chunk(route.manifest, seen, first, now, wall)
-        late = None if first == series.next_row else _late(series, first, chunk.end)
-        series.patient = seen.receipt
-        added, cuts = series.add(chunk, now)
-        if series.gap_since is not None or key in self._gaps:
-            self._note_gap(key, series)
+        chunk = chunk_of(route.manifest, seen, first, now, wall)
+        if entry.strand is None and (seen.live_from is None or seen.live_from <= series.next_row):
+            late = None if first == series.next_row else late_rows(series, first, chunk.end)
+            series.patient = seen.receipt
+            added, cuts = series.add(chunk, now)
+            if series.gap_since is not None or key in self._gaps:
+                self._note_gap(entry)
+        else:
+            added, cuts, late = self._strands.take(entry, chunk, seen, now)
+            self._note_gap(entry)
         if self._held:
             self._bound_held()
-        windows = [_window(route, key, cut) for cut in cuts]
-        return Taken(key, first, windows, added, "" if added is None else None, late, entry)
+        windows = [window_of(route, key, cut) for cut in cuts]
+        return Taken(key, first, windows, added, "" if added is None and not cuts else None, late, entry)
 
-    def _note_gap(self, key: SeriesKey, series: Series) -> None:
+    def skip(self, route: Route, topic: DataTopic, skip: Skip, now: float) -> Skipped:
+        """End the wait for rows that their sender gave up.
+
+        Args:
+            route: the route that took it.
+            topic: whose rows these are.
+            skip: the rows.
+            now: monotonic seconds of arrival.
+
+        Raises:
+            Refused: `no_route` for rows of a series that another route takes to another model.
+        """
+        if route.windows == "whole":
+            return Skipped(SeriesKey(*topic, skip.epoch))
+        entry = self._find(route, topic, skip.epoch, skip.ranges[0][0])
+        rows, cuts = self._strands.skip(entry, skip, now)
+        self._note_gap(entry)
+        return Skipped(entry.key, rows, [window_of(entry.route, entry.key, cut) for cut in cuts], entry)
+
+    def _note_gap(self, entry: Entry) -> None:
         """Keep the account of rows held beyond gaps."""
-        self._held += series.held_rows - self._gaps.pop(key, 0)
-        if series.gap_since is not None:
-            self._gaps[key] = series.held_rows
+        held = entry.series.held_rows if entry.strand is None else entry.strand.held_rows
+        self._held += held - self._gaps.pop(entry.key, 0)
+        if held:
+            self._gaps[entry.key] = held
 
     def _bound_held(self) -> None:
         """Over the bound of all series: wait no longer where nothing has come for longest; `expire` cuts there."""
@@ -192,16 +252,21 @@ class Windower:
         for key in list(self._gaps):
             entry = self._entries[key]
             series = entry.series
+            if entry.strand is not None:
+                continue
             begun = series.next_row > 0  # what a series begins with is hardly ever overtaken; a lost state is likelier
             wait = self._patience.gap_receipts if series.patient and begun else self._patience.gap
             cuts: list[Cut] = []
             overdue = False
             while series.gap_since is not None and (key in self._overdue or now - series.gap_since >= wait):
-                cuts += series.give_up(now)
+                cuts += series.give_up(now, "held_rows" if key in self._overdue else "gap")
                 overdue = True
             if overdue:
-                moved.append((key, [_window(entry.route, key, cut) for cut in cuts]))
-                self._note_gap(key, series)
+                moved.append((key, [window_of(entry.route, key, cut) for cut in cuts]))
+                self._note_gap(entry)
+        for entry, cuts in self._strands.expire(now, self._overdue):
+            moved.append((entry.key, [window_of(entry.route, entry.key, cut) for cut in cuts]))
+            self._note_gap(entry)
         self._overdue.clear()
         return moved
 
@@ -222,15 +287,14 @@ class Windower:
             self.remember(name)
         t, t_source = seen.t, _DEVICE
         if t is None:
-            t, _, t_source = _stamp(route.manifest, seen, wall)
+            t, _, t_source = stamp(route.manifest, seen, wall)
         window = Window(
             name, key, first, seen.values, t, t_source, now, route.model, seen.lane, now + route.deadline
         )  # fmt: skip
         return Taken(key, first, [window])
 
-    def _find(self, route: Route, topic: DataTopic, seen: Observation) -> Entry:
-        numbered = seen.seq is not None
-        epoch = seen.epoch
+    def _find(self, route: Route, topic: DataTopic, epoch: str, seq: int | None) -> Entry:
+        numbered = seq is not None
         if not numbered:
             who = (topic.site, topic.device, topic.stream)
             epoch = self._numbering.get(who) or self._new_epoch()
@@ -246,7 +310,7 @@ class Windower:
         else:
             if entry.route is not route and entry.route.model != route.model:  # its windows have another shape
                 raise Refused(
-                    "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seen.seq
+                    "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seq
                 )
             self._use(entry)
         return entry
@@ -266,50 +330,7 @@ class Windower:
             key = entry.key
             del self._entries[key]
             self._held -= self._gaps.pop(key, 0)
+            self._strands.forget(key)
             if not entry.numbered:
                 self._numbering.pop((key.site, key.device, key.stream), None)
             self.evicted.append(key)
-
-
-def _window(route: Route, key: SeriesKey, cut: Cut) -> Window:
-    return Window(
-        window_id(key, cut.seq, route.model), key, cut.seq, cut.values, cut.t, cut.t_source, cut.arrived, route.model,
-        cut.lane, cut.arrived + route.deadline,
-    )  # fmt: skip
-
-
-def _late(series: Series, first: int, end: int) -> tuple[int, int] | None:
-    """Which of the rows, inclusive, had been given up.
-
-    Raises:
-        Refused: `malformed` for rows far beyond the known ones, `stale` where nothing new follows the late ones.
-    """
-    if series.too_far(first, end):
-        detail = f"row {first} is far beyond row {series.next_row}, the next one; a new numbering needs a new epoch"
-        raise Refused("malformed", detail, seq=first)
-    late = series.skipped(first, end)
-    if late is not None and end <= series.next_row:
-        raise stale(late, first)
-    return late
-
-
-def stale(late: tuple[int, int], first: int) -> Refused:
-    """What is told of late rows, inclusive, of a message whose first row was `first`."""
-    return Refused(
-        "stale",
-        f"rows {late[0]}–{late[1]} came after their gap had been given up; a restarted numbering needs a new epoch",
-        seq=first,
-    )
-
-
-def _chunk(manifest: Manifest, seen: Observation, first: int, now: float, wall: float) -> Chunk:
-    t, dt, t_source = _stamp(manifest, seen, wall)
-    return Chunk(first, seen.values, t, dt, t_source, now, seen.lane)
-
-
-def _stamp(manifest: Manifest, seen: Observation, wall: float) -> tuple[float, float, Literal["device", "bridge"]]:
-    """Time of the first row, seconds between rows, and who stamped them."""
-    dt = seen.dt if seen.dt is not None else 1.0 / manifest.input.rate_hz
-    if seen.t is None:
-        return wall - (len(seen.values) - 1) * dt, dt, "bridge"
-    return seen.t, dt, "device"

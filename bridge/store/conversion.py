@@ -14,7 +14,7 @@ import numpy as np
 
 from bridge.messages import SeriesKey
 from bridge.store.database import Broken
-from bridge.store.records import Changes, SavedResult, SavedRows, SavedSeries, SavedWindow, encode
+from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSeries, SavedWindow, encode
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,13 +61,13 @@ def _kept(db: sqlite3.Connection) -> Iterator[Changes]:
 
 
 def _series(db: sqlite3.Connection, keys: dict[int, SeriesKey]) -> Iterator[SavedSeries]:
-    skipped: dict[int, list[tuple[int, int]]] = {}
+    skipped: dict[int, list[GivenUp]] = {}
     for number, first, after in db.execute("SELECT series, first, after FROM skipped ORDER BY series, first"):
-        skipped.setdefault(number, []).append((first, after))
+        skipped.setdefault(number, []).append(GivenUp(first, after))
     for number, model, numbered, row, window in db.execute(
         "SELECT id, model, numbered, next_row, next_window FROM series ORDER BY id"
     ):
-        yield SavedSeries(keys[number], model, bool(numbered), row, window, skipped.get(number, []))
+        yield SavedSeries(keys[number], model, bool(numbered), row, window, tuple(skipped.get(number, ())))
 
 
 def _rows(db: sqlite3.Connection, keys: dict[int, SeriesKey]) -> Iterator[SavedRows]:

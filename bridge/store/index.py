@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.store.records import Changes, SavedSeries
+from bridge.store.records import Changes, SavedSegment, needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.messages import SeriesKey
-    from bridge.store.records import SavedRows
+    from bridge.store.records import SavedRows, SavedSeries
 
 SHARE = 4  # void bytes that there may be for each that is needed: each byte written makes a quarter of one move
 SLACK = 4 << 20  # void bytes that there may be anyhow
-_SKIPPED = 64  # given-up ranges kept, a series
 _SMALL = 128  # bytes of a record's entry beside its numbers, roughly; what strikes an entry has half of that
+_RANGE = 24  # of a range given up, or of a later part
 _RESULT = 640
 _QUESTION = 512  # beside its rows
 _NOWHERE = -1 << 62
@@ -37,15 +37,19 @@ class _Series(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         record: record that says how far it was cut.
-        next_window: first row of its next window.
+        start: rows before are not needed, but for windows across later parts' begins.
+        later: how far its later parts were cut.
         chunks: first row, row after the last, record and weight of each chunk still needed, by first rows.
         low: no chunk ends before this row.
+        weight: of what says how far it was cut.
     """
 
     record: int
-    next_window: int
+    start: int
+    later: tuple[SavedSegment, ...]
     chunks: list[tuple[int, int, int, int]]
     low: float = math.inf
+    weight: int = _SMALL
 
     def find(self, first: int) -> int:
         """Place of the chunk with that first row, or where it would be."""
@@ -64,7 +68,6 @@ class Index:
         self._weights: dict[int, int] = {}  # of each record, oldest first
         self._needed: dict[int, int] = {}  # of each record, weight of what is needed
         self._series: dict[SeriesKey, _Series] = {}
-        self._skipped: dict[SeriesKey, list[tuple[int, int]]] = {}
         self._asked: dict[str, tuple[int, int]] = {}
         self._results: dict[str, tuple[int, int]] = {}
         self.needed = 0
@@ -78,35 +81,33 @@ class Index:
     def worth(self, changes: Changes) -> Changes:
         """What of a turn's changes is worth a record: not rows that no window needs, nor what strikes nothing."""
         forgotten = set(changes.forgotten)
-        cut = {series.key: series.next_window for series in changes.series}
+        cut = {series.key: series for series in changes.series}
         taken, answered = set(changes.taken), set(changes.answered)
 
-        def start(key: SeriesKey) -> float:
-            known = None if key in forgotten else self._series.get(key)
-            return math.inf if known is None else known.next_window
+        def wanted(rows: SavedRows, one: SavedSeries | None) -> bool:
+            end = rows.first + len(rows.values)
+            if one is not None:
+                return needed(rows.first, end, min(one.next_row, one.next_window), one.later)
+            known = None if rows.key in forgotten else self._series.get(rows.key)
+            return known is not None and needed(rows.first, end, known.start, known.later)
 
         return Changes(
             rows=[
                 rows
                 for rows in changes.rows
-                if rows.first + len(rows.values) > (cut[rows.key] if rows.key in cut else start(rows.key))
+                if (
+                    wanted(rows, one)
+                    if (one := cut.get(rows.key)) is None or one.later or one.next_row < one.next_window
+                    else rows.first + len(rows.values) > one.next_window
+                )
             ],
-            series=[
-                self._with_skipped(one, begun=one.key in forgotten) if one.skipped or one.key in self._skipped else one
-                for one in changes.series
-            ],
+            series=changes.series,
             forgotten=[key for key in changes.forgotten if key in self._series],
             asked=[window for window in changes.asked if window.id not in answered],
             answered=[window for window in changes.answered if window in self._asked],
             results=[saved for saved in changes.results if saved.result.id not in taken],
             taken=[result for result in changes.taken if result in self._results],
         )
-
-    def _with_skipped(self, series: SavedSeries, *, begun: bool) -> SavedSeries:
-        """The series with all ranges it gave up: its latest record is to say everything."""
-        known = [] if begun else self._skipped.get(series.key, [])
-        ranges = sorted(dict([*known, *series.skipped]).items())
-        return msgspec.structs.replace(series, skipped=ranges[-_SKIPPED:])
 
     def still(self, record: int, held: Changes) -> Changes:
         """What is needed of what the record holds."""
@@ -161,10 +162,9 @@ class Index:
 
     def _strike(self, held: Changes) -> None:
         for key in held.forgotten:
-            self._skipped.pop(key, None)
             series = self._series.pop(key, None)
             if series is not None:
-                self._void(series.record, _SMALL)
+                self._void(series.record, series.weight)
                 for _, _, record, weight in series.chunks:
                     self._void(record, weight)
         for window in held.answered:
@@ -173,38 +173,50 @@ class Index:
             self._void(*self._results.pop(result, _NONE))
 
     def _add_series(self, record: int, added: list[SavedSeries]) -> None:
+        all_series, needs, void, all_weight = self._series, self._needed, 0, 0
         for one in added:
-            start = one.next_window
-            known = self._series.get(one.key)
+            known = all_series.get(one.key)
+            start = one.next_window if one.next_window <= one.next_row else one.next_row  # noqa: FURB136 # no call a series
             if known is None:
-                self._series[one.key] = _Series(record, start, [])
-            else:
-                self._void(known.record, _SMALL)
-                known.record, known.next_window = record, start
-                if known.low <= start:
-                    self._cut(known)
-            if one.skipped:
-                self._skipped[one.key] = one.skipped
-        self._weigh(record, _SMALL * len(added))
+                known = all_series[one.key] = _Series(0, start, one.later, [])
+            if known.record:
+                needs[known.record] -= known.weight
+                void += known.weight
+            weight = _SMALL + _RANGE * (len(one.skipped) + len(one.later)) if one.skipped or one.later else _SMALL
+            all_weight += weight
+            known.record, known.start, known.later, known.weight = record, start, one.later, weight
+            if known.low <= start or one.later:
+                void += self._cut(known)
+        self.needed -= void
+        self._weigh(record, all_weight)
 
-    def _cut(self, series: _Series) -> None:
-        """Let chunks go that no window needs any more."""
-        start, low, kept = series.next_window, math.inf, []
-        for chunk in series.chunks:
-            _, end, record, weight = chunk
-            if end <= start:
-                self._void(record, weight)
+    def _cut(self, series: _Series) -> int:
+        """Let chunks go that no window needs any more; returns their weight."""
+        needs, start, later, chunks = self._needed, series.start, series.later, series.chunks
+        void, low, kept = 0, math.inf, []
+        if len(chunks) == 1 and chunks[0][1] <= start:  # the commonest
+            _, _, record, weight = chunks.pop()
+            needs[record] -= weight
+            series.low = low
+            return weight
+        for chunk in chunks:
+            first, end, record, weight = chunk
+            if end <= start or (later and not needed(first, end, start, later)):
+                needs[record] -= weight
+                void += weight
             else:
                 kept.append(chunk)
-                low = min(low, end)
+                if end < low:
+                    low = end
         series.chunks, series.low = kept, low
+        return void
 
     def _add_rows(self, record: int, added: list[SavedRows]) -> None:
-        all_weight = 0
+        all_series, all_weight = self._series, 0
         for rows in added:
-            series = self._series.get(rows.key)
+            series = all_series.get(rows.key)
             if series is None:  # being read; what was known of it when they came was written anew since, so comes later
-                series = self._series[rows.key] = _Series(0, _NOWHERE, [])
+                series = all_series[rows.key] = _Series(0, _NOWHERE, (), [])
             first, values, chunks = rows.first, rows.values, series.chunks
             end, weight = first + len(values), _SMALL + values.nbytes
             if not chunks or first > chunks[-1][0]:

@@ -10,7 +10,7 @@ import numpy as np
 from bridge.messages import Answer, Lane, Result, Rows, SeriesKey
 
 
-class SavedRows(msgspec.Struct, frozen=True, eq=False, array_like=True):
+class SavedRows(msgspec.Struct, frozen=True, eq=False, array_like=True, gc=False):
     """Rows of one message that unfinished windows need.
 
     Attributes:
@@ -32,7 +32,38 @@ class SavedRows(msgspec.Struct, frozen=True, eq=False, array_like=True):
     lane: Lane
 
 
-class SavedSeries(msgspec.Struct, frozen=True, array_like=True):
+class GivenUp(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Rows of a series that nobody waits for.
+
+    Attributes:
+        first: the first of them.
+        end: row after the last.
+        why: by which rule: "gap" (or "", of earlier versions) when waited for in vain, the name of the limit that was
+            reached, or what their sender said.
+    """
+
+    first: int
+    end: int
+    why: str = ""
+
+
+class SavedSegment(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A later part of a series, beyond rows that come in the backlog.
+
+    Attributes:
+        begin: its first row.
+        keep: rows from `begin` to before this one are for windows that begin before it.
+        next_row: rows from `begin` to before this one are known.
+        next_window: first row of the next window.
+    """
+
+    begin: int
+    keep: int
+    next_row: int
+    next_window: int
+
+
+class SavedSeries(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How far a series was cut.
 
     Attributes:
@@ -41,7 +72,10 @@ class SavedSeries(msgspec.Struct, frozen=True, array_like=True):
         numbered: whether its sender numbers the rows.
         next_row: rows below are known.
         next_window: first row of the next window.
-        skipped: ranges given up, as (first row, row after the last); when committed, those that are new.
+        skipped: ranges given up, as far as remembered.
+        windows: how many windows were cut; counts begin with the first version that kept them.
+        given_up: how many rows were given up.
+        later: what is known of it beyond rows that come in the backlog, by rows.
     """
 
     key: SeriesKey
@@ -49,7 +83,33 @@ class SavedSeries(msgspec.Struct, frozen=True, array_like=True):
     numbered: bool
     next_row: int
     next_window: int
-    skipped: list[tuple[int, int]] = []
+    skipped: tuple[GivenUp, ...] = ()
+    windows: int = 0
+    given_up: int = 0
+    later: tuple[SavedSegment, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows are known, without those given up; what is held beyond a gap is not known yet."""
+        known = [(0, self.next_row), *[(one.begin, one.next_row) for one in self.later]]
+        passed = self.given_up - sum([one.end - one.first for one in self.skipped])
+        for low, high in known:
+            passed += sum([max(0, min(high, one.end) - max(low, one.first)) for one in self.skipped])
+        return sum([high - low for low, high in known]) - passed
+
+
+def needed(first: int, end: int, start: int, later: tuple[SavedSegment, ...]) -> bool:
+    """Whether any of these rows is needed, `end` being the row after the last; by windows, or to be known to have come.
+
+    Args:
+        first: the first of them.
+        end: row after the last.
+        start: rows of the series from that one on are needed: of `next_row` and `next_window` the lower.
+        later: its later parts.
+    """
+    if end <= start:
+        return False
+    return not any(part.keep <= first and end <= min(part.next_row, part.next_window) for part in later)
 
 
 class SavedWindow(msgspec.Struct, frozen=True):
@@ -111,7 +171,7 @@ class Changes(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         rows: rows to keep; they replace those with the same first row, than which they are not fewer.
-        series: series to bring up to date; rows below their next window go.
+        series: series to bring up to date; each says all that is known, and rows that it does not need go.
         forgotten: series to drop whole.
         asked: windows that wait for an answer from now on.
         answered: ids of such windows that are decided now.

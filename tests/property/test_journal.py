@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +19,16 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, Saved, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.records import (
+    Changes,
+    GivenUp,
+    Saved,
+    SavedResult,
+    SavedRows,
+    SavedSegment,
+    SavedSeries,
+    SavedWindow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +37,11 @@ KEYS = [SeriesKey("s", device, "x", "e") for device in "abc"]
 NAMES = st.sampled_from("pqrs")
 NAMED = st.lists(NAMES, max_size=3, unique=True)
 SPANS = st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 30), st.integers(1, 12)), max_size=4)
-STEPS = st.dictionaries(st.sampled_from(KEYS), st.tuples(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=2)))
+PARTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=2)
+STEPS = st.dictionaries(
+    st.sampled_from(KEYS), st.tuples(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=2), PARTS)
+)
+Steps: TypeAlias = dict[SeriesKey, tuple[int, list[int], list[tuple[int, int]]]]
 
 
 @contextmanager
@@ -71,15 +84,9 @@ class Model:
             self.series.pop(key, None)
             self.rows = {name: kept for name, kept in self.rows.items() if name[0] != key}
         for one in changes.series:
-            before = self.series[one.key].skipped if one.key in self.series else []
-            skipped = sorted(dict([*before, *one.skipped]).items())[-64:]
-            self.series[one.key] = SavedSeries(one.key, one.model, one.numbered, one.next_row, one.next_window, skipped)
+            self.series[one.key] = one
         self.rows.update({(new.key, new.first): new for new in changes.rows if new.key in self.series})
-        self.rows = {
-            name: kept
-            for name, kept in self.rows.items()
-            if kept.first + len(kept.values) > self.series[kept.key].next_window
-        }
+        self.rows = {name: kept for name, kept in self.rows.items() if self.needed(self.series[kept.key], kept)}
         self.asked.update({window.id: window for window in changes.asked})
         self.results.update({saved.result.id: saved for saved in changes.results})
         for window in changes.answered:
@@ -87,6 +94,14 @@ class Model:
         for taken in changes.taken:
             self.results.pop(taken, None)
         self.decided.update(dict.fromkeys(changes.decided))
+
+    @staticmethod
+    def needed(series: SavedSeries, kept: SavedRows) -> bool:
+        wanted = set(range(kept.first, kept.first + len(kept.values))) - set(
+            range(min(series.next_row, series.next_window))
+        )
+        cut = [set(range(part.keep, min(part.next_row, part.next_window))) for part in series.later]
+        return bool(wanted) and not any(wanted <= rows for rows in cut)
 
     def check(self, saved: Saved) -> None:
         assert {one.key: one for one in saved.series} == self.series
@@ -114,7 +129,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def changes(
         self,
-        steps: dict[SeriesKey, tuple[int, list[int]]],
+        steps: Steps,
         spans: list[tuple[SeriesKey, int, int]],
         names: tuple[list[str], ...],
         forgotten: list[SeriesKey],
@@ -122,7 +137,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.mark += 1
         asked, answered, results, taken, decided = names
         starts = {key: one.next_window for key, one in self.model.series.items() if key not in forgotten}
-        moved = {key: starts.get(key, 0) + step for key, (step, _) in steps.items()}
+        moved = {key: starts.get(key, 0) + step for key, (step, _, _) in steps.items()}
         spots: dict[tuple[SeriesKey, int], int] = {name: len(kept.values) for name, kept in self.model.rows.items()}
         kept = []
         for key, first, count in spans:
@@ -132,8 +147,18 @@ class JournalMachine(RuleBasedStateMachine):
         return Changes(
             rows=kept,
             series=[
-                SavedSeries(key, "m", True, moved[key], moved[key], [(first, first + self.mark) for first in skipped])
-                for key, (_, skipped) in steps.items()
+                SavedSeries(
+                    key,
+                    "m",
+                    True,
+                    moved[key],
+                    moved[key],
+                    tuple(GivenUp(first, first + self.mark, "age") for first in skipped),
+                    self.mark,
+                    self.mark,
+                    self.later(moved[key] + 3, parts),
+                )
+                for key, (_, skipped, parts) in steps.items()
             ],
             forgotten=forgotten,
             asked=[question(name, self.mark) for name in asked],
@@ -142,6 +167,14 @@ class JournalMachine(RuleBasedStateMachine):
             taken=taken,
             decided=decided,
         )
+
+    @staticmethod
+    def later(row: int, parts: list[tuple[int, int]]) -> tuple[SavedSegment, ...]:
+        made = []
+        for keep, cut in parts:
+            made.append(SavedSegment(row, row + keep, row + keep + cut + 1 - cut % 3, row + keep + cut))
+            row += keep + cut + 3
+        return tuple(made)
 
     @rule(
         steps=STEPS,
@@ -152,7 +185,7 @@ class JournalMachine(RuleBasedStateMachine):
     )
     def commit(
         self,
-        steps: dict[SeriesKey, tuple[int, list[int]]],
+        steps: Steps,
         spans: list[tuple[SeriesKey, int, int]],
         names: tuple[list[str], ...],
         forgotten: list[SeriesKey],

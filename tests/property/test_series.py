@@ -183,7 +183,8 @@ class Kept:
         if new is not None:
             self.rows[new.first] = new
         self.next_row, self.next_window = series.next_row, series.next_window
-        self.rows = {first: chunk for first, chunk in self.rows.items() if chunk.end > self.next_window}
+        start = min(self.next_row, self.next_window)  # rows held before the next window are known to have come
+        self.rows = {first: chunk for first, chunk in self.rows.items() if chunk.end > start}
 
     def restored(self, shape: Shape) -> Series:
         series = Series(*shape, next_row=self.next_row, next_window=self.next_window)

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
+from bridge.messages import Observation, Skip
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.routes import Route, RouteTable
@@ -39,6 +40,12 @@ def payload(rows: int = 1, **fields: Any) -> bytes:
     return json.dumps({"values": [ROW] * rows, "seq": 9, **fields}).encode()
 
 
+def observed(admission: Admission, come: Arrival) -> Observation:
+    seen = admission.admit(come).seen
+    assert isinstance(seen, Observation)
+    return seen
+
+
 def refusal(admission: Admission, come: Arrival) -> Refused:
     with pytest.raises(Refused) as caught:
         admission.admit(come)
@@ -47,7 +54,8 @@ def refusal(admission: Admission, come: Arrival) -> Refused:
 
 def test_what_fits_is_admitted(admission: Admission) -> None:
     admitted = admission.admit(arrival(payload(4)))
-    assert (admitted.route, admitted.source, admitted.seen.seq) == (WRIST, ("s", "d", "wrist"), 9)
+    assert (admitted.route, admitted.source) == (WRIST, ("s", "d", "wrist"))
+    assert observed(admission, arrival(payload(4, live_from=7))).live_from == 7
 
 
 @pytest.mark.parametrize(
@@ -55,12 +63,20 @@ def test_what_fits_is_admitted(admission: Admission) -> None:
     [{"content_type": "application/cbor"}, {"content_format": 60}, {"content_format": 60, "content_type": "x/y"}, {}],
 )
 def test_the_label_says_the_format(admission: Admission, how: dict[str, Any]) -> None:
-    assert admission.admit(arrival(cbor2.dumps({"values": [ROW]}), **how)).seen.values.tolist() == [ROW]
+    assert observed(admission, arrival(cbor2.dumps({"values": [ROW]}), **how)).values.tolist() == [ROW]
 
 
 def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> None:
-    admitted = admission.admit(arrival(b"1,2,3,4,5,6", "plain/p", content_type="text/csv"))
-    assert (admitted.source, admitted.seen.values.tolist()) == (("local", "p", "acc"), [ROW])
+    come = arrival(b"1,2,3,4,5,6", "plain/p", content_type="text/csv")
+    assert admission.admit(come).source == ("local", "p", "acc")
+    assert observed(admission, come).values.tolist() == [ROW]
+
+
+def test_rows_that_will_never_come_are_admitted_whatever_the_shape(admission: Admission) -> None:
+    said = b'{"skip": [[3, 5], [9, 9]], "why": "age", "epoch": "e", "receipt": true}'
+    admitted = admission.admit(arrival(said))
+    assert (admitted.route, admitted.source) == (WRIST, ("s", "d", "wrist"))
+    assert admitted.seen == Skip([(3, 5), (9, 9)], "age", "e", receipt=True)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +94,8 @@ def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> No
         (arrival(b'{"values": [[1, 2]], "seq": 3}'), "shape", 3),
         (arrival(b"1,2", "plain/p"), "shape", None),
         (arrival(payload(), "edge/v1/_infer/activity"), "malformed", None),
+        (arrival(b'{"skip": [[1, 2]]}', "edge/v1/_infer/activity", reply_to="r"), "malformed", None),
+        (arrival(b'{"skip": [[2, 1]]}'), "malformed", 2),
         (arrival(payload(), "edge/v1/_infer/other", reply_to="r"), "no_route", None),
     ],
 )

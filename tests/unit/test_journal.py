@@ -10,13 +10,14 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSegment, SavedSeries, SavedWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,13 +96,13 @@ def test_everything_comes_back_as_it_was(reopened: Callable[[], Journal], journa
     journal.commit(
         Changes(
             rows=[kept],
-            series=[series(3, 0, skipped=[(5, 7)])],
+            series=[series(3, 0, skipped=(GivenUp(5, 7, "age"),), windows=3, given_up=9)],
             asked=[window("w")],
             results=[result("r", correlation=b"c")],
         )
     )
     saved = reopened().load()
-    assert saved.series == [series(3, 0, skipped=[(5, 7)])]
+    assert saved.series == [series(3, 0, skipped=(GivenUp(5, 7, "age"),), windows=3, given_up=9)]
     assert (saved.asked, saved.results) == ([window("w")], [result("r", correlation=b"c")])
     (back,) = saved.rows
     assert (back.key, back.first, back.t, back.dt, back.t_source, back.lane) == (
@@ -148,7 +149,9 @@ def test_rows_come_back_in_order(journal: Journal) -> None:
 
 def test_a_forgotten_series_leaves_nothing(journal: Journal, reopened: Callable[[], Journal]) -> None:
     journal.commit(
-        Changes(rows=[rows(0, 4), rows(0, 4, OTHER)], series=[series(4, 0, skipped=[(1, 2)]), series(4, 0, OTHER)])
+        Changes(
+            rows=[rows(0, 4), rows(0, 4, OTHER)], series=[series(4, 0, skipped=(GivenUp(1, 2),)), series(4, 0, OTHER)]
+        )
     )
     journal.commit(Changes(forgotten=[KEY, SeriesKey("never", "seen", "x", "")]))
     saved = reopened().load()
@@ -157,7 +160,7 @@ def test_a_forgotten_series_leaves_nothing(journal: Journal, reopened: Callable[
 
 
 def test_a_series_that_comes_back_begins_anew(journal: Journal) -> None:
-    journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0, skipped=[(1, 2)])]))
+    journal.commit(Changes(rows=[rows(0, 4)], series=[series(4, 0, skipped=(GivenUp(1, 2),))]))
     journal.commit(Changes(forgotten=[KEY], rows=[rows(7, 8)], series=[series(0, 0)]))
     saved = journal.load()
     assert (saved.series, [kept.first for kept in saved.rows]) == ([series(0, 0)], [7])
@@ -179,11 +182,42 @@ def test_a_question_is_kept_until_answered_and_a_result_until_taken(journal: Jou
     assert journal.load().results == []
 
 
-def test_ranges_given_up_are_kept_up_to_a_bound(journal: Journal) -> None:
-    for first in range(0, 400, 2):
-        journal.commit(Changes(series=[series(first + 1, 0, skipped=[(first, first + 1)])]))
+def test_what_was_given_up_is_what_was_said_last(journal: Journal) -> None:
+    journal.commit(Changes(series=[series(9, 0, skipped=(GivenUp(1, 2), GivenUp(5, 7)))]))
+    journal.commit(Changes(series=[series(20, 0, skipped=(GivenUp(5, 7), GivenUp(10, 12, "age")))]))
     (kept,) = journal.load().series
-    assert kept.skipped == [(first, first + 1) for first in range(400 - 128, 400, 2)]
+    assert kept.skipped == (GivenUp(5, 7), GivenUp(10, 12, "age"))
+
+
+def test_rows_of_a_later_part_go_once_neither_its_windows_nor_those_across_its_begin_need_them(
+    journal: Journal,
+) -> None:
+    part = SavedSegment(begin=100, keep=103, next_row=116, next_window=112)
+    kept = [rows(0, 4), rows(100, 104), rows(104, 110), rows(110, 116), rows(120, 124)]
+    journal.commit(Changes(rows=kept, series=[series(4, 0, later=(part,))]))
+    assert firsts(journal) == [0, 100, 110, 120]
+    part = msgspec.structs.replace(part, next_row=130, next_window=128)
+    journal.commit(Changes(rows=[rows(124, 130)], series=[series(4, 0, later=(part,))]))
+    assert firsts(journal) == [0, 100, 124]
+    journal.commit(Changes(series=[series(130, 128)]))
+    assert firsts(journal) == [124]
+
+
+def test_rows_held_before_the_next_window_are_kept_so_that_they_are_known_to_have_come(journal: Journal) -> None:
+    journal.commit(Changes(rows=[rows(2, 3), rows(6, 7)], series=[series(1, 8)]))
+    assert firsts(journal) == [2, 6]
+    journal.commit(Changes(series=[series(3, 8, later=(SavedSegment(20, 20, 21, 24),))]))
+    journal.commit(Changes(rows=[rows(22, 23)], series=[series(3, 8, later=(SavedSegment(20, 20, 21, 24),))]))
+    assert firsts(journal) == [6, 22]
+    journal.commit(Changes(series=[series(24, 24)]))
+    assert firsts(journal) == []
+
+
+def test_the_rows_known_are_those_below_the_next_ones_without_those_given_up() -> None:
+    later = (SavedSegment(100, 103, 116, 112),)
+    skipped = (GivenUp(1, 3), GivenUp(20, 30), GivenUp(105, 106), GivenUp(114, 120))
+    saved = series(10, 0, skipped=skipped, given_up=5 + 19, later=later)  # 5 of them long ago
+    assert saved.rows == 10 + 16 - 5 - 2 - 1 - 2
 
 
 def test_a_commit_is_all_or_nothing(journal: Journal, reopened: Callable[[], Journal]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSeries, SavedWindow, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,19 @@ def test_what_is_void_is_bounded_also_where_one_device_is_silent(path: Path, idl
     assert path.stat().st_size < 131_072  # of 700,000 bytes that were written
 
 
+def test_what_is_void_is_bounded_also_where_many_rows_were_given_up(path: Path) -> None:
+    journal = Journal(path, pytest.fail)
+    skipped = tuple(GivenUp(3 * n, 3 * n + 1, "age") for n in range(1_000))
+    with patch("bridge.store.index.SLACK", 32_768):
+        journal.commit(Changes(series=[SavedSeries(IDLE, "m", True, 71, 0)]))
+        for n in range(200):
+            journal.commit(Changes(series=[SavedSeries(KEY, "m", True, 64 * n, 64 * n, skipped)]))
+        (kept,) = [one for one in journal.load().series if one.key == KEY]
+        journal.close()
+    assert (kept.next_row, len(kept.skipped)) == (64 * 199, 1_000)
+    assert path.stat().st_size < 400_000  # of 2,000,000 bytes that were written
+
+
 def test_a_commit_that_changes_nothing_kept_writes_nothing(path: Path) -> None:
     journal = Journal(path, pytest.fail)
     journal.commit(turn(0))
@@ -99,12 +112,12 @@ COMMITTER = """
     from pathlib import Path
     from unittest.mock import patch
     from bridge.store.journal import Journal
-    from bridge.store.records import Changes, SavedSeries
+    from bridge.store.records import Changes, GivenUp, SavedSeries
     from tests.unit.test_journal_log import IDLE, rows, turn
 
     journal = Journal(Path(sys.argv[1]), print)
     with patch.multiple("bridge.store.index", SLACK=0, SHARE=0):  # each commit moves what the idle one has
-        journal.commit(Changes(rows=[rows(IDLE, 7)], series=[SavedSeries(IDLE, "m", True, 71, 0, [(1, 7)])]))
+        journal.commit(Changes(rows=[rows(IDLE, 7)], series=[SavedSeries(IDLE, "m", True, 71, 0, (GivenUp(1, 7),))]))
         for n in range(1_000_000):
             journal.commit(turn(n))
             print(n, flush=True)
@@ -128,10 +141,16 @@ def test_kill_9_while_records_move_loses_and_doubles_nothing(path: Path, turns: 
     assert said[-1] <= last <= said[-1] + 1  # one more may be committed and not yet printed
     assert [(kept.key, kept.first, len(kept.values)) for kept in saved.rows] == [(IDLE, 7, 64), (KEY, 64 * last, 64)]
     assert {one.key: (one.next_window, one.skipped) for one in saved.series} == {
-        IDLE: (0, [(1, 7)]),
-        KEY: (64 * last, []),
+        IDLE: (0, (GivenUp(1, 7),)),
+        KEY: (64 * last, ()),
     }
     assert [kept.result.id for kept in saved.results] == [f"r{last}"]
+
+
+def test_a_record_from_before_there_were_later_parts_is_read() -> None:
+    before = [{"site": "s", "device": "d", "stream": "x", "epoch": "e"}, "m", True, 700, 64, [(5, 7), (10, 20)]]
+    (one,) = decode(msgspec.msgpack.encode({"series": [before]})).series
+    assert one == SavedSeries(KEY, "m", True, 700, 64, (GivenUp(5, 7), GivenUp(10, 20)))
 
 
 VERSION_1 = """
@@ -179,7 +198,7 @@ def check_version_1(path: Path) -> None:
     saved = journal.load()
     journal.close()
     assert saved.series == [
-        SavedSeries(KEY, "m", True, 700, 64, [(5, 7), (10, 20)]),
+        SavedSeries(KEY, "m", True, 700, 64, (GivenUp(5, 7), GivenUp(10, 20))),
         SavedSeries(IDLE, "n", False, 3, 0),
     ]
     assert [kept.first for kept in saved.rows if kept.key == KEY] == list(range(64, 700))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.pipeline.series import MAX_SKIPPED, Chunk, Cut, Series
+from bridge.pipeline.given import MAX_PASSED, Given
+from bridge.pipeline.series import Chunk, Cut, Series
+from bridge.store.records import GivenUp
 
 
 def chunk(first: int, end: int, *, at: float = 0.0, value: float | None = None) -> Chunk:
@@ -66,15 +68,14 @@ def test_after_a_gap_windows_start_at_the_next_multiple_of_hop() -> None:
     assert series.skipped(0, 12) == (5, 6)
 
 
-def test_rows_after_a_gap_that_no_window_needs_are_not_waited_for() -> None:
+def test_after_a_gap_rows_are_put_in_order_though_no_window_needs_them() -> None:
     series = Series(4, 64)
     series.add(chunk(0, 5), 0.0)
     series.add(chunk(70, 80), 0.0)
     assert series.give_up(0.0) == []
-    assert (series.next_row, series.next_window) == (128, 128)
-    assert series.add(chunk(90, 100), 0.0) == (None, [])
-    assert series.gap_since is None
-    assert starts(series.add(chunk(128, 140), 0.0)[1]) == [128]
+    assert (series.next_row, series.next_window) == (80, 128)
+    assert series.add(chunk(90, 140), 0.0)[1] == []
+    assert starts(series.add(chunk(80, 90), 0.0)[1]) == [128]
 
 
 def test_nothing_is_given_up_where_nothing_is_missing() -> None:
@@ -130,12 +131,14 @@ def test_thousands_of_gaps_are_given_up_in_no_time() -> None:
 
 def test_the_ranges_remembered_as_given_up_are_bounded() -> None:
     series = Series(1, 1)
-    for first in range(1, 2 * MAX_SKIPPED + 8, 2):
+    for first in range(1, 2 * MAX_PASSED + 8, 2):
         series.add(chunk(first, first + 1), 0.0)
         series.give_up(0.0)
-    assert len(series._skipped) == MAX_SKIPPED
+    assert series.given is not None
+    assert len(series.given.ranges) == MAX_PASSED
+    assert series.given.rows == MAX_PASSED + 4
     assert series.skipped(0, 1) is None
-    assert series.skipped(2 * MAX_SKIPPED, 2 * MAX_SKIPPED + 1) == (2 * MAX_SKIPPED, 2 * MAX_SKIPPED)
+    assert series.skipped(2 * MAX_PASSED, 2 * MAX_PASSED + 1) == (2 * MAX_PASSED, 2 * MAX_PASSED)
 
 
 def test_restored_rows_that_overlap_are_taken_once() -> None:
@@ -161,13 +164,30 @@ def test_part_of_a_chunk_has_its_own_time(hop: int) -> None:
     assert (part.first, part.end, part.t, part.values[0, 0]) == (10 + hop, 20, 110.0 + hop, 10.0 + hop)
 
 
-def test_what_was_given_up_is_told_to_the_journal_once_and_known_after_a_restart() -> None:
+def test_what_was_given_up_is_known_after_a_restart() -> None:
     series = Series(1, 1)
     for first in (2, 5):
         series.add(chunk(first, first + 1), 0.0)
-        series.give_up(0.0)
-    told = series.unsaved_skipped()
-    assert (told, series.unsaved_skipped()) == ([(0, 2), (3, 5)], [])
+        series.give_up(0.0, "gap" if first == 2 else "held_rows")
+    assert series.given is not None
+    assert series.given.ranges == [GivenUp(0, 2, "gap"), GivenUp(3, 5, "held_rows")]
     again = Series(1, 1, next_row=series.next_row, next_window=series.next_window)
-    again.restore_skipped(told)
+    again.given = Given(series.given.ranges, series.given.rows)
     assert [again.skipped(row, row + 1) for row in range(7)] == [(0, 0), (1, 1), None, (3, 3), (4, 4), None, None]
+
+
+def test_windows_are_counted() -> None:
+    series = Series(4, 2)
+    assert series.windows == 0
+    series.add(chunk(0, 9), 0.0)
+    series.add(chunk(9, 10), 0.0)
+    assert series.windows == 4
+
+
+def test_rows_restored_twice_from_beyond_a_gap_are_held_once_as_far_as_they_go() -> None:
+    series = Series(4, 4)
+    series.restore(chunk(5, 9), 0.0)
+    series.restore(chunk(5, 7), 0.0)
+    assert series.held_rows == 4
+    assert series.unknown(2, 12) == [(2, 5), (9, 12)]
+    assert series.unknown(6, 8) == []
