@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test check bench netlab train openvino clean
+.PHONY: help setup demo test check bench netlab chaos train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   figures of the data path, side by side (see docs/benchmarks.md)"
 	@echo "make netlab  rivals on emulated links, side by side, as root; SCENARIO=name runs one"
+	@echo "make chaos   programs killed, cut off, out of disk: nothing accepted is lost; SEEDS=n FIRST=k (see tests/faults/campaign)"
 	@echo "make train   rebuild models/activity from the packaged data set, in .venv-train"
 	@echo "make openvino  the models on OpenVINO, in .venv-openvino: the same labels as the CPU's, and times"
 
@@ -44,6 +45,9 @@ bench: setup
 netlab: setup
 	$(BIN)/python -m tests.netlab $(SCENARIO) $(NETLAB) # SCENARIO=name; NETLAB="--seeds 1 --messages 300"
 
+chaos: setup
+	$(BIN)/python -m tests.faults.campaign --seeds $(or $(SEEDS),100) --first $(or $(FIRST),1) $(CHAOS) # CHAOS="--resume --jobs 3"
+
 train:
 	$(PYTHON) -m venv .venv-train
 	.venv-train/bin/python -m pip install --quiet -c models/activity/constraints.txt -r models/activity/requirements.txt
@@ -57,4 +61,4 @@ openvino:
 	.venv-openvino/bin/python -m pytest -q -s tests/integration/test_openvino.py
 
 clean:
-	rm -rf $(VENV) demo-report bench-report netlab-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-report bench-report netlab-report chaos-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -36,9 +37,12 @@ class RunningProgram:
         ready: what its `ready` line said; empty before.
     """
 
-    def __init__(self, arguments: Sequence[str], directory: Path, *, log: str = "program.log") -> None:
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, *, log: str = "program.log", stdin: int = subprocess.DEVNULL
+    ) -> None:
         self.directory = directory
         self.ready: dict[str, Any] = {}
+        self._stdin = stdin
         self._arguments = [command(arguments[0]), *arguments[1:]]
         self._log = directory / log
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,6 +51,12 @@ class RunningProgram:
     def pid(self) -> int:
         assert self._process is not None, f"{self._arguments[0]} is not running"
         return self._process.pid
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """For what reads its stdout beyond `ready`, or feeds its stdin."""
+        assert self._process is not None, f"{self._arguments[0]} is not running"
+        return self._process
 
     @property
     def stderr(self) -> str:
@@ -73,7 +83,7 @@ class RunningProgram:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments,
-                stdin=subprocess.DEVNULL,
+                stdin=self._stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self.directory,
@@ -164,6 +174,9 @@ class RunningProgram:
 
     def _close(self) -> None:
         process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):  # what was not written yet
+                process.stdin.close()
         if process is not None and process.stdout is not None:
             process.stdout.close()
         if process is not None and process.poll() is None:
