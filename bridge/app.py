@@ -13,6 +13,7 @@ import bridge
 from bridge import assembly, process, topics
 from bridge.coap.server import CoapServer
 from bridge.errors import BridgeError, ConfigError
+from bridge.ledger.desk import Desk
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
@@ -182,7 +183,7 @@ class App:
             recall=lambda window, record: replayer.recall(window, record),
         )
         replayer = Replayer(kept, devices, unheard, outbound.recalled, counts, again=config.results.again)
-        requests = Requests({topics.replay(config.bridge.id): replayer.asked}, may_answer)
+        windower = self._windower(kept)
         pipeline = Pipeline(
             inbox=inbox,
             admission=Admission(
@@ -193,12 +194,19 @@ class App:
                 depth=limits.depth,
             ),
             table=table,
-            windower=self._windower(kept),
+            windower=windower,
             engines=engines,
             journal=journal,
             outbound=outbound,
             cloud=cloud,
             counts=counts,
+        )
+        desk = Desk(config.bridge.id, devices, outbound.book, windower, works_at=pipeline.works_at)
+        pipeline.at_rest = desk.serve
+        self._presence.also = lambda: self._totals(pipeline, desk, outbound)
+        requests = Requests(
+            {topics.replay(config.bridge.id): replayer.asked, topics.bridge_ledger(config.bridge.id): desk.asked},
+            may_answer,
         )
         url = await coap.start() if config.coap.enabled else None
         self._start(devices.run())
@@ -233,6 +241,12 @@ class App:
             windower.remember(window)
         return windower
 
+    @staticmethod
+    def _totals(pipeline: Pipeline, desk: Desk, outbound: Outbound) -> dict[str, Any]:
+        if pipeline.stalled:  # its turn does not end
+            desk.serve(at_rest=False)
+        return {"ledger": outbound.book.totals()}
+
     def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline, devices: Connection) -> Reloader:
         def swap(engine: Engine) -> None:
             pipeline.swap(engine)
@@ -263,6 +277,7 @@ class App:
                 *(topics.shared(section.share, text) for text in table.filters),
                 topics.bridge_status(me),
                 topics.replay(me),
+                topics.bridge_ledger(me),
             ),
             retained_once=() if section.share else table.filters,
             will=self._presence.will(),

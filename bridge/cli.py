@@ -1,4 +1,4 @@
-"""`inference-bridge run | check | watch | models`."""
+"""`inference-bridge run | check | watch | ledger | models`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 when serving failed, or a graph was not quantised; 2 when the settings or a model cannot be used.
+        0; 1 when serving failed, the ledger does not add up, or a graph was not quantised; 2 when the settings or a
+        model cannot be used.
     """
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["run"]:
         _ignore_hang_up()
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch.add_argument("--username")
     watch.add_argument("--password-file", type=Path)
     watch.add_argument("--ca", type=Path, help="PEM file of certificates to trust")
+    _add_ledger(commands)
     models_cli.add_parser(commands)
     chosen = parser.parse_args(arguments)
     try:
@@ -49,6 +51,26 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `watch | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter flushes into it at exit
         return 0
+
+
+def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "ledger",
+        help="what was accepted, what became of it, and whether that adds up",
+        epilog="Exit code 0: nothing contradicts. 1: it does not add up, or nobody answers.",
+    )
+    command.add_argument(
+        "--config", type=Path, help="bridge.toml: its broker, or its state while the bridge is stopped"
+    )
+    command.add_argument("--url", help="broker; mqtts:// for TLS (default mqtt://127.0.0.1:1883, or that of --config)")
+    command.add_argument("--username")
+    command.add_argument("--password-file", type=Path)
+    command.add_argument("--ca", type=Path, help="PEM file of certificates to trust")
+    command.add_argument("--device", help="only this device")
+    command.add_argument(
+        "--since", help="only what was seen since: a time, seconds since 1970, or 90s, 10min, 2h, 1d ago"
+    )
+    command.add_argument("--json", action="store_true", help="all of it in one line of JSON")
 
 
 def _ignore_hang_up() -> None:
@@ -67,6 +89,10 @@ def _dispatch(chosen: argparse.Namespace) -> int:
         from bridge.watch import watch  # operators' tool: aiomqtt only here
 
         return asyncio.run(watch(chosen))
+    if chosen.command == "ledger":
+        from bridge.ledger.command import ledger
+
+        return ledger(chosen)
     if chosen.command == "models":
         return models_cli.run(chosen)
     config, base = configuration.load(chosen.config)

@@ -12,6 +12,7 @@ from bridge.wire.answers import encode_status
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from bridge.mqtt.connection import Connection
 
@@ -28,6 +29,7 @@ class Presence:
 
     Attributes:
         facts: what else is told.
+        also: asked for more of that at each publication.
     """
 
     def __init__(self, bridge: str, instance: str, counts: Counter[str]) -> None:
@@ -35,6 +37,7 @@ class Presence:
         self._instance = instance
         self._counts = counts
         self.facts: dict[str, Any] = {}
+        self.also: Callable[[], dict[str, Any]] = dict
 
     def will(self) -> tuple[str, bytes]:
         """Topic and payload that the broker publishes when we vanish."""
@@ -42,9 +45,8 @@ class Presence:
 
     def message(self, *, online: bool) -> Publish:
         """The status now."""
-        payload = encode_status(
-            online=online, t=time.time(), instance=self._instance, **self.facts, counts=dict(self._counts)
-        )
+        told = {**self.facts, **self.also(), "counts": dict(self._counts)}
+        payload = encode_status(online=online, t=time.time(), instance=self._instance, **told)
         return Publish(self._topic, payload, retain=True)
 
     async def keep_telling(self, connection: Connection) -> None:

@@ -19,6 +19,7 @@ CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
 ESCALATE_FILTER = f"{ROOT}/_escalate/+"
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
 RESULT_FILTER = f"{ROOT}/+/+/result/+"
+STATUS_FILTER = f"{ROOT}/+/+/status"
 BRIDGE_STATUS_FILTER = f"{ROOT}/_bridge/+/status"
 
 # What the bridge itself publishes or takes: a foreign route that overlaps one of these would loop or be taken twice.
@@ -41,6 +42,13 @@ class DataTopic(NamedTuple):
     site: str
     device: str
     stream: str
+
+
+class AgentTopic(NamedTuple):
+    """Names found in an agent's status topic."""
+
+    site: str
+    device: str
 
 
 class ResultTopic(NamedTuple):
@@ -89,6 +97,19 @@ def bridge_status(bridge: str) -> str:
 def replay(bridge: str) -> str:
     """Where operators ask a bridge to publish kept Results again."""
     return f"{ROOT}/_bridge/{bridge}/replay"
+
+
+def bridge_ledger(bridge: str) -> str:
+    """Where operators ask a bridge for its accounts."""
+    return f"{ROOT}/_bridge/{bridge}/ledger"
+
+
+def parse_status(topic: str) -> AgentTopic | None:
+    """Site and device of an agent's status topic; None if it is not one or a name is not allowed."""
+    levels = topic.split("/")
+    if len(levels) == 5 and levels[:2] == ["edge", "v1"] and levels[4] == "status":
+        return AgentTopic(levels[2], levels[3]) if is_name(levels[2]) and is_name(levels[3]) else None
+    return None
 
 
 def cloud_status(cloud: str) -> str:

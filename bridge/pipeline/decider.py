@@ -115,6 +115,7 @@ class Decider:
         except Refused as why:
             turn.refusals.append(Refusal(why, restore.source(window.key), None, window.reply_to, window.correlation))
             turn.changes.answered.append(window.id)
+            self._out.book.refused(window.id, why.reason)
             return
         self.open[window.id] = Open(window, None, None)
         turn.cuts.append(Cut(window, route, None, open=True, due=window.arrived))
@@ -167,6 +168,7 @@ class Decider:
         source = restore.source(window.key)
         self._windower.forget(window.id)
         tickets = self._out.forget(window.id)
+        self._out.book.refused(window.id, why.reason)
         for ticket in tickets:
             if cut.sheddable:  # a copy that came meanwhile may be one whose sender insists on an answer
                 ticket.receipt = False

@@ -62,6 +62,7 @@ class Intake:
         for topic, count in given_up.items():
             why = Refused("overload", f"{count} messages at QoS 0: the bridge has no room, and this topic holds most")
             turn.refusals.append(Refusal(why, self._admission.source(topic), None))
+            self._out.book.refusal(self._admission.source(topic), why.reason, turn.wall, count)
         self._counts["refused_overload"] += given_up.total()
 
     def take(self, arrival: Arrival, turn: Turn) -> None:
@@ -77,6 +78,7 @@ class Intake:
             source = self._admission.source(arrival.topic)
             turn.refusals.append(Refusal(why, source, arrival, arrival.reply_to, arrival.correlation))
             self._counts[f"refused_{why.reason}"] += 1
+            self._out.book.refusal(source, why.reason, turn.wall)
             return
         rows = len(seen.values)
         turn.messages += 1
@@ -98,8 +100,10 @@ class Intake:
         if taken.late is not None:
             turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
             self._counts["refused_stale"] += 1
+            self._out.book.refusal(admitted.source, "stale", turn.wall)
         if taken.known is not None:
             self._counts["known_messages"] += 1
+            self._out.book.known(taken.key, turn.wall)
             self._join(taken.known, ticket)
         else:
             self._cut(turn, taken, ticket, admitted.route, seen)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bridge import topics
+from bridge.ledger.book import Book
 from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
 from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
@@ -93,6 +94,7 @@ class Outbound:
 
     Attributes:
         heard_at: monotonic seconds at which the newest Result that the broker took was published; None before any.
+        book: told of each window that is answered, or gets no answer.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Outbound:
         earlier: dict[str, int] | None = None,
         recall: Callable[[str, int], None] = lambda _window, _record: None,
     ) -> None:
+        self.book = Book()
         self._publisher = publisher
         self._on_result = on_result
         self._counts = counts
@@ -257,13 +260,16 @@ class Outbound:
     ) -> None:
         """The broker took a Result, or refused it."""
         if code >= 0x80:
+            self.book.refused(window, "broker")
             if self._refused_result(code):
                 tickets = self._waiting.pop(window, [])
                 for ticket in tickets:
                     ticket.open -= 1
                 self._refused.append((saved(), tickets))
                 return
-        elif place != NOT_KEPT:
+        else:
+            self.book.answered(window)
+        if code < 0x80 and place != NOT_KEPT:
             self.heard_at = record.at
             if code == NO_MATCHING_SUBSCRIBERS:
                 self._unheard.note(*record.items[place], record.n)

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.errors import StoreError
+from bridge.ledger import source
 from bridge.pipeline import restore
 from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.decider import Decider
@@ -28,6 +29,7 @@ from bridge.store.records import Changes
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from bridge.offload.client import CloudClient
     from bridge.pipeline.admit import Admission
@@ -51,6 +53,7 @@ class Pipeline:
     Attributes:
         counts: what happened so far, by name.
         stalled: the journal refuses; nothing new can be made safe.
+        at_rest: called after each turn, when each window is either done or somebody's work.
     """
 
     def __init__(
@@ -90,11 +93,16 @@ class Pipeline:
         self._draining = asyncio.Event()
         self.counts = counts
         self.stalled = False
+        self.at_rest: Callable[[], None] = _nothing
 
     @property
     def open(self) -> int:
         """Windows that the journal keeps until the cloud or a slow model has answered."""
         return len(self._decider.open)
+
+    def works_at(self, window: str) -> bool:
+        """Whether this window waits for a lane or the cloud, or its Result for the broker."""
+        return window in self._decider.open or self._out.waits_for(window)
 
     def swap(self, engine: Engine) -> None:
         """Answer with another version of its model from the next turn on; nothing waits, nothing is dropped."""
@@ -115,6 +123,7 @@ class Pipeline:
                 blocked = self._crowded if self._decider.crowded else None
                 events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH, blocked=blocked)
                 await self._turn(events)
+                self.at_rest()
         finally:
             self._decider.close()
 
@@ -172,7 +181,9 @@ class Pipeline:
                 turn.touched.pop(key, None)
         turn.changes.series.extend([restore.save_series(entry) for entry in turn.touched.values()])
         turn.changes.forgotten.extend(evicted)
+        self._out.book.evicted(evicted)
         evicted.clear()
+        self._out.book.turn(turn.cuts, turn.touched, turn.wall)
 
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""
@@ -211,6 +222,7 @@ class Pipeline:
         saved = await asyncio.to_thread(self._journal.load)
         turn = Turn(now=time.monotonic(), wall=time.time())
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
+        source.take_up(self._out.book, self._windower.entries, saved)
         for known in saved.decided:
             self._windower.remember(known)
         for kept in sorted(saved.asked, key=lambda window: (window.arrived, window.seq)):
@@ -225,3 +237,7 @@ class Pipeline:
             )  # fmt: skip
         await self._commit(turn.changes)
         self._tell(turn)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bridge.ledger.ranges import count, minus, numbers
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
@@ -99,6 +100,9 @@ def _load_series(kept: SavedSeries, route: Route, windower: Windower, now: float
     entry = Entry(kept.key, series, route, kept.numbered)
     if kept.skipped or kept.given_up:
         series.given = Given(kept.skipped, kept.given_up)
+    if not kept.windows:  # an earlier version did not count them: begin with what fits into the rows that came
+        gone = [(one.first, one.end - 1) for one in kept.skipped]
+        series.windows = count(numbers(minus([(0, kept.next_row - 1)], gone), shape.rows, shape.hop))
     if kept.later or (series.given is not None and series.given.ahead(kept.next_row)):
         strand = windower.strand(entry, now)
         for segment in kept.later:

@@ -148,6 +148,11 @@ class Windower:
         """The parts of a series that is being taken up from the journal."""
         return self._strands.strand(entry, now)
 
+    @property
+    def keys(self) -> list[SeriesKey]:
+        """Of all series, in no order."""
+        return list(self._entries)
+
     def restore(self, entry: Entry) -> None:
         """Take up a series from the journal."""
         key = entry.key

@@ -143,6 +143,7 @@ def test_where_an_answer_may_go(topic: str, safe: bool) -> None:
         topics.receipt("s", "d", "x"),
         topics.error("s", "d"),
         topics.bridge_status("b"),
+        topics.bridge_ledger("b"),
         topics.escalate("m"),
         topics.reply("b"),
         topics.infer("m"),
@@ -158,3 +159,21 @@ def test_whatever_the_bridge_uses_is_reserved(ours: str) -> None:
 )
 def test_an_asker_is_known_by_all_but_the_last_level(reply_to: str, known_as: str) -> None:
     assert topics.asker(reply_to) == known_as
+
+
+@pytest.mark.parametrize(
+    ("topic", "bridge", "agent"),
+    [
+        (topics.bridge_status("gw-1"), "gw-1", None),
+        (topics.status("s", "d"), None, topics.AgentTopic("s", "d")),
+        (topics.cloud_status("gpu-1"), None, None),
+        ("edge/v1/_bridge/a b/status", None, None),
+        ("edge/v1/s/-/status", None, None),
+        ("edge/v1/s/d/status/x", None, None),
+        ("edge/v2/s/d/status", None, None),
+        ("edge/v1/s/d/state", None, None),
+    ],
+)
+def test_whose_status_a_topic_is(topic: str, bridge: str | None, agent: topics.AgentTopic | None) -> None:
+    assert topics.parse_bridge_status(topic) == bridge
+    assert topics.parse_status(topic) == agent

@@ -1,0 +1,300 @@
+"""What the bridge counts while it runs, for the ledger: since its start, in memory, bounded. Pure.
+
+A window enters the book when its turn has cut it, and leaves it when the broker took its Result or when it was refused;
+nobody else's list of what is open is asked, so that the two can be compared. Entering and leaving is all that happens
+for each window: what can be worked out later is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.ledger.account import StreamAccount, Windows
+from bridge.ledger.ranges import Range, union
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from bridge.messages import SeriesKey
+    from bridge.pipeline.turn import Cut
+    from bridge.pipeline.window import Entry
+    from bridge.topics import DataTopic
+
+LATE = "stale"
+STREAMS = 50_000  # streams remembered; the one noted first goes first
+RANGES = 256  # ranges of ended windows remembered, a series
+ASTRAY = 64  # windows that nobody works at, named in an account
+NOTHING = -1 << 62  # as a first row: no window follows it
+
+Names: TypeAlias = "tuple[str, str, str]"  # site, device, stream
+
+
+class Tally:
+    """The windows of one series, or of one stream of whole windows.
+
+    Attributes:
+        hop: rows from one window to the next; 0: whole windows, whose numbers mean nothing.
+        answered: windows whose Result the broker took.
+        provisional: provisional Results it took.
+        refused: windows that get no Result, by reason; None: none yet.
+        before: windows that had been cut when the bridge started, as ranges of numbers.
+        opened: first rows of those that waited then.
+        ended_all: `ended` knows of each window.
+        seen: seconds since 1970 of the latest rows; None: none since the start.
+        latest: first rows of the first and the last window of the highest range that ended.
+    """
+
+    __slots__ = (
+        "_others", "answered", "before", "ended_all", "hop", "latest", "opened", "provisional", "refused", "seen",
+    )  # fmt: skip
+
+    def __init__(self, hop: int) -> None:
+        self.hop = hop
+        self.answered = 0
+        self.provisional = 0
+        self.refused: dict[str, int] | None = None
+        self.before: list[Range] = []
+        self.opened: list[int] | None = None
+        self.ended_all = True
+        self.seen: float | None = None
+        self.latest = [NOTHING, NOTHING]
+        self._others: list[Range] | None = None
+
+    @property
+    def ended(self) -> list[Range]:
+        """Windows answered or refused since the start, as ranges of numbers."""
+        hop = self.hop
+        return union((first // hop, last // hop) for first, last in self._ranges()) if hop else []
+
+    def _ranges(self) -> list[Range]:
+        low, high = self.latest
+        return [*(self._others or ()), (low, high)] if low >= 0 else []
+
+    def end(self, seq: int) -> None:
+        """The window with that first row, which does not follow the latest, is answered or refused.
+
+        The cloud's answers come later than the bridge's.
+        """
+        hop = self.hop
+        if not hop:
+            return
+        numbers = [(first // hop, last // hop) for first, last in [*self._ranges(), (seq, seq)]]
+        *others, last = union(numbers)
+        if len(others) > RANGES:
+            others, self.ended_all = others[-RANGES:], False
+        self._others = [(low * hop, high * hop) for low, high in others] or None
+        self.latest[:] = last[0] * hop, last[1] * hop
+
+
+class Stream:
+    """What is counted of one stream, whatever the numbering: see `account.StreamAccount`."""
+
+    __slots__ = ("duplicates", "refused", "seen", "whole")
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        self.refused: dict[str, int] = {}
+        self.whole: Tally | None = None
+        self.seen: float | None = None
+
+
+class Book:
+    """The bridge's counts. Its windows are known by their ids from the turn that cut them to their end."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[SeriesKey, Tally] = {}
+        self._streams: dict[Names, Stream] = {}
+        self._waiting: dict[str, tuple[Tally, int]] = {}
+        self._begun = 0
+        self._answered = 0
+        self._provisional = 0
+        self._repeats = 0
+        self._refused: dict[str, int] = {}
+        self._duplicates = 0
+        self._late = 0
+        self.forgotten = 0
+
+    def totals(self) -> dict[str, object]:
+        """All counts over all streams, since the start, for the bridge's status."""
+        return {
+            "windows": self._begun,
+            "answered": self._answered,
+            "provisional": self._provisional,
+            "refused": self._refused,
+            "in_flight": len(self._waiting),
+            "repeats": self._repeats,
+            "duplicates": self._duplicates,
+            "late": self._late,
+        }
+
+    # ---- how windows begin
+
+    def restored(self, key: SeriesKey, hop: int, cut: list[Range]) -> None:
+        """A series of an earlier life goes on.
+
+        Args:
+            key: the series.
+            hop: rows from one window to the next.
+            cut: its windows so far, as ranges of numbers.
+        """
+        self._tallies[key] = tally = Tally(hop)
+        tally.before = cut
+
+    def reopened(self, key: SeriesKey, window: str, seq: int) -> None:
+        """A window of an earlier life still waits for its answer, or its Result for the broker."""
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._whole(key)
+        elif tally.opened is None:
+            tally.opened = [seq]
+        else:
+            tally.opened.append(seq)
+        self._waiting[window] = (tally, seq)
+        self._begun += 1
+
+    def turn(self, cuts: Iterable[Cut], touched: Mapping[SeriesKey, Entry], wall: float) -> None:
+        """Note what a turn took in.
+
+        Args:
+            cuts: windows it cut.
+            touched: series that got rows.
+            wall: seconds since 1970.
+        """
+        tallies, waiting = self._tallies, self._waiting
+        for key, entry in touched.items():
+            tally = tallies.get(key)
+            if tally is None:
+                tally = tallies[key] = Tally(entry.route.manifest.input.hop)
+            tally.seen = wall
+        before = len(waiting)
+        for cut in cuts:
+            window = cut.window
+            tally = tallies.get(window.key)
+            if tally is None:
+                tally = self._whole(window.key)
+                tally.seen = wall
+            waiting[window.id] = (tally, window.seq)
+        self._begun += len(waiting) - before
+
+    def _whole(self, key: SeriesKey) -> Tally:
+        stream = self._stream(key.site, key.device, key.stream)
+        if stream.whole is None:
+            stream.whole = Tally(0)
+        return stream.whole
+
+    def evicted(self, keys: Iterable[SeriesKey]) -> None:
+        """These series are forgotten; what waits of them ends unseen."""
+        for key in keys:
+            self._tallies.pop(key, None)
+
+    # ---- how windows end
+
+    def answered(self, window: str) -> None:
+        """The broker took the final Result of this window."""
+        found = self._waiting.pop(window, None)
+        if found is None:
+            self._repeats += 1
+            return
+        tally, seq = found
+        tally.answered += 1
+        self._answered += 1
+        latest = tally.latest
+        if seq == latest[1] + tally.hop:  # here, for it is so of nearly all
+            latest[1] = seq
+        else:
+            tally.end(seq)
+
+    def provisional(self, window: str) -> None:
+        """The broker took a provisional Result of this window; a final one follows."""
+        found = self._waiting.get(window)
+        if found is not None:
+            found[0].provisional += 1
+            self._provisional += 1
+
+    def refused(self, window: str, reason: str) -> None:
+        """This window gets no Result, at least not in this life of the bridge."""
+        found = self._waiting.pop(window, None)
+        if found is None:
+            return
+        tally, seq = found
+        if tally.refused is None:
+            tally.refused = {}
+        for counts in (tally.refused, self._refused):
+            counts[reason] = counts.get(reason, 0) + 1
+        tally.end(seq)
+
+    # ---- messages that give no window
+
+    def known(self, key: SeriesKey, wall: float) -> None:
+        """A message of which all was known."""
+        stream = self._stream(key.site, key.device, key.stream)
+        stream.duplicates += 1
+        stream.seen = wall
+        self._duplicates += 1
+
+    def refusal(self, source: DataTopic | None, reason: str, wall: float, count: int = 1) -> None:
+        """Messages were refused, or rows of them; `stale`: they came too late."""
+        if reason == LATE:
+            self._late += count
+        if source is not None:
+            stream = self._stream(*source)
+            stream.refused[reason] = stream.refused.get(reason, 0) + count
+            stream.seen = wall
+
+    def _stream(self, site: str, device: str, stream: str) -> Stream:
+        names = (site, device, stream)
+        found = self._streams.get(names)
+        if found is None:
+            found = self._streams[names] = Stream()
+            if len(self._streams) > STREAMS:
+                del self._streams[next(iter(self._streams))]
+                self.forgotten += 1
+        return found
+
+    # ---- what is told of it
+
+    def waiting(self) -> dict[Tally, list[tuple[int, str]]]:
+        """First rows and ids of the windows on their way."""
+        found: dict[Tally, list[tuple[int, str]]] = {}
+        for window, (tally, seq) in self._waiting.items():
+            found.setdefault(tally, []).append((seq, window))
+        return found
+
+    def tally(self, key: SeriesKey) -> Tally | None:
+        """What is counted of a series."""
+        return self._tallies.get(key)
+
+    def streams(self) -> list[Names]:
+        """All streams of which something is counted."""
+        return list(self._streams)
+
+    def stream(
+        self, names: Names, waiting: Mapping[Tally, list[tuple[int, str]]], working: Callable[[str], bool] | None
+    ) -> StreamAccount | None:
+        """The account of a stream; None if it was forgotten meanwhile.
+
+        Args:
+            names: site, device and stream.
+            waiting: see `waiting`.
+            working: whether somebody works at a window, by its id; None: cannot be said now.
+        """
+        found = self._streams.get(names)
+        if found is None:
+            return None
+        whole, seen = found.whole, found.seen
+        if whole is not None:
+            seen = max(seen or 0.0, whole.seen or 0.0) or None
+        windows = None if whole is None else windows_of(whole, waiting.get(whole, []), working)
+        return StreamAccount(*names, found.duplicates, found.refused, windows, seen)
+
+
+def windows_of(tally: Tally, waiting: list[tuple[int, str]], working: Callable[[str], bool] | None) -> Windows:
+    """What became of windows.
+
+    Args:
+        tally: what is counted of them.
+        waiting: first rows and ids of those on their way.
+        working: whether somebody works at a window, by its id; None: cannot be said now.
+    """
+    astray = None if working is None else sorted(seq for seq, window in waiting if not working(window))[:ASTRAY]
+    return Windows(tally.answered, tally.provisional, tally.refused or {}, len(waiting), astray)

@@ -1,0 +1,123 @@
+"""Whatever comes, in whatever order: the series and the book agree; take one window away, and they do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from bridge.assembly import route_table
+from bridge.catalog import Catalog, default_directory
+from bridge.config import BridgeSection, Config, RouteSection
+from bridge.errors import Refused
+from bridge.ledger.book import Book
+from bridge.ledger.proof import Check, check_series
+from bridge.ledger.ranges import both, count, minus, numbers, union
+from bridge.ledger.source import running_account
+from bridge.messages import Observation
+from bridge.pipeline.turn import Cut
+from bridge.pipeline.window import Patience, Windower
+from bridge.topics import DataTopic
+
+if TYPE_CHECKING:
+    from bridge.messages import Window
+    from bridge.pipeline.window import Entry
+
+steady = settings(deadline=None)
+ROUTE = route_table(
+    Config(BridgeSection(id="gw"), routes=(RouteSection(stream="wrist", model="activity"),)),
+    {"activity": Catalog(default_directory())["activity"]},
+).routes[0]
+SHAPE = ROUTE.manifest.input
+TOPIC = DataTopic("ward", "w1", "wrist")
+
+RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8)
+# a message of so many rows, so far from where the last one ended; or the wait for what is missing ends
+STEPS = st.lists(st.tuples(st.integers(-300, 300), st.integers(1, 400)) | st.none(), min_size=1, max_size=12)
+
+
+class Bridge:
+    """A windower and a book; what it cuts waits in `open`."""
+
+    def __init__(self) -> None:
+        self.windower = Windower(Patience(held_rows=1_000), lambda: "b")
+        self.book = Book()
+        self.open: list[Window] = []
+        self.entry: Entry | None = None
+        self.now = 0.0
+
+    def take(self, first: int, rows: int) -> None:
+        seen = Observation(np.zeros((rows, len(SHAPE.channels)), np.float32), seq=first, epoch="e1")
+        try:
+            taken = self.windower.take(ROUTE, TOPIC, seen, self.now, 1e9)
+        except Refused:
+            return
+        self.entry = taken.entry
+        self.turn(taken.windows)
+
+    def expire(self) -> None:
+        self.now += 1e3
+        for _, windows in self.windower.expire(self.now):
+            self.turn(windows)
+
+    def turn(self, windows: list[Window]) -> None:
+        assert self.entry is not None
+        self.open += windows
+        self.book.turn([Cut(one, ROUTE, None) for one in windows], {self.entry.key: self.entry}, 1e9)
+
+    def checks(self) -> list[Check]:
+        assert self.entry is not None
+        working = {one.id for one in self.open}
+        account = running_account(self.entry, self.book, self.book.waiting(), working=working.__contains__, kept=None)
+        return [one for one in check_series(account, bridge="") if not one.holds]
+
+
+@settings(steady, max_examples=200)
+@given(STEPS, st.data())
+def test_a_lost_window_is_named_and_nothing_else(steps: list[tuple[int, int] | None], data: st.DataObject) -> None:
+    bridge, at = Bridge(), 0
+    for step in steps:
+        if step is None:
+            bridge.expire()
+            continue
+        offset, rows = step
+        bridge.take(max(0, at + offset), rows)
+        at = max(0, at + offset) + rows
+        bridge.open = data.draw(st.permutations(bridge.open))
+        for _ in range(data.draw(st.integers(0, len(bridge.open)))):
+            window = bridge.open.pop()
+            if data.draw(st.integers(0, 9)):
+                bridge.book.answered(window.id)
+            else:
+                bridge.book.refused(window.id, "shape")
+    assume(bridge.entry is not None)
+    assert bridge.checks() == []
+    assume(bridge.open)
+    lost = bridge.open.pop()
+    its = [(lost.seq, lost.seq + SHAPE.rows - 1)]
+    assert [(one.name, one.rows) for one in bridge.checks()] == [("work", its)]
+    bridge.book._waiting.pop(lost.id)
+    assert [(one.name, one.rows) for one in bridge.checks()] == [("answers", its)]
+
+
+@steady
+@given(RANGES, RANGES)
+def test_ranges_are_sets_of_rows(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
+    def rows(ranges: Any) -> set[int]:
+        return {row for first, last in ranges for row in range(first, last + 1)}
+
+    assert rows(union(one)) == rows(one)
+    assert rows(minus(one, other)) == rows(one) - rows(other)
+    assert rows(both(one, other)) == rows(one) & rows(other)
+    assert count(union(one)) == len(rows(one))
+    assert all(low - high > 1 for (_, high), (low, _) in zip(union(one), union(one)[1:], strict=False))
+
+
+@steady
+@given(RANGES, st.integers(1, 12), st.integers(1, 15))
+def test_windows_that_fit_are_those_whose_rows_are_all_there(runs: list[tuple[int, int]], rows: int, hop: int) -> None:
+    there = {row for first, last in runs for row in range(first, last + 1)}
+    found = {number for first, last in numbers(runs, rows, hop) for number in range(first, last + 1)}
+    assert found == {k for k in range(70) if there.issuperset(range(k * hop, k * hop + rows))}

@@ -1,0 +1,305 @@
+"""Each kind of disagreement is found, and named by row range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.errors import Refused
+from bridge.ledger import account as messages
+from bridge.ledger import proof
+from bridge.ledger.account import Account, AgentStatus, Dropped, GivenUp, Page, Part, StreamAccount, Windows
+from bridge.ledger.ranges import both, count, minus, numbers, text, union
+from bridge.ledger.statement import Statement, state
+from bridge.messages import SeriesKey
+from tests.support.ledger import GOOD, KEY, PART, WHO, agent
+
+NO_END = "cut, and neither answered, nor refused, nor on the way"
+
+
+def but(one: Account, **changed: Any) -> Account:
+    return msgspec.structs.replace(one, **changed)
+
+
+def check(name: str, one: Account) -> proof.Check:
+    found = [check for check in proof.check_series(one, bridge="gw-1") if check.name == name]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_what_adds_up() -> None:
+    checks = proof.check_series(GOOD, bridge="gw-1")
+    assert [(one.name, one.holds, one.bridge) for one in checks] == [
+        (name, True, "gw-1") for name in ("windows", "answers", "work", "kept")
+    ]
+    assert proof.check_agent(PART, [GOOD]).holds is True
+    assert proof.verdict(checks) is True
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "rows", "says"),
+    [
+        ("windows", {"cut": 9}, [(0, 299), (400, 999)], "9 windows were cut, 10 fit"),
+        ("windows", {"came": [(0, 299), (400, 900)]}, [(0, 299), (400, 900)], "10 windows were cut, 9 fit"),
+        ("windows", {"cut": 11, "given_up_rows": 150}, [(0, 299), (400, 999)], "11 windows were cut, 10 fit"),
+        ("answers", {"ended": [(0, 1), (7, 11)]}, [(128, 255)], "1 window cut, and neither answered"),
+        ("answers", {"waiting": []}, [(768, 959)], "2 windows cut, and neither answered"),
+        ("answers", {"ended": [(0, 3), (7, 11)]}, [(192, 319)], "1 window answered or on the way, whose rows never"),
+        ("answers", {"opened": [(20, 20)]}, [(1_280, 1_407)], "1 window cut, and neither"),
+        ("answers", {"before": [(0, 2)], "opened": [(1, 1)], "ended": [(7, 11)]}, [(64, 191)], "1 window cut"),
+        ("answers", {"windows": Windows(answered=8, refused={"shape": 1})}, [], "9 windows were counted as they ended"),
+        ("work", {"windows": Windows(7, waiting=2, astray=[768, 832])}, [(768, 959)], "nobody works at it"),
+        ("kept", {"kept": 11}, [], "11 different Results are kept of 10 windows"),
+    ],
+)
+def test_a_bridge_that_contradicts_itself(
+    name: str, changed: dict[str, Any], rows: list[tuple[int, int]], says: str
+) -> None:
+    found = check(name, but(GOOD, **changed))
+    assert found.holds is False
+    assert found.rows == rows
+    assert says in found.says
+    assert name in proof.problem(found)
+    assert "gw-1" in proof.problem(found)
+
+
+def test_what_ended_in_an_earlier_life_is_not_due() -> None:
+    one = but(GOOD, before=[(0, 2), (7, 9)], opened=[(9, 9)], ended=[(9, 11)], windows=Windows(3, waiting=2, astray=[]))
+    assert check("answers", one).holds is True
+
+
+def test_windows_below_what_is_still_known_of_are_not_due() -> None:
+    ended = {"ended": [(7, 11)], "windows": Windows(8, waiting=2, astray=[])}
+    assert check("answers", but(GOOD, ended_all=False, **ended)).holds is True
+    assert check("answers", but(GOOD, **ended)).holds is False
+
+
+def test_forgotten_ranges_prove_nothing_below_those_still_known() -> None:
+    one = but(GOOD, given_up_rows=150, cut=8, ended=[(7, 11)], windows=Windows(5, waiting=2, astray=[]))
+    assert check("windows", one).holds is None
+    assert "50 rows were given up so long ago" in check("windows", one).says
+    assert check("answers", one).holds is True
+    assert check("answers", but(one, ended=[(8, 11)], windows=Windows(4, waiting=2))).rows == [(448, 575)]
+    assert proof.check_agent(PART, [one]).holds is None
+    assert check("answers", but(one, given_up=[], given_up_rows=50, ended=[])).holds is False
+
+
+def test_a_bridge_in_the_middle_of_a_turn_and_one_that_does_not_run() -> None:
+    assert check("work", but(GOOD, windows=Windows(7, refused={"shape": 1}, waiting=2))).holds is None
+    stopped = proof.check_series(but(GOOD, windows=None, kept=None), bridge="")
+    assert [(one.name, one.holds) for one in stopped] == [("windows", True), ("answers", None)]
+    assert proof.verdict(stopped) is None
+
+
+def test_a_series_of_which_nothing_came() -> None:
+    empty = Account(KEY, came=[], window=128, hop=64, cut=0, windows=Windows(astray=[]))
+    assert [one.holds for one in proof.check_series(empty, bridge="")] == [True, True, True]
+
+
+def test_whole_windows() -> None:
+    one = StreamAccount("ward", "w1", "wrist", whole=Windows(3, waiting=2, astray=[7]))
+    (found,) = proof.check_stream(one, bridge="gw-1")
+    assert (found.holds, found.rows) == (False, [(7, 7)])
+    assert proof.check_stream(StreamAccount("ward", "w1", "wrist", 3), bridge="gw-1") == []
+    assert proof.verdict([]) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "rows", "says"),
+    [
+        ({"kept": [(1_000, 1_040)]}, {}, [(1_041, 1_049)], "neither with the bridge nor with the agent"),
+        ({"kept": 49}, {}, [(1_000, 1_049)], "the agent keeps only 49 rows"),
+        ({"dropped": []}, {"given_up": [GivenUp(300, 399, "gap")]}, [(300, 399)], "no longer waited for"),
+        ({}, {"came": [(0, 199), (400, 999)]}, [(200, 299)], "neither with the bridge nor with the agent"),
+        (
+            {"dropped": [Dropped(300, 349, "size")]},
+            {"given_up": [GivenUp(300, 399, "held_rows")]},
+            [(350, 399)],
+            "no longer waited for",
+        ),
+    ],
+)
+def test_rows_that_neither_have(
+    part: dict[str, Any], changed: dict[str, Any], rows: list[tuple[int, int]], says: str
+) -> None:
+    found = proof.check_agent(msgspec.structs.replace(PART, **part), [but(GOOD, **changed)])
+    assert (found.holds, found.rows) == (False, rows)
+    assert says in found.says
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ({"kept": 50}, {}),  # as many as are on the way
+        ({"kept": [(0, 1_049)]}, {}),  # receipts are still on the way to it
+        ({"accepted": 900}, {}),  # the bridge knows more by now
+        ({"dropped": []}, {}),  # the agent told the bridge why, and lists it no more
+        ({}, {"came": [(0, 299)], "held": [(400, 999)]}),
+        ({"dropped": [Dropped(290, 450, "age")]}, {}),  # dropped, although some came
+    ],
+)
+def test_rows_that_one_of_them_has(part: dict[str, Any], changed: dict[str, Any]) -> None:
+    assert proof.check_agent(msgspec.structs.replace(PART, **part), [but(GOOD, **changed)]).holds is True
+
+
+@pytest.mark.parametrize("kept", [50, [(1_000, 1_049)]])
+def test_rows_dropped_so_long_ago_that_they_are_not_listed_may_be_those_that_are_missing(kept: Any) -> None:
+    part = msgspec.structs.replace(PART, kept=kept, dropped_rows=160)  # of which 100 are listed
+    for came, holds in (([(0, 239), (400, 999)], None), ([(0, 238), (400, 999)], False)):
+        found = proof.check_agent(part, [but(GOOD, came=came)])
+        assert found.holds is holds
+    waited = but(GOOD, came=[(0, 239), (400, 999)], given_up=[GivenUp(240, 299, "gap"), GivenUp(300, 399, "age")])
+    assert proof.check_agent(part, [waited]).holds is None
+    assert "60 rows were dropped by the agent's rules so long ago" in proof.check_agent(part, [waited]).says
+
+
+def test_two_bridges_are_safe_together() -> None:
+    one, other = but(GOOD, came=[(0, 299)]), but(GOOD, came=[(400, 999)])
+    assert proof.check_agent(PART, [one, other]).holds is True
+    assert proof.check_agent(PART, [one]).rows == [(400, 949)]
+
+
+def test_nobody_is_accused_while_somebody_is_silent_or_forgot() -> None:
+    silent = proof.check_agent(PART, [but(GOOD, came=[(0, 299)])], ["gw-2"])
+    assert (silent.holds, silent.rows) == (None, [(400, 949)])
+    assert "gw-2 did not answer" in silent.says
+    unknown = proof.check_agent(PART, [])
+    assert unknown.holds is None
+    assert "no bridge knows this series" in unknown.says
+
+
+# ---- put together
+
+
+def page(*series: Account, **more: Any) -> Page:
+    return Page(more.pop("bridge", "gw-1"), 200.0, 50.0, series=list(series), **more)
+
+
+def test_a_line_for_a_series() -> None:
+    found = state([page(GOOD)], agent(PART))
+    assert found.adds_up is True
+    (line,) = found.series
+    assert (line.accepted, line.safe, line.in_flight, line.dropped_rows) == (1_050, 900, 50, 100)
+    assert line.safe + (line.in_flight or 0) + line.dropped_rows == line.accepted
+    assert line.dropped == [GivenUp(300, 399, "age")]
+    assert msgspec.to_builtins(line.bridges) == {
+        "gw-1": {"windows": 10, "answered": 7, "provisional": 0, "refused": {"shape": 1}, "waiting": 2}
+    }
+    assert (found.agents[0].online, found.agents[0].tells, found.bridges) == (True, True, {"gw-1": 50.0})
+
+
+def test_a_line_of_two_bridges_and_of_none() -> None:
+    other = but(GOOD, held=[(1_020, 1_029)], given_up=[GivenUp(300, 350, "gap"), GivenUp(351, 399, "thinned")])
+    found = state([page(GOOD), page(other, bridge="gw-2")], agent(PART, Part("e0", 10, 10)))
+    assert found.adds_up is True
+    unseen, line = found.series
+    assert (unseen.epoch, unseen.in_flight, unseen.safe, unseen.bridges, unseen.seen) == ("e0", 10, 0, {}, None)
+    assert (line.safe, line.held, line.in_flight, list(line.bridges)) == (910, 10, 40, ["gw-1", "gw-2"])
+    assert line.dropped == [GivenUp(300, 399, "age")]
+
+
+def test_rules_of_the_sender_go_before_those_of_the_bridge() -> None:
+    one = but(GOOD, given_up=[GivenUp(300, 350, "gap"), GivenUp(340, 399, "thinned")], given_up_rows=111)
+    (line,) = state([page(one)], {}).series
+    assert line.dropped == [GivenUp(300, 339, "gap"), GivenUp(340, 399, "thinned")]
+    assert (line.accepted, line.in_flight, line.adds_up) == (None, None, True)
+
+
+def test_problems_are_named_by_series_and_rows() -> None:
+    whole = StreamAccount("ward", "w1", "far", whole=Windows(waiting=1, astray=[7]), seen=100.0)
+    found = state([page(but(GOOD, waiting=[(12, 12)]), streams=[whole])], {}, silent=["gw-3", "gw-2"])
+    assert found.adds_up is False
+    assert found.problems == [
+        f"ward/w1/wrist e1: answers (gw-1): rows 832–959: 1 window {NO_END}",
+        "ward/w1/far: work (gw-1): rows 7: 1 window without an answer, and nobody works at it",
+    ]
+    assert found.silent == ["gw-2", "gw-3"]
+
+
+def test_an_agent_that_does_not_tell() -> None:
+    found = state([page(GOOD)], {WHO: AgentStatus(online=False)})
+    assert found.adds_up is None
+    assert found.agents[0].tells is False
+    assert found.series[0].checks[-1].holds is None
+
+
+def test_one_device_and_what_is_recent() -> None:
+    other = but(GOOD, key=SeriesKey("ward", "w2", "wrist", "e1"), seen=150.0)
+    silent = but(GOOD, key=SeriesKey("ward", "w3", "wrist", "e1"), seen=None, cut=9)
+    streams = [StreamAccount("ward", "w1", "wrist", 3, seen=100.0), StreamAccount("ward", "w2", "wrist", seen=150.0)]
+    found = state([page(GOOD, other, silent, streams=streams, forgotten=2)], agent(PART), since=120.0)
+    assert [line.device for line in found.series] == ["w2", "w3"], "what does not add up is always told"
+    assert [line.account.device for line in found.streams] == ["w2"]
+    assert found.forgotten == 2
+    assert state([], agent(PART), device="w9") == Statement(None, [], {}, [], [], [], [], 0)
+
+
+# ---- as bytes
+
+
+def test_pages_and_questions() -> None:
+    one = page(GOOD, streams=[StreamAccount("ward", "w1", "wrist", 3)], more=True, page=2)
+    assert messages.decode_page(messages.encode_page(one)) == one
+    assert messages.question_of({}).device is None
+    assert messages.question_of({"device": "w1", "more": 1}).device == "w1"
+
+
+@pytest.mark.parametrize("request_", [[], {"device": 1}, {"device": "a/b"}, None])
+def test_bad_questions(request_: object) -> None:
+    with pytest.raises(Refused):
+        messages.question_of(request_)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        '[{"epoch": "e"}]',
+        '[{"epoch": "e", "accepted": -1}]',
+        '[{"epoch": "e", "accepted": 1.5}]',
+        '[{"epoch": "e", "accepted": 10, "kept": -1}]',
+        '[{"epoch": "e", "accepted": 10, "kept": [[0]]}]',
+        '[{"epoch": "e", "accepted": 10, "kept": "all"}]',
+        '[{"epoch": "e", "accepted": 10, "dropped": [[0, 1]]}]',
+        '{"epoch": "e"}',
+    ],
+)
+def test_bad_parts_of_agents(stream: str) -> None:
+    with pytest.raises(Refused):
+        messages.decode_agent_status(f'{{"online": true, "t": 1, "streams": {{"wrist": {stream}}}}}'.encode())
+
+
+def test_parts_of_agents() -> None:
+    told = b'{"epoch": "e", "accepted": 10, "kept": [[2, 3]], "dropped": [[0, 1, "age"]]}, {"epoch": "", "accepted": 3}'
+    found = messages.decode_agent_status(
+        b'{"online": true, "t": 1.5, "more": 1, "streams": {"wrist": [' + told + b"]}}"
+    )
+    assert found.streams == {"wrist": [Part("e", 10, [(2, 3)], [Dropped(0, 1, "age")]), Part("", 3, 0, [])]}
+    assert messages.decode_agent_status(b'{"online": false, "t": 1}').streams is None
+
+
+# ---- ranges
+
+
+def test_ranges() -> None:
+    assert union([(5, 6), (0, 2), (3, 4), (9, 8), (1, 1)]) == [(0, 6)]
+    assert minus([(0, 9), (20, 29)], [(3, 4), (8, 21), (29, 40)]) == [(0, 2), (5, 7), (22, 28)]
+    assert both([(0, 9), (20, 29)], [(5, 24)]) == [(5, 9), (20, 24)]
+    assert count([(0, 0), (5, 9)]) == 6
+    assert text([(0, 1), (3, 3), (5, 6)], most=2) == "0–1, 3, … (1 more)"
+
+
+@pytest.mark.parametrize(
+    ("runs", "rows", "hop", "found"),
+    [
+        ([(0, 127)], 128, 64, [(0, 0)]),
+        ([(0, 126)], 128, 64, []),
+        ([(1, 255)], 128, 64, [(1, 2)]),
+        ([(0, 299), (300, 400)], 128, 64, [(0, 4)]),
+        ([(0, 20)], 5, 10, [(0, 1)]),
+        ([], 128, 64, []),
+    ],
+)
+def test_windows_that_fit(runs: list[tuple[int, int]], rows: int, hop: int, found: list[tuple[int, int]]) -> None:
+    assert numbers(runs, rows, hop) == found
