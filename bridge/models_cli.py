@@ -1,4 +1,4 @@
-"""`inference-bridge models tune | quantize`."""
+"""`inference-bridge models tune | quantize | fidelity`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bridge.runtime.quantize import Verdict
 
 
+MOST_ROWS = 4_096  # of a message
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `models` and its sub-commands to the parser's commands."""
     models = commands.add_parser("models", help="make models faster without making them worse")
@@ -37,7 +40,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--method", choices=("static", "dynamic"), help="left out: static with convolutions, else dynamic"
     )
     quantize.add_argument("--write", action="store_true", help=f"add the new variant to {FILE}")
-    for command in (tune, quantize):
+    fidelity = actions.add_parser("fidelity", help="measure what each encoding of rows costs in accuracy")
+    fidelity.add_argument("model", help="name of a model, or its folder")
+    fidelity.add_argument("--tier", choices=("bridge", "cloud"), default="bridge", help="(default %(default)s)")
+    fidelity.add_argument("--rows", type=int, help="rows a message (default: those from window to window)")
+    for command in (tune, quantize, fidelity):
         command.add_argument("--config", type=Path, help="bridge.toml; defaults without")
         command.add_argument("--recordings", type=Path, help="folder with recordings.csv (default: the model's sample)")
 
@@ -56,7 +63,22 @@ def run(chosen: argparse.Namespace) -> int:
     config, base = configuration.load(chosen.config)
     if chosen.action == "tune":
         return _tune(chosen, config, base)
+    if chosen.action == "fidelity":
+        return _fidelity(chosen, config, base)
     return _quantize(chosen, config, base)
+
+
+def _fidelity(chosen: argparse.Namespace, config: Config, base: Path) -> int:
+    from bridge.runtime import fidelity, recordings  # they load ONNX Runtime
+
+    manifest, _ = _model(chosen.model, config, base)
+    rows = manifest.input.hop if chosen.rows is None else chosen.rows
+    if not 1 <= rows <= MOST_ROWS:
+        raise ConfigError(f"--rows: {rows} is not between 1 and {MOST_ROWS}")
+    found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
+    measured = fidelity.measure(manifest, manifest.for_tier(chosen.tier), found, rows=rows)
+    sys.stdout.write(fidelity.render(measured, manifest, rows=rows))
+    return 0
 
 
 def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:

@@ -17,9 +17,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a thread poo
 
 from bridge.errors import BridgeError, ConfigError  # see above
 from edge_agent import config
-from edge_agent.app import App, Confirmation, make_uplink
+from edge_agent.app import App, Confirmation
 from edge_agent.ranges import text
 from edge_agent.replay import make_epoch, make_settings, replay
+from edge_agent.uplinks import make_uplink
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -52,12 +53,13 @@ async def _until_signalled(command: Coroutine[Any, Any, int]) -> int:
 async def _run(args: argparse.Namespace) -> int:
     found = config.load(args.config)
     agent = found.agent
-    uplink = make_uplink(agent, client_id=f"agent-{agent.site}-{agent.device}", keep_session=True)
+    uplink = make_uplink(found, client_id=f"agent-{agent.site}-{agent.device}", keep_session=True)
     store = Path(agent.state) / f"agent-{agent.site}-{agent.device}.db"
     facts = {
         "site": agent.site,
         "device": agent.device,
         "url": agent.url,
+        **({"coap": agent.coap} if agent.coap is not None else {}),
         "streams": [stream.name for stream in found.streams],
         "state": str(store),
     }

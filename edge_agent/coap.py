@@ -10,9 +10,13 @@ from bridge.coap.client import CoapClient
 from edge_agent.uplink import SAFE, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.coap.rto import RoundTrip
+    from bridge.link.events import Event
     from bridge.wire.formats import Format
     from edge_agent.config import Url
-    from edge_agent.uplink import Listener
+    from edge_agent.uplink import Listener, Writing
 
 OVERLOAD_WAIT = 5.0  # seconds, where 5.03 came without Max-Age
 
@@ -26,30 +30,55 @@ class CoapUplink:
         device: second.
         window: most messages under way.
         timeout: seconds without an answer after which the outcome counts as unknown.
+        on_event: takes what the traffic tells of the link.
+        round_trip: sets the timers; default: RFC 6298's.
     """
 
     transport = "coap"
     in_order = True
 
-    def __init__(self, url: Url, *, site: str, device: str, window: int = 16, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: Url,
+        *,
+        site: str,
+        device: str,
+        window: int = 16,
+        timeout: float = 30.0,
+        on_event: Callable[[Event], None] = lambda _event: None,
+        round_trip: RoundTrip | None = None,
+    ) -> None:
         self.window = window
         self.most_bytes: int | None = None
         self._site, self._device = site, device
-        self._client = CoapClient(str(url), window=window, timeout_s=timeout)
+        self._client = CoapClient(str(url), window=window, timeout_s=timeout, round_trip=round_trip, on_event=on_event)
 
     async def run(self, listener: Listener) -> None:
         """There is no connection to keep."""
         listener.connected(fresh=False)
         await asyncio.Event().wait()
 
-    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+    def writing(self, _stream: str) -> Writing | None:
+        """As the settings say."""
+        return None
+
+    async def send(
+        self, stream: str, payload: bytes, form: Format, *, copies: int = 0, patience: float | None = None
+    ) -> Outcome:
         """POSTs one Observation or Skip.
+
+        Args:
+            stream: its stream.
+            payload: the message.
+            form: how it is written.
+            copies: 0: confirmable; else sent so often at once and not repeated.
+            patience: seconds to wait for the answer, instead of `timeout`.
 
         Raises:
             LinkError: no answer: unknown.
         """
         path = topics.data(self._site, self._device, stream)
-        reply = await self._client.post(path, payload, form.coap)
+        reply = await self._client.post(path, payload, form.coap, copies=copies, timeout_s=patience)
         if reply.code in {"changed", "content"}:
             return SAFE
         if reply.code == "overload":

@@ -12,6 +12,7 @@ from msgspec import Meta
 from bridge import settings, topics
 from bridge.errors import ConfigError
 from bridge.settings import InvalidKey
+from edge_agent.link_settings import Link
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "coap": 5683}
 
@@ -36,6 +37,9 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     site: Annotated[str, Meta(description="Site, one level of every topic.")]
     device: Annotated[str, Meta(description="Device, one level of every topic.")]
     url: Annotated[str, Meta(description="mqtt://host:1883, mqtts://host:8883 or coap://host:5683.")]
+    coap: Annotated[
+        str | None, Meta(description="coap://host:5683 of the same bridge, beside mqtt: then the link decides.")
+    ] = None
     protocol: Annotated[Literal["3.1.1", "5"], Meta(description="MQTT version to speak.")] = "5"
     username: Annotated[str | None, Meta(description="MQTT user name.")] = None
     password_file: Annotated[str | None, Meta(description="File whose first line is the MQTT password.")] = None
@@ -86,6 +90,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             if not topics.is_name(getattr(self, key)):
                 raise InvalidKey(key, _bad_name(getattr(self, key)))
         url = parse_url(self.url)
+        if self.coap is not None and (url.scheme == "coap" or parse_url(self.coap, "coap").scheme != "coap"):
+            raise InvalidKey("coap", "is the second way, coap://host:5683, beside a url of mqtt:// or mqtts://")
         if (self.cert is None) != (self.key is None):
             raise InvalidKey("key" if self.key is None else "cert", "cert and key go together")
         if url.scheme == "coap" and (self.username is not None or self.ca is not None):
@@ -142,6 +148,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     agent: Annotated[Agent, Meta(description="Who this is, where it sends, what it keeps.")]
     streams: Annotated[list[Stream], Meta(min_length=1, description="The series it sends.")]
+    link: Annotated[Link | None, Meta(description="How the link decides; left out: as `url` says, or with `coap`.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         names = [stream.name for stream in self.streams]
@@ -157,23 +166,23 @@ def _bad_name(text: str) -> str:
     return f"{text!r} is no name: 1 to 64 of A-Z a-z 0-9 _ . -, the first a letter or digit"
 
 
-def parse_url(text: str) -> Url:
+def parse_url(text: str, key: str = "url") -> Url:
     """Scheme, host and port.
 
     Raises:
-        InvalidKey: for the key `url`, with why.
+        InvalidKey: for the key, with why.
     """
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as why:
-        raise InvalidKey("url", str(why)) from why
+        raise InvalidKey(key, str(why)) from why
     if parts.scheme not in PORTS or not parts.hostname:
-        raise InvalidKey("url", "must be mqtt://host[:port], mqtts://host[:port] or coap://host[:port]")
+        raise InvalidKey(key, "must be mqtt://host[:port], mqtts://host[:port] or coap://host[:port]")
     if "@" in parts.netloc:
-        raise InvalidKey("url", "must not hold credentials; use username and password_file")
+        raise InvalidKey(key, "must not hold credentials; use username and password_file")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise InvalidKey("url", f"nothing may follow the port, not {parts.path or parts.query or parts.fragment!r}")
+        raise InvalidKey(key, f"nothing may follow the port, not {parts.path or parts.query or parts.fragment!r}")
     return Url(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.wire.formats import Format
-    from edge_agent.uplink import Listener
+    from edge_agent.uplink import Listener, Writing
 
 
 class FakeUplink:
@@ -27,7 +27,9 @@ class FakeUplink:
     Attributes:
         sent: stream and message, in order.
         skips: stream and Skip, in order.
+        forms: how each message was written.
         told: facts told, in order.
+        now: how rows are to be written; None: as the settings say.
         listener: who sends, once running.
         most_under_way: the most messages ever under way at once.
     """
@@ -43,7 +45,9 @@ class FakeUplink:
         self.most_bytes: int | None = None
         self.sent: list[tuple[str, Observation]] = []
         self.skips: list[tuple[str, Skip]] = []
+        self.forms: list[Format] = []
         self.told: list[dict[str, Any]] = []
+        self.now: Writing | None = None
         self.listener: Listener | None = None
         self.most_under_way = 0
         self._under_way = 0
@@ -57,6 +61,10 @@ class FakeUplink:
         listener.connected(fresh=False)
         await asyncio.Event().wait()
 
+    def writing(self, _stream: str) -> Writing | None:
+        """As a test says, by `now`."""
+        return self.now
+
     async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
         """Asks `answer`.
 
@@ -66,6 +74,7 @@ class FakeUplink:
         message = decode_data(payload, form)
         if isinstance(message, Observation):
             self.sent.append((stream, message))
+            self.forms.append(form)
         else:
             self.skips.append((stream, message))
         self._arrived.set()

@@ -190,6 +190,12 @@ class Flights(Awaited):
         self._wait = float("inf") if whole else longest_wait
         self._since = 0.0  # when the row at the cursor came
 
+    def pack(self, rows: int, longest_wait: float) -> None:
+        """How new rows are packed from now on; whole messages still wait until they are full."""
+        self._rows = rows
+        if self._wait != float("inf"):
+            self._wait = longest_wait
+
     def grew(self, end: int, now: float) -> None:
         """Rows before number `end` are on disk."""
         if self.cursor == self.end:

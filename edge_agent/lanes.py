@@ -37,6 +37,10 @@ class Backlog(Awaited):
         """These rows are still to be sent."""
         self._todo = union([*self._todo, (first, last)])
 
+    def pack(self, rows: int) -> None:
+        """How many rows a message has from now on."""
+        self._rows = rows
+
     def awaited(self) -> int:
         """Messages sent from here of which nobody has said yet that they are safe."""
         return sum(self._open[first].state != "again" for first in self._mine & self._open.keys())
@@ -105,6 +109,12 @@ class Lanes:
         if row in self.backlog or (row not in self.live and self._seam is not None and row < self._seam):
             return self.backlog
         return self.live
+
+    def pack(self, rows: int, longest_wait: float) -> None:
+        """How rows are packed from now on, in both lanes."""
+        self._rows = rows
+        self.live.pack(rows, longest_wait)
+        self.backlog.pack(rows)
 
     def pick_live(self, now: float, room: int) -> Span | None:
         """What the live lane sends next."""

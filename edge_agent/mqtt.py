@@ -18,8 +18,9 @@ from edge_agent.mqtt_connection import Connection, Login, tls_context
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
+    from bridge.link.events import TcpInfo
     from bridge.wire.formats import Format
-    from edge_agent.uplink import Listener
+    from edge_agent.uplink import Listener, Writing
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class MqttUplink:
         self._up = False
         self._came_up = False
         self._unheard = False
+        self._listening = True
+        self._hurry = asyncio.Event()
         self._facts: dict[str, Any] = {}
         self._telling = asyncio.Lock()  # one status at a time: the window leaves room for one
 
@@ -88,7 +91,24 @@ class MqttUplink:
                 pause = backoff.delay(attempt, random.random())  # noqa: S311 # spreads load, guards nothing
                 hint = "" if self._came_up or attempt != HINT_AT else self._hint()
                 log.warning("%s: %s; trying again in %.1f s%s", self._login.url, why, pause, hint)
-                await asyncio.sleep(pause)
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+
+    def hurry(self) -> None:
+        """The link is back, another way was heard: connects now instead of after the back-off."""
+        self._hurry.set()
+
+    def drop(self, why: str) -> None:
+        """Ends the connection, whose other end does not answer though the link carries; another is tried at once."""
+        if self._connection is not None and self._up:
+            self._connection.drop(why)
 
     def _hint(self) -> str:
         other = "3.1.1" if self._login.protocol == "5" else "5"
@@ -96,6 +116,10 @@ class MqttUplink:
             f". Does this port speak MQTT {self._login.protocol}? The bridge's embedded broker has one port for 3.1.1 "
             f'(1883) and one for 5 (1884); protocol = "{other}" is the other'
         )
+
+    def writing(self, _stream: str) -> Writing | None:
+        """As the settings say."""
+        return None
 
     async def send(self, stream: str, payload: bytes, _form: Format) -> Outcome:
         """Publishes with QoS 1 and waits for the PUBACK.
@@ -113,6 +137,41 @@ class MqttUplink:
             log.warning("%s: nobody listens to %s; rows are kept until a bridge does", self._login.url, topic)
         self._unheard = code == NO_SUBSCRIBERS
         return TAKEN
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages can be sent now."""
+        return self._connection is not None and self._up
+
+    def post(self, stream: str, payload: bytes) -> None:
+        """Publishes with QoS 0; the bridge's receipt is the only answer.
+
+        Raises:
+            LinkError: not connected.
+        """
+        if self._connection is None or not self._up:
+            raise LinkError("not connected")
+        self._connection.post(topics.data(self._site, self._device, stream), payload)
+
+    def listen(self, *, wanted: bool) -> None:
+        """Whether receipts are to come; each connection begins with yes."""
+        if self._connection is not None and self._up and wanted != self._listening:
+            self._listening = wanted
+            self._connection.listen(topics.receipt(self._site, self._device, "+"), wanted=wanted)
+
+    async def ask(self) -> None:
+        """Returns when the broker has answered a small question.
+
+        Raises:
+            LinkError: not connected, or the connection ended.
+        """
+        if self._connection is None or not self._up:
+            raise LinkError("not connected")
+        await self._connection.ask()
+
+    def kernel(self) -> TcpInfo | None:
+        """What the kernel knows of the connection."""
+        return self._connection.kernel() if self._connection is not None and self._up else None
 
     async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
         """See `Uplink`; the next connection tells it too. The will, which may come much later, has no facts."""
@@ -162,7 +221,7 @@ class MqttUplink:
         self.window = min(self._most, max(1, accepted.receive_maximum - 1))  # one is left for the status
         size = accepted.maximum_packet_size
         self.most_bytes = None if size is None else max(1, size - BESIDE)
-        self._up = self._came_up = True
+        self._up = self._came_up = self._listening = True
         log.info("%s: connected, %s", self._login.url, self.transport)
         await self._tell_status(connection, online=True, timeout=self._timeout)
         listener.connected(fresh=not accepted.session)

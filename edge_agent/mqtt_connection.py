@@ -7,9 +7,9 @@ A client object is not used again after a disconnect: paho would publish everyth
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,17 +20,22 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.errors import ConfigError, ConnectionRefusedByPeer, LinkError, TakenOver
+from edge_agent import kernel
 from edge_agent.config import Url
+from edge_agent.pinging import PingingClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from bridge.link.events import TcpInfo
+
 _T = TypeVar("_T")
 
 TAKEN_OVER = 0x8E
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACK
+PATIENCE = 20.0  # seconds that the kernel repeats what nobody acknowledges before it gives the connection up
 SESSION = 86_400  # seconds a broker keeps our receipts while we are away
 
 
@@ -124,7 +129,8 @@ class Connection:
         self._connected: asyncio.Future[tuple[ReasonCode, bool, Properties | None]] = self._loop.create_future()
         self._subscribed: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self.ended: asyncio.Future[LinkError] = self._loop.create_future()
-        self._client = paho.Client(
+        self._pongs: deque[asyncio.Future[None]] = deque()
+        self._client = PingingClient(
             CallbackAPIVersion.VERSION2,
             login.client_id,
             None if self._v5 else not login.keep_session,
@@ -194,6 +200,45 @@ class Connection:
         finally:
             del self._open[info.mid]
 
+    def post(self, topic: str, payload: bytes) -> None:
+        """Publishes with QoS 0: whatever answers it comes another way.
+
+        Raises:
+            LinkError: there is no connection.
+        """
+        info = self._client.publish(topic, payload, qos=0)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            raise LinkError(f"not sent: {paho.error_string(info.rc)}")
+
+    def listen(self, topic_filter: str, *, wanted: bool) -> None:
+        """Subscribes with QoS 1, or ends that; what is published from now on meets a broker that knows."""
+        if wanted:
+            self._client.subscribe([(topic_filter, 1)])
+        else:
+            self._client.unsubscribe(topic_filter)
+
+    async def ask(self) -> None:
+        """PINGREQ, and its answer.
+
+        Raises:
+            LinkError: the connection ended, or there is none.
+        """
+        code = self._client.ping()
+        if code != paho.MQTT_ERR_SUCCESS:
+            raise LinkError(f"not sent: {paho.error_string(code)}")
+        pong: asyncio.Future[None] = self._loop.create_future()
+        self._pongs.append(pong)
+        await self._unless_ended(pong)
+
+    def kernel(self) -> TcpInfo | None:
+        """What the kernel knows of the connection."""
+        sock = self._client.socket()
+        return None if sock is None else kernel.info(sock, self._loop.time())
+
+    def drop(self, why: str) -> None:
+        """Ends it: it is not worth waiting for."""
+        _settle(self.ended, LinkError(why))
+
     async def close(self) -> None:
         """Disconnects, without the will if the broker still hears us."""
         self._wanted = False
@@ -231,11 +276,16 @@ class Connection:
         client.on_subscribe = lambda _client, _data, _mid, codes, _props: soon(_settle, self._subscribed, codes)
         client.on_disconnect = lambda _client, _data, _flags, code, _props: soon(_settle, self.ended, _ending(code))
         client.on_publish = lambda _client, _data, mid, code, _props: soon(acknowledged, mid, code)
+        client.on_pong = lambda: soon(self._pong)
         client.on_message = lambda _client, _data, message: soon(hear, message.topic, bytes(message.payload))
+
+    def _pong(self) -> None:
+        if self._pongs:  # paho's own PINGREQ has nobody waiting
+            _settle(self._pongs.popleft(), None)
 
     def _tune(self, sock: Any) -> None:
         if self._wanted:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            kernel.tune(sock, patience_s=PATIENCE)
         else:
             sock.close()  # dialled too late: nobody waits for it, and it would take our own session over
 

@@ -12,6 +12,7 @@ from edge_agent.lanes import Lanes
 from edge_agent.sampler import cut, halves
 from edge_agent.skips import Skips
 from edge_agent.sources.replay import RATE
+from edge_agent.uplink import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +34,6 @@ class Route:
 
     Attributes:
         refused: rows that the bridge refused.
-        fill: seconds that the first row of a message waits for the last; 0 if the rate is not known.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class Route:
     ) -> None:
         self.series = series
         self.stream = stream
-        self.form = Format.JSON if stream.encoding == "json" else Format.CBOR
+        form = Format.JSON if stream.encoding == "json" else Format.CBOR
+        self.writing = Writing(form, stream.packing, stream.rows_per_message, stream.longest_wait)
         self.lanes = Lanes(
             start,
             rows=stream.rows_per_message,
@@ -52,8 +53,19 @@ class Route:
         )
         self.skips = Skips(receipt_timeout=receipt_timeout)
         self.refused: list[tuple[int, int]] = []
-        rate = stream.rate or (RATE if stream.source == "replay" else None)
-        self.fill = 0.0 if rate is None else min(stream.longest_wait, (stream.rows_per_message - 1) / rate)
+        self._rate = stream.rate or (RATE if stream.source == "replay" else None)
+
+    @property
+    def fill(self) -> float:
+        """Seconds that the first row of a message waits for the last; 0 if the rate is not known."""
+        if self._rate is None:
+            return 0.0
+        return min(self.writing.longest_wait, (self.writing.rows - 1) / self._rate)
+
+    def write(self, writing: Writing) -> None:
+        """How messages are written and packed from now on."""
+        self.writing = writing
+        self.lanes.pack(writing.rows, writing.longest_wait)
 
     def messages(self, pieces: Iterable[Piece], most: int | None) -> Iterator[tuple[Piece, bytes]]:
         """Rows as messages, halved until each fits what the other side takes.
@@ -63,12 +75,12 @@ class Route:
             most: bytes of a message; None: any.
         """
         whole = self.stream.windows == "whole"
-        for message in cut(pieces, self.stream.rows_per_message, whole=whole):
+        for message in cut(pieces, self.writing.rows, whole=whole):
             yield from self._encoded(message, most)
 
     def encoded(self, skip: Skip) -> bytes:
         """A Skip in the format of this stream."""
-        return encode_skip(skip, self.form)
+        return encode_skip(skip, self.writing.form)
 
     def _encoded(self, piece: Piece, most: int | None) -> Iterator[tuple[Piece, bytes]]:
         late = self.lanes.of(piece.first) is self.lanes.backlog
@@ -82,7 +94,7 @@ class Route:
             lane="backlog" if late else "live",
             live_from=None if late else self.lanes.live_from,
         )
-        payload = encode_observation(observation, self.form, packing=self.stream.packing)
+        payload = encode_observation(observation, self.writing.form, packing=self.writing.packing)
         if most is None or len(payload) <= most or len(piece.values) == 1:
             yield piece, payload
         else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bridge.messages import Error, Receipt
     from bridge.store.outbox import Series
+    from bridge.wire.formats import Format
     from edge_agent.config import Stream
     from edge_agent.flights import Span
     from edge_agent.keeper import Keeper
@@ -139,6 +140,10 @@ class Sender:
         """One round over the series; whether anything was sent."""
         routes = self.routes[self._turn :] + self.routes[: self._turn]
         self._turn = (self._turn + 1) % max(1, len(self.routes))
+        for route in routes:
+            writing = self._uplink.writing(route.series.stream)
+            if writing is not None:
+                route.write(writing)
         sent = False
         for route in routes:
             sent |= await self._send_skip(route)
@@ -171,7 +176,7 @@ class Sender:
         if skip is None:
             return False
         log.warning("stream %s: rows %s are given up (%s)", route.series.stream, text(skip.ranges), skip.why)
-        self._start(self._fly_skip(route, skip.ranges, route.encoded(skip)))
+        self._start(self._fly_skip(route, skip.ranges, route.encoded(skip), route.writing.form))
         return True
 
     async def _send_live(self, route: Route) -> bool:
@@ -232,7 +237,7 @@ class Sender:
                 late = lane is lanes.backlog
                 if late:
                     self._pace.sent(self._clock())
-                self._start(self._fly(route, part.first, payload, late=late))
+                self._start(self._fly(route, part.first, payload, route.writing.form, late=late))
             if not pieces and lanes.of(span.first) is lanes.backlog:
                 lanes.backlog.go_on(await self._keeper.call(lambda: box.next_kept(series, span.first)))
         finally:
@@ -249,10 +254,10 @@ class Sender:
         if not task.cancelled():
             task.result()
 
-    async def _fly(self, route: Route, first: int, payload: bytes, *, late: bool) -> None:
+    async def _fly(self, route: Route, first: int, payload: bytes, form: Format, *, late: bool) -> None:
         """One message from its sending to what became of it."""
         try:
-            outcome = await self._attempt(route, payload)
+            outcome = await self._attempt(route, payload, form)
         finally:
             if late:
                 self._pace.landed()
@@ -270,9 +275,9 @@ class Sender:
             log.warning("row %d must wait %.0f s: %s", first, outcome.wait, outcome.detail)
             lane.again(first, self._clock() + outcome.wait)
 
-    async def _fly_skip(self, route: Route, ranges: list[tuple[int, int]], payload: bytes) -> None:
+    async def _fly_skip(self, route: Route, ranges: list[tuple[int, int]], payload: bytes, form: Format) -> None:
         """One Skip from its sending to what became of it."""
-        outcome = await self._attempt(route, payload)
+        outcome = await self._attempt(route, payload, form)
         if outcome is None:
             route.skips.again(self._clock())
         elif outcome.kind == "taken":
@@ -286,11 +291,11 @@ class Sender:
         else:
             route.skips.again(self._clock() + outcome.wait)
 
-    async def _attempt(self, route: Route, payload: bytes) -> Outcome | None:
+    async def _attempt(self, route: Route, payload: bytes, form: Format) -> Outcome | None:
         """What became of a message; None: nobody knows."""
         sent = self._clock()
         try:
-            outcome = await self._uplink.send(route.series.stream, payload, route.form)
+            outcome = await self._uplink.send(route.series.stream, payload, form)
         except LinkError as why:
             self._way.failed(sent, self._clock(), self._dice())
             log.debug("outcome of a message unknown (%s), to be sent again", why)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
+from bridge.wire.arrays import Packing
+from bridge.wire.formats import Format
+
 if TYPE_CHECKING:
     from bridge.messages import Error, Receipt
-    from bridge.wire.formats import Format
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -27,6 +29,22 @@ class Outcome(msgspec.Struct, frozen=True):
     kind: Literal["safe", "taken", "refused", "wait"]
     detail: str = ""
     wait: float = 0.0
+
+
+class Writing(msgspec.Struct, frozen=True):
+    """How rows are written and packed.
+
+    Attributes:
+        form: JSON or CBOR.
+        packing: number type in CBOR.
+        rows: rows a message.
+        longest_wait: seconds that a row waits for its message to fill.
+    """
+
+    form: Format
+    packing: Packing
+    rows: int
+    longest_wait: float
 
 
 SAFE = Outcome("safe")
@@ -60,9 +78,15 @@ class Uplink(Protocol):
     """
 
     transport: str
-    window: int
     in_order: bool
-    most_bytes: int | None
+
+    @property
+    def window(self) -> int:
+        """See above."""
+
+    @property
+    def most_bytes(self) -> int | None:
+        """See above."""
 
     async def run(self, listener: Listener) -> None:
         """Opens the way and keeps it open until cancelled.
@@ -70,6 +94,9 @@ class Uplink(Protocol):
         Raises:
             TakenOver: another client uses our name; coming back would fight it for ever.
         """
+
+    def writing(self, stream: str) -> Writing | None:
+        """How this stream's rows are to be written now; None: as its settings say."""
 
     async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
         """Sends one Observation or Skip.

@@ -18,6 +18,7 @@ When a datagram is sent, and again, is decided for all posts together, by one `P
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 from bridge.coap.messages import CoapReply
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.coap.rto import RoundTrip
+    from bridge.link.events import Event
 
 __all__ = ["CoapClient", "CoapReply", "Timing"]
 
@@ -60,6 +62,7 @@ class CoapClient:
         timeout_s: float = 30.0,
         round_trip: RoundTrip | None = None,
         on_timing: Callable[[Timing], None] | None = None,
+        on_event: Callable[[Event], None] = lambda _event: None,
     ) -> None:
         """Describe the bridge; nothing is sent or resolved yet.
 
@@ -71,6 +74,8 @@ class CoapClient:
             round_trip: the estimate that sets the timers; fed here. Default: RFC 6298's.
             on_timing: told about each post that ended, answered or given up, unless it was never sent; for a link
                 estimate.
+            on_event: told about each datagram as it leaves, leaves again, is acknowledged or given up; for a link
+                estimate that must notice an outage while it lasts.
 
         Raises:
             ConfigError: the URL is not one, or asks for what is not offered (DTLS).
@@ -85,6 +90,8 @@ class CoapClient:
         self._slots = [Slot(self._origin, pacer) for _ in range(window)]
         self._timeout_s = timeout_s
         self._on_timing = on_timing
+        self._on_event = on_event
+        self._numbers = itertools.count()
         self._posts: set[asyncio.Task[CoapReply]] = set()
         self._closed = False
 
@@ -153,11 +160,12 @@ class CoapClient:
         async with self._window:
             slot = self._slots.pop()  # last in, first out: an idle agent keeps to one port
             loop = asyncio.get_running_loop()
-            tally = Tally(loop.time())
+            tally = Tally(loop.time(), name=f"post-{next(self._numbers)}", tell=self._on_event)
             try:
                 return await slot.post(post, tally)
             finally:
                 self._slots.append(slot)
+                tally.ended(loop.time())
                 timing = tally.timing(loop.time())
                 if timing is not None and self._on_timing is not None:
                     self._on_timing(timing)

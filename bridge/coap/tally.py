@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+from bridge.link.events import Acked, GivenUp, Resent, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.link.events import Event
+
+HEADERS = 28
+"""Bytes of IPv4 and UDP."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -36,7 +48,12 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts for one post.
+    """Counts for one post, and tells a link estimate of each datagram as it goes.
+
+    Args:
+        now: when the post began.
+        name: of the post, for the messages of the events.
+        tell: takes the events.
 
     Attributes:
         progress: when the post began, last got a datagram onto the way for the first time, or was last acknowledged.
@@ -44,7 +61,7 @@ class Tally:
         is_answered: whether the whole answer is there.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, name: str = "", tell: Callable[[Event], None] = lambda _event: None) -> None:
         self.progress = now
         self.received_bytes = 0
         self.is_answered = False
@@ -54,6 +71,11 @@ class Tally:
         self._bytes = 0
         self._round_trips: list[float] = []
         self._fresh = True
+        self._name, self._tell = name, tell
+
+    @property
+    def _message(self) -> str:
+        return f"{self._name}/{self._datagrams}"
 
     def sent(self, size: int, now: float) -> None:
         """A datagram of so many bytes left."""
@@ -63,6 +85,9 @@ class Tally:
             self._fresh = False
             self._datagrams += 1
             self.progress = now
+            self._tell(Sent(self._message, now, "coap", size + HEADERS))
+        else:
+            self._tell(Resent(self._message, now))
         self._transmissions += 1
         self._bytes += size
 
@@ -70,8 +95,14 @@ class Tally:
         """The present datagram, sent at those times, was acknowledged; what is sent next is another."""
         self._fresh = True
         self.progress = now
+        self._tell(Acked(self._message, now))
         if len(sent) == 1:
             self._round_trips.append(now - sent[0])
+
+    def ended(self, now: float) -> None:
+        """The post is over; a datagram without an answer is given up."""
+        if not self._fresh:
+            self._tell(GivenUp(self._message, now))
 
     def timing(self, now: float) -> Timing | None:
         """The whole; None if nothing ever left."""

@@ -44,7 +44,7 @@ class Estimator:
         self._goodput = Goodput()
         self._unclear: deque[tuple[Flight, list[float]]] = deque(maxlen=UNCLEAR)
         self._deaf_until = float("-inf")
-        self._tcp: TcpInfo | None = None
+        self._tcp: tuple[TcpInfo, float] | None = None
 
     def on(self, event: Event) -> None:
         """Takes one event; those of the past second may come out of order."""
@@ -198,11 +198,14 @@ class Estimator:
 
     @_on.register
     def _(self, event: TcpInfo, now: float) -> None:
-        self._paths["mqtt"].kernel(now, seconds(event.rttvar))
-        before, self._tcp = self._tcp, event
-        if before is not None:
-            segments = event.segments - before.segments
-            if 0 < segments <= MOST_SIZE:
-                lost = min(max(event.retransmitted - before.retransmitted, 0), segments)
-                arrived = float(segments) if lost == 0 else 0.0
-                self._loss.counted(now, float(lost), float(segments), arrived=arrived)
+        path = self._paths["mqtt"]
+        path.kernel(now, seconds(event.rttvar))
+        path.watch(now)
+        before, self._tcp = self._tcp, (event, now)
+        if before is None or path.out_since is not None or before[1] < self._deaf_until:
+            return  # what is repeated in an outage is no loss rate
+        segments = event.segments - before[0].segments
+        if 0 < segments <= MOST_SIZE:
+            lost = min(max(event.retransmitted - before[0].retransmitted, 0), segments)
+            arrived = float(segments) if lost == 0 else 0.0
+            self._loss.counted(now, float(lost), float(segments), arrived=arrived)

@@ -23,8 +23,8 @@ from rich.console import Console
 from tests.benchmarks import proc
 from tests.netlab import lab, namespaces, report, rows
 from tests.netlab.child import ROOT
-from tests.netlab.contestants import CONTESTANTS, DEFAULT
-from tests.netlab.scenarios import SCENARIOS
+from tests.netlab.entrants import CONTESTANTS, DEFAULT
+from tests.netlab.scenarios import ALSO_CALLED, SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=MESSAGES, help="of each run (%(default)s)")
     parser.add_argument("--parallel", type=int, default=A_CORE * (os.cpu_count() or 1), help="runs at once")
     asked = parser.parse_args()
+    asked.scenarios = [ALSO_CALLED.get(name, name) for name in asked.scenarios]
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     return asked

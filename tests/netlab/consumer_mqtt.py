@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -14,12 +14,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.netlab import traffic
 from tests.netlab.record import Log
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.netlab.traffic import Task
+
 POLL = 0.05  # s between attempts at the broker
 
 
-def main() -> None:
+def main(task: Task, topic: str, number_of: Callable[[bytes], int]) -> None:
     """Note each arrival until the end of stdin."""
-    task = traffic.task()
     subscribed = threading.Event()
     client = paho.Client(CallbackAPIVersion.VERSION2, "consumer")
 
@@ -27,13 +31,13 @@ def main() -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def on_connect(*_: object) -> None:
-        client.subscribe(traffic.TOPIC, 1)
+        client.subscribe(topic, 1)
 
     with Log(task.path("arrived")) as arrived:
         client.on_socket_open = opened
         client.on_connect = on_connect
         client.on_subscribe = lambda *_: subscribed.set()
-        client.on_message = lambda _client, _data, message: arrived.note(traffic.number_of(bytes(message.payload)))
+        client.on_message = lambda _client, _data, message: arrived.note(number_of(bytes(message.payload)))
         while True:
             with contextlib.suppress(ConnectionRefusedError):  # the broker was started beside us
                 client.connect("127.0.0.1", task.port)
@@ -48,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(traffic.task(), traffic.TOPIC, traffic.number_of)

@@ -191,5 +191,4 @@ class Ruler:
         return module("ruler_udp", run, self.port)
 
 
-CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (FixedMqtt(), FixedCoap(), Ruler())}
-DEFAULT = ("mqtt", "coap")
+RIVALS: tuple[Contestant, ...] = (FixedMqtt(), FixedCoap(), Ruler())

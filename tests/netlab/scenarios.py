@@ -150,3 +150,4 @@ _ALL = (
     *(_outage(seconds) for seconds in (4, 15, 60)),
 )  # fmt: skip
 SCENARIOS = {one.name: one for one in _ALL}
+ALSO_CALLED = {"clean": "lan"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,11 +12,17 @@ import pytest
 
 from bridge.errors import ConfigError
 from bridge.messages import Receipt
+from bridge.wire.formats import Format
 from edge_agent import config
+from edge_agent.adaptive import AdaptiveUplink
 from edge_agent.app import App
+from edge_agent.coap import CoapUplink
 from edge_agent.config import Agent, Settings, Stream
 from edge_agent.fake import FakeUplink
-from edge_agent.uplink import SAFE, Outcome
+from edge_agent.link_settings import Link
+from edge_agent.mqtt import MqttUplink
+from edge_agent.uplink import SAFE, Outcome, Writing
+from edge_agent.uplinks import make_uplink
 
 if TYPE_CHECKING:
     from bridge.messages import Observation
@@ -77,6 +83,25 @@ async def test_too_large_messages_are_halved(tmp_path: Path) -> None:
     assert max(len(o.values) for _, o in uplink.sent) == 125
 
 
+async def test_rows_are_written_as_the_uplink_says(tmp_path: Path) -> None:
+    uplink = FakeUplink()
+    forms: list[Format] = []
+
+    def answer(_stream: str, _message: Observation) -> Outcome:
+        forms.append(uplink.forms[-1])
+        uplink.now = Writing(Format.JSON, "float32", 100, 1.0)
+        return SAFE
+
+    uplink._answer = answer
+    uplink.window = 1
+    uplink.now = Writing(Format.CBOR, "int8", 40, 1.0)
+    await app(tmp_path, uplink, rows_per_message=500).run()
+    assert [len(o.values) for _, o in uplink.sent][:3] == [40, 60, 100]
+    assert forms[0] is Format.CBOR
+    assert set(forms[1:]) == {Format.JSON}
+    assert [round(row) for row in firsts(uplink)] == list(range(ROWS))
+
+
 async def test_refused_rows_are_dropped_and_the_rest_goes_on(tmp_path: Path) -> None:
     uplink = FakeUplink(lambda _, o: Outcome("refused", "no_route") if o.seq == 0 else SAFE)
     agent = app(tmp_path, uplink, rows_per_message=100)
@@ -129,6 +154,10 @@ def test_the_example_and_the_contracts_smallest_config(tmp_path: Path) -> None:
         ('rate = "x"', "streams[0].rate: Expected `float | null`, got `str`"),
         ("rows_per_mesage = 3", "streams[0].rows_per_mesage: unknown key; did you mean `rows_per_message`?"),
         ('source = "replay"', "streams[0].files: missing"),
+        ("rate = 5\n[agent.x]\n", "agent.x: unknown key"),
+        ("rate = 5\n[link]\nfreshnes = 1", "link.freshnes: unknown key; did you mean `freshness`?"),
+        ("rate = 5\n[link]\nburst = 65", "link.burst: 65 rows at once are more than a message may hold (hop, 64)"),
+        ("rate = 5\n[link.fidelity]\nfloat8 = 0", "link.fidelity.float8: unknown encoding; there are json,"),
         ('packing = "int8"\nencoding = "json"', "streams[0].packing: only cbor is packed"),
         ('[[streams]]\nname = "wrist"\nsource = "stdin"', "streams[1].name: 'wrist' is there twice"),
         ('[[streams]]\nname = "ankle"\nsource = "stdin"', "streams[1].source: only one stream can read stdin"),
@@ -146,7 +175,70 @@ def test_a_bad_config_names_file_key_and_why(tmp_path: Path, change: str, says: 
     assert str(caught.value).startswith(f"{file}: {says}")
 
 
-@pytest.mark.parametrize("kind", [Settings, Agent, Stream])
+def test_what_the_example_says_of_the_link_can_be_used(tmp_path: Path) -> None:
+    example = (ROOT / "config" / "edge_agent.toml").read_text()
+    link = "\n".join(line.removeprefix("# ") for line in example[example.index("# [link]") :].splitlines())
+    file = tmp_path / "edge_agent.toml"
+    file.write_text(
+        '[agent]\nsite = "s"\ndevice = "d"\nurl = "mqtt://h"\ncoap = "coap://h"\n'
+        f'[[streams]]\nname = "wrist"\nsource = "stdin"\n{link}\n'
+    )
+    assert config.load(file).link == Link(exclude=["coap-non*"], fidelity={"float16": 0.0, "int8": 0.0044})
+
+
+@pytest.mark.parametrize(
+    ("url", "coap", "says"),
+    [
+        ("mqtt://h", "mqtt://h", "agent.coap: is the second way"),
+        ("coap://h", "coap://h", "agent.coap: is the second way"),
+        ("mqtt://h", "coap://h/x", "agent.coap: nothing may follow the port"),
+    ],
+)
+def test_a_second_way_is_coap_beside_mqtt(tmp_path: Path, url: str, coap: str, says: str) -> None:
+    file = tmp_path / "edge_agent.toml"
+    file.write_text(
+        f'[agent]\nsite = "s"\ndevice = "d"\nurl = "{url}"\ncoap = "{coap}"\n'
+        '[[streams]]\nname = "wrist"\nsource = "stdin"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("agent", "link", "kind"),
+    [
+        ({}, None, MqttUplink),
+        ({"url": "coap://h"}, None, CoapUplink),
+        ({"coap": "coap://h"}, None, AdaptiveUplink),
+        ({}, Link(), AdaptiveUplink),
+        ({"url": "coap://h"}, Link(), AdaptiveUplink),
+    ],
+)
+async def test_the_link_decides_where_there_is_something_to_decide(
+    agent: dict[str, Any], link: Link | None, kind: type
+) -> None:
+    settings = Settings(
+        agent=Agent(**{"site": "s", "device": "d", "url": "mqtt://h", **agent}),
+        streams=[Stream(name="wrist", source="stdin")],
+        link=link,
+    )
+    uplink = make_uplink(settings, client_id="x", keep_session=True)
+    assert isinstance(uplink, kind)
+    await uplink.close()
+
+
+def test_pins_that_leave_nothing_are_told_at_the_start() -> None:
+    settings = Settings(
+        agent=Agent(site="s", device="d", url="mqtt://h"),
+        streams=[Stream(name="wrist", source="stdin")],
+        link=Link(pin="coap-*"),
+    )
+    with pytest.raises(ConfigError, match="no profile matches"):
+        make_uplink(settings, client_id="x", keep_session=True)
+
+
+@pytest.mark.parametrize("kind", [Settings, Agent, Stream, Link])
 def test_every_setting_is_documented(kind: type) -> None:
     for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined] # these are structs
         described = field.type

@@ -38,6 +38,17 @@ def test_what_is_left_at_the_end_goes_at_once_even_when_only_full_messages_do() 
     assert send(one, 0.0) == Span(0, 4)
 
 
+def test_new_rows_are_packed_as_the_link_asks_whole_messages_never() -> None:
+    one = flights(25)
+    one.pack(4, 0.2)
+    assert send(one, 0.0, room=16) == Span(0, 23)
+    assert one.next_due() == 0.2
+    whole = flights(25, whole=True)
+    whole.pack(10, 0.2)
+    assert send(whole, 1e9, room=16) == Span(0, 19)
+    assert whole.next_due() == math.inf
+
+
 def test_room_bounds_what_is_picked() -> None:
     one = flights(1000)
     assert one.pick(0.0, 0) is None

@@ -213,3 +213,21 @@ def test_the_words_say_what_matters() -> None:
     seen = watched(lambda t: Weather(0.05, 0.05, rate=5000.0, spell=0.3), 20.0, seed=4)  # noqa: ARG005
     assert "round trip" in seen.words()
     assert "kB/s" in seen.words()
+
+
+def test_what_tcp_repeats_in_an_outage_is_no_loss_rate() -> None:
+    estimator = Estimator()
+    estimator.on(Connected("mqtt", 0.0))
+    for each in range(1, 20):
+        estimator.on(Sent(each, float(each), "mqtt", 300))
+        estimator.on(Acked(each, each + 0.05))
+        estimator.on(TcpInfo(each + 0.05, 0.05, 0.004, each * 40, 0))
+    estimator.on(Sent("lost", 20.0, "mqtt", 300))
+    for each in range(1, 9):
+        estimator.on(TcpInfo(20.0 + each / 2, 0.05, 0.004, 760 + each, each))
+    assert estimator.estimate(24.0).mqtt.out
+    estimator.on(Acked("lost", 24.2))
+    estimator.on(TcpInfo(24.5, 0.05, 0.004, 780, 10))  # partly of the outage
+    assert estimator.estimate(24.6).loss < 0.005
+    estimator.on(TcpInfo(25.0, 0.05, 0.004, 820, 30))
+    assert estimator.estimate(25.0).loss > 0.01

@@ -1,0 +1,342 @@
+"""An uplink over several ways: the link decides which of them carries a message, and how its rows are written.
+
+Rows are kept by the sender until they are receipted, whatever the way. A message under way on one that does not get
+through any more is taken over by the other; the bridge recognises what it has already. Messages overtake each other,
+and the bridge puts rows in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import LinkError
+from bridge.link import Probes
+from edge_agent.beginnings import Beginnings
+from edge_agent.ways import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from bridge.link import Decision, Estimate, Estimator, Leg
+    from bridge.link.events import Protocol
+    from bridge.messages import Error, Receipt
+    from bridge.wire.formats import Format
+    from edge_agent.choice import Choice
+    from edge_agent.uplink import Listener, Outcome, Writing
+    from edge_agent.ways import Message, Way
+
+log = logging.getLogger(__name__)
+
+BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between two looks at the link
+BUSY = 2.0  # seconds after a message that count as busy
+SUSPICION = 0.5  # seconds between probes of the other ways, while the present one does not get through
+RETRY = 0.5  # seconds until a message that got nowhere is tried again, unless there is news
+SETTLE = 0.15  # seconds, or two round trips, after an outage in which each way may be heard before one is left
+OUTAGE = 2.0  # seconds of silence on all ways that count as no way at all
+HALF_OPEN = 1.0  # seconds beside 3 round trips without an answer, while the link carries: MQTT's connection is dead
+SWITCHES = 8  # told in the status
+
+
+class AdaptiveUplink:
+    """See `edge_agent.uplink.Uplink`.
+
+    Args:
+        ways: one of each protocol, at least one.
+        choices: by stream.
+        estimator: hears of the traffic from the ways.
+        clock: monotonic seconds, as the ways'.
+        wall: seconds since 1970.
+
+    Attributes:
+        switches: the latest, as told in the status.
+    """
+
+    transport = "adaptive"
+    in_order = False
+
+    def __init__(
+        self,
+        ways: Sequence[Way],
+        choices: Mapping[str, Choice],
+        estimator: Estimator,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._ways: dict[Protocol, Way] = {way.name: way for way in ways}
+        self._choices = choices
+        self._estimator = estimator
+        self._clock, self._wall = clock, wall
+        self._probes = Probes()
+        self._settled = self._suspected = float("-inf")
+        self._sent_at = float("-inf")
+        self._stir = asyncio.Event()
+        self._news = asyncio.Event()
+        self._flying: dict[asyncio.Task[Outcome], tuple[Protocol, Choice]] = {}
+        self._asides: set[asyncio.Task[None]] = set()
+        self._beginnings = Beginnings()
+        self._listener: Listener
+        self._open = False
+        self._deaf: set[Protocol] = set()
+        self._telling = False
+        self._untold = False
+        self._facts: dict[str, Any] = {}
+        self._through = True
+        self.switches: deque[dict[str, Any]] = deque(maxlen=SWITCHES)
+
+    @property
+    def window(self) -> int:
+        """Of the ways in use."""
+        used = self._used()
+        return max(way.uplink.window for name, way in self._ways.items() if name in used or not used)
+
+    def _used(self) -> set[Protocol]:
+        """Of all profiles; none before the first rows."""
+        return {choice.profile.protocol for choice in self._choices.values() if choice.profile is not None}
+
+    @property
+    def most_bytes(self) -> int | None:
+        """The least that any way takes."""
+        return min((most for way in self._ways.values() if (most := way.uplink.most_bytes) is not None), default=None)
+
+    def writing(self, stream: str) -> Writing | None:
+        """As the present profile says."""
+        return self._choices[stream].writing() if stream in self._choices else None
+
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
+        """See `Uplink`; beside it the status tells of the choice."""
+        self._facts = facts
+        for way in self._ways.values():
+            await way.uplink.tell({**facts, **self._choice_facts()}, at_once=at_once)
+
+    def _choice_facts(self) -> dict[str, Any]:
+        estimate = self._estimator.estimate(self._clock())
+        chosen = {name: one.decision for name, one in self._choices.items() if one.decision is not None}
+        latest: dict[str, Any] = self.switches[-1] if self.switches else {"profile": None, "reason": "no rows yet"}
+        return {
+            "profile": latest["profile"],
+            "reason": latest["reason"],
+            "profiles": {name: decision.profile.name for name, decision in chosen.items()},
+            "switches": list(self.switches),
+            "link": {
+                "words": estimate.words(),
+                "loss": round(estimate.loss, 4),
+                "goodput": round(estimate.goodput) if estimate.goodput_known else None,
+                "outage": estimate.outage,
+                "round_trip": {name: round(estimate.leg(name).rtt, 4) for name in self._ways},
+            },
+        }
+
+    async def run(self, listener: Listener) -> None:
+        """Keeps all ways open until cancelled.
+
+        Raises:
+            TakenOver: another client uses our MQTT client id.
+        """
+        self._listener = listener
+        works = [asyncio.create_task(way.run(self)) for way in self._ways.values()]
+        works.append(asyncio.create_task(self._watch()))
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)
+            for work in done:
+                work.result()
+        finally:
+            for task in (*works, *self._asides):
+                task.cancel()
+            await asyncio.gather(*works, *self._asides, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Closes all ways."""
+        for way in self._ways.values():
+            await way.close()
+
+    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+        """Carries one message, by another way if the first does not get through.
+
+        Raises:
+            LinkError: there is only one way, and what became of the message is unknown.
+        """
+        message, choice = read(stream, payload, form), self._choices[stream]
+        if choice.profile is None and message.seen is not None:
+            choice.seen(message.seen)
+            self.look()
+        return await self._beginnings.deliver((stream, message.epoch), lambda: self._deliver(message, choice))
+
+    async def _deliver(self, message: Message, choice: Choice) -> Outcome:
+        while True:
+            way = self._way(choice)
+            self._sent_at = self._clock()
+            self._stir.set()
+            self._probes.sent(len(message.payload))
+            flight = asyncio.create_task(way.carry(message, choice.profile))
+            self._flying[flight] = (way.name, choice)
+            try:
+                return await flight
+            except asyncio.CancelledError:
+                if _is_cancelling():
+                    raise
+                if not self._through:
+                    raise LinkError("nothing gets through, over any way") from None
+            except LinkError as why:
+                if self._ways.keys() == {"mqtt"}:
+                    raise  # as without a choice: the sender was told, and holds everything back
+                log.debug("rows %s over %s: %s", message.rows, way.name, why)
+                await _wait(self._news, RETRY)
+            finally:
+                self._flying.pop(flight, None)
+
+    def _way(self, choice: Choice) -> Way:
+        """The chosen one; before any choice that which needs no connection, since only it is surely open."""
+        if choice.profile is not None:
+            return self._ways[choice.profile.protocol]
+        return self._ways["coap" if "coap" in choice.protocols else "mqtt"]
+
+    async def _watch(self) -> None:
+        while True:
+            self._stir.clear()
+            self.look()
+            if self._flying or self._clock() - self._sent_at < BUSY:
+                await asyncio.sleep(BUSY_TICK)
+            else:
+                await _wait(self._stir, IDLE_TICK)
+
+    def look(self) -> None:
+        """Estimates, chooses, hands over, probes: on a timer, and when something has happened."""
+        now = self._clock()
+        used = self._used()
+        for name, way in self._ways.items():
+            way.look(now, used=name in used or not used)
+        estimate = self._estimator.estimate(now)
+        before, self._deaf = self._deaf, {name for name in self._ways if _is_deaf(estimate.leg(name))}
+        if before - self._deaf:
+            self._back(now, estimate, all_were=before == self._ways.keys())
+        if now >= self._settled:
+            for stream, choice in self._choices.items():
+                decision = choice.look(now, estimate)
+                if decision is not None:
+                    self._switched(stream, decision)
+        self._hand_over(estimate)
+        self._watch_outage(estimate)
+        self._probe(now, estimate)
+
+    def _back(self, now: float, estimate: Estimate, *, all_were: bool) -> None:
+        """A way is heard again, so the link is back: those that begin anew need not wait any longer."""
+        for name in self._deaf:
+            self._ways[name].hurry()
+        if all_were:  # the others may only be heard a little later
+            self._settled = now + max(SETTLE, 2 * max(estimate.leg(name).rtt for name in self._ways))
+            self._suspected = float("-inf")
+
+    def _switched(self, stream: str, decision: Decision) -> None:
+        profile, reason = decision.profile.name, decision.reason
+        log.info("stream %s: profile %s: %s", stream, profile, reason)
+        self.switches.append({"t": self._wall(), "stream": stream, "profile": profile, "reason": reason})
+        self._pulse()
+        self._untold = True
+        if not self._telling:
+            self._aside(self._tell())
+
+    async def _tell(self) -> None:
+        """The status, at once; where it cannot be published now, it is with the next connection."""
+        self._telling = True
+        try:
+            while self._untold:
+                self._untold = False
+                await self.tell(self._facts)
+        finally:
+            self._telling = False
+
+    def _hand_over(self, estimate: Estimate) -> None:
+        """What is under way where nothing gets through goes over to the way that was chosen since."""
+        for flight, (name, choice) in list(self._flying.items()):
+            if name in self._deaf and choice.profile is not None and choice.profile.protocol != name:
+                flight.cancel()
+        for name, way in self._ways.items():
+            leg = estimate.leg(name)
+            heard = min((estimate.leg(other).heard for other in self._ways if other != name), default=float("inf"))
+            if leg.up and leg.silent > HALF_OPEN + 3 * leg.rtt and heard < leg.silent:
+                way.drop(f"silent for {leg.silent:.1f} s, while the other way is heard")
+
+    def _watch_outage(self, estimate: Estimate) -> None:
+        """Tells the listener when nothing gets through, and when something does again: then live rows go first."""
+        silent = max(estimate.leg(name).silent for name in self._ways)
+        nothing = self._deaf == self._ways.keys()
+        if self._through and nothing and silent >= OUTAGE:
+            self._through = False
+            self._listener.disconnected(f"nothing gets through for {silent:.1f} s")
+            for flight in list(self._flying):
+                flight.cancel()
+        elif not self._through and not nothing:
+            self._through = True
+            self._listener.connected(fresh=False)
+            self._pulse()
+
+    def _probe(self, now: float, estimate: Estimate) -> None:
+        due = self._probes.due(now, estimate)
+        if due in self._ways:
+            self._aside(self._ways[due].ask())
+        if self._used() & self._deaf and now - self._suspected >= SUSPICION:
+            self._suspected = now
+            for name, way in self._ways.items():  # the present one too: perhaps it is the bridge that is slow
+                if name != due:
+                    self._aside(way.ask())
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._asides.discard(task)
+        if not task.cancelled():
+            task.result()
+            self._stir.set()
+
+    def _pulse(self) -> None:
+        self._news.set()
+        self._news.clear()
+
+    def connected(self, *, fresh: bool) -> None:
+        """A way is open. With CoAP the uplink always is; then MQTT's coming back is news only if it forgot us."""
+        if self._ways.keys() == {"mqtt"} or not self._open or fresh:
+            self._listener.connected(fresh=fresh)
+            self._through = True
+        self._open = True
+        self._pulse()
+
+    def disconnected(self, why: str) -> None:
+        """MQTT is not open any more."""
+        if self._ways.keys() == {"mqtt"}:
+            self._listener.disconnected(why)
+        self.look()
+        self._pulse()
+
+    def receipt(self, stream: str, receipt: Receipt) -> None:
+        """See `Listener`."""
+        self._listener.receipt(stream, receipt)
+
+    def refusal(self, error: Error) -> None:
+        """See `Listener`."""
+        self._listener.refusal(error)
+
+
+def _is_deaf(leg: Leg) -> bool:
+    """Nothing gets through there."""
+    return not leg.up or leg.out
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Returns when it is set, or when the time is up."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _is_cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,134 @@
+"""What one stream may use and what it uses now: from rows to `bridge.link.Chooser` and back to a `Writing`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from bridge.link import Chooser, Encoding, Stream, enumerate_profiles
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from edge_agent.uplink import Writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.link import Decision, Estimate, Limits, Profile
+    from bridge.link.events import Protocol
+    from bridge.messages import Observation
+    from bridge.wire.arrays import Packing
+    from edge_agent import config
+    from edge_agent.link_settings import Link
+
+RATE = 50.0  # rows a second, where neither settings nor recording tell
+LOSSLESS = frozenset({"json", "float32"})
+BUNCHED = 0.01  # seconds within which rows that were handed over at once come
+
+
+class Coding(NamedTuple):
+    """How an encoding is written."""
+
+    form: Format
+    packing: Packing
+
+
+CODINGS = {  # best liked first
+    "float32": Coding(Format.CBOR, "float32"),
+    "float16": Coding(Format.CBOR, "float16"),
+    "int8": Coding(Format.CBOR, "int8"),
+    "json": Coding(Format.JSON, "float32"),
+}
+
+
+def measured(observation: Observation, link: Link, *, unit: int = 1) -> tuple[Encoding, ...]:
+    """What encodings cost for rows like these; those that lose something are offered only with a measured fidelity.
+
+    Args:
+        observation: at least one row, with everything else that messages of its stream carry.
+        link: says what encodings lose.
+        unit: rows that count as one.
+    """
+    rows = len(observation.values)
+    twice = msgspec.structs.replace(observation, values=np.concatenate([observation.values, observation.values]))
+    found = []
+    for name, (form, packing) in CODINGS.items():
+        if name in LOSSLESS or name in link.fidelity:
+            once = len(encode_observation(observation, form, packing=packing))
+            row = (len(encode_observation(twice, form, packing=packing)) - once) / rows
+            cost = link.fidelity.get(name, 0.0)
+            found.append(Encoding(name, unit * row, max(0.0, once - rows * row), cost))
+    return tuple(found)
+
+
+class Choice:
+    """Of one stream. Nothing is chosen before its first rows tell how large they are: until then it is as configured.
+
+    Args:
+        stream: its settings.
+        link: what is wanted.
+        limits: what the other sides take.
+        ways: protocols there are.
+        name_bytes: length of its topic.
+
+    Attributes:
+        decision: the latest; None before the first rows.
+
+    Raises:
+        ConfigError: pins and exclusions leave nothing.
+    """
+
+    def __init__(
+        self, stream: config.Stream, link: Link, limits: Limits, *, ways: Iterable[Protocol], name_bytes: int
+    ) -> None:
+        self.stream = stream
+        self.decision: Decision | None = None
+        self._link, self._limits, self._name_bytes = link, limits, name_bytes
+        ways = frozenset(ways)
+        self._exclude = [*link.exclude, *(f"{way}-*" for way in ("coap", "mqtt") if way not in ways)]
+        self._unit = stream.rows_per_message if stream.windows == "whole" else link.burst
+        self._chooser: Chooser | None = None
+        nominal = tuple(Encoding(name, 1.0, 0.0) for name in CODINGS if name in LOSSLESS or name in link.fidelity)
+        allowed = enumerate_profiles(self._needs(nominal), limits, pin=link.pin, exclude=self._exclude)
+        self.protocols = frozenset(profile.protocol for profile in allowed)
+
+    @property
+    def profile(self) -> Profile | None:
+        """The present one."""
+        return None if self.decision is None else self.decision.profile
+
+    def seen(self, observation: Observation) -> None:
+        """Rows of this stream; the first ones tell how large they are."""
+        if self._chooser is None:
+            needs = self._needs(measured(observation, self._link, unit=self._unit))
+            self._chooser = Chooser(needs, self._limits, pin=self._link.pin, exclude=self._exclude)
+
+    def look(self, now: float, estimate: Estimate) -> Decision | None:
+        """Chooses anew; the decision, if that is another profile than before."""
+        if self._chooser is None:
+            return None
+        self.decision = self._chooser.choose(now, estimate)
+        return self.decision if self.decision.switched else None
+
+    def writing(self) -> Writing | None:
+        """How rows are to be written; None: as the settings say."""
+        profile = self.profile
+        if profile is None:
+            return None
+        form, packing = CODINGS[profile.encoding.name]
+        spare = profile.longest_wait / (profile.rows - 1) if profile.rows > 1 else 0.0  # the last row may be late
+        wait = profile.longest_wait + spare + (BUNCHED if self._unit > 1 else 0.0)
+        return Writing(form, packing, profile.rows * self._unit, wait)
+
+    def _needs(self, encodings: tuple[Encoding, ...]) -> Stream:
+        stream = self.stream
+        rate = (stream.rate or RATE) * (stream.speed if stream.source == "replay" and stream.speed else 1.0)
+        return Stream(
+            rate / self._unit,
+            self._link.freshness,
+            self._link.budget,
+            encodings,
+            hop=1 if stream.windows == "whole" else self._link.hop // self._unit,
+            name_bytes=self._name_bytes,
+        )

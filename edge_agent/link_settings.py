@@ -1,0 +1,39 @@
+"""`[link]`: what the choice of the transport is to achieve, and what it may use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bridge.settings import InvalidKey
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+ENCODINGS = ("json", "float32", "float16", "int8")
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Freshness and fidelity that are wanted; profiles are named `coap-con/float16/8`: way, encoding, rows."""
+
+    freshness: Annotated[
+        float, Meta(gt=0, description="Seconds from a row's birth until it is safe that 95 % of the rows must keep.")
+    ] = 1.0
+    pin: Annotated[str, Meta(min_length=1, description="Pattern over profile names; only these are used.")] = "*"
+    exclude: Annotated[list[str], Meta(description="Patterns over profile names; none of these is used.")] = []
+    budget: Annotated[Share, Meta(description="Accuracy an encoding may cost; the manifest's budget.accuracy.")] = 0.01
+    fidelity: Annotated[
+        dict[str, Share],
+        Meta(description="Accuracy that encodings cost, by `inference-bridge models fidelity`; others are not used."),
+    ] = {}
+    hop: Annotated[int, Meta(ge=1, le=4096, description="Most rows a message: those from window to window.")] = 64
+    burst: Annotated[
+        int, Meta(ge=1, le=4096, description="Rows that the source hands over at once; messages hold multiples.")
+    ] = 1
+
+    def __post_init__(self) -> None:
+        for name in self.fidelity:
+            if name not in ENCODINGS:
+                raise InvalidKey(f"fidelity.{name}", f"unknown encoding; there are {', '.join(ENCODINGS)}")
+        if self.burst > self.hop:
+            raise InvalidKey("burst", f"{self.burst} rows at once are more than a message may hold (hop, {self.hop})")

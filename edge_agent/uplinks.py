@@ -1,0 +1,81 @@
+"""The uplink that an agent's settings ask for: one way, or several between which the link decides."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, cast
+
+from bridge import topics
+from bridge.link import Estimator, Limits
+from edge_agent import app, config
+from edge_agent.link_settings import Link
+
+if TYPE_CHECKING:
+    from edge_agent.adaptive import AdaptiveUplink
+    from edge_agent.config import Settings, Url
+    from edge_agent.mqtt import MqttUplink
+    from edge_agent.uplink import Uplink
+    from edge_agent.ways import CoapWay, MqttWay, Way
+
+COAP_WINDOW = 32  # posts under way: 16 would bound 20 messages/s at a round trip of 800 ms
+
+
+def make_uplink(found: Settings, *, client_id: str, keep_session: bool) -> Uplink:
+    """One way where only `url` is given, as configured; with `coap` or `[link]` the link decides.
+
+    Raises:
+        ConfigError: a file of credentials cannot be used, or pins and exclusions leave nothing.
+    """
+    if found.agent.coap is None and found.link is None:
+        return app.make_uplink(found.agent, client_id=client_id, keep_session=keep_session)
+    return _adaptive(found, client_id=client_id, keep_session=keep_session)
+
+
+def _adaptive(found: Settings, *, client_id: str, keep_session: bool) -> AdaptiveUplink:
+    from edge_agent.adaptive import AdaptiveUplink
+    from edge_agent.choice import Choice
+
+    agent, link = found.agent, found.link or Link()
+    estimator = Estimator()
+    url = config.parse_url(agent.url)
+    second = None if agent.coap is None else config.parse_url(agent.coap, "coap")
+    limits = Limits(receive_maximum=agent.window, coap_window=COAP_WINDOW)
+    sizes = {one.name: len(topics.data(agent.site, agent.device, one.name)) for one in found.streams}
+    ways: list[Way] = []
+    if url.scheme != "coap":
+        ways.append(_mqtt(found, estimator, max(sizes.values()), client_id=client_id, keep_session=keep_session))
+    else:
+        second = url
+    if second is not None:
+        ways.append(_coap(found, estimator, second))
+    names = {way.name for way in ways}
+    choices = {one.name: Choice(one, link, limits, ways=names, name_bytes=sizes[one.name]) for one in found.streams}
+    return AdaptiveUplink(ways, choices, estimator, clock=time.monotonic, wall=time.time)
+
+
+def _mqtt(found: Settings, estimator: Estimator, name_bytes: int, *, client_id: str, keep_session: bool) -> MqttWay:
+    from edge_agent.ways import MqttWay
+
+    agent = found.agent
+    uplink = cast("MqttUplink", app.make_uplink(agent, client_id=client_id, keep_session=keep_session))
+    return MqttWay(
+        uplink, tell=estimator.on, clock=time.monotonic, name_bytes=name_bytes, patience=agent.publish_timeout
+    )
+
+
+def _coap(found: Settings, estimator: Estimator, url: Url) -> CoapWay:
+    from bridge.coap.rto import Rfc6298
+    from edge_agent.coap import CoapUplink
+    from edge_agent.ways import CoapWay
+
+    agent, trip = found.agent, Rfc6298()
+    uplink = CoapUplink(
+        url,
+        site=agent.site,
+        device=agent.device,
+        window=COAP_WINDOW,
+        timeout=agent.publish_timeout,
+        on_event=estimator.on,
+        round_trip=trip,
+    )
+    return CoapWay(uplink, str(url), tell=estimator.on, round_trip=trip)

@@ -1,0 +1,267 @@
+"""The uplink over two ways, with a clock that the test sets: no network, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from bridge.errors import LinkError, TakenOver
+from bridge.link.events import Connected, Disconnected
+from bridge.messages import Error, Receipt, Skip
+from bridge.wire.data import encode_skip
+from bridge.wire.formats import Format
+from tests.support.two_ways import RTT, World, settle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from edge_agent.uplink import Listener
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World("mqtt", "coap")
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def begin(world: World) -> None:
+    """The first message of the series has arrived."""
+    assert (await world.send(0)).kind == "safe"
+    assert world.profile.startswith("coap-con/float32")
+
+
+async def test_the_first_message_of_a_numbering_goes_alone(world: World) -> None:
+    coap = world.ways["coap"]
+    coap.answers = False
+    first = [world.send(4 * n) for n in range(3)]
+    await settle()
+    assert len(coap.carried) == 1
+    coap.answers = True
+    world.tick.set()
+    world.tick.clear()
+    await asyncio.gather(*first)
+    coap.answers = False
+    more = [world.send(4 * n) for n in range(3, 6)]
+    another = [world.send(0, "f"), world.send(4, "f")]
+    await settle()
+    assert len(coap.carried) == 3 + 3 + 1
+    coap.answers = True
+    world.tick.set()
+    world.tick.clear()
+    await asyncio.gather(*more, *another)
+
+
+async def test_what_is_under_way_goes_over_when_its_way_gets_nothing_through(world: World) -> None:
+    await begin(world)
+    coap, mqtt = world.ways["coap"], world.ways["mqtt"]
+    coap.through = False
+    under_way = [world.send(4 * n) for n in range(1, 4)]
+    await settle()
+    await world.after(3.0)
+    assert [(await task).kind for task in under_way] == ["safe"] * 3
+    assert [first for first, _ in mqtt.carried] == [4, 8, 12]
+    assert world.profile.startswith("mqtt-0/")
+    assert "coap does not get through" in world.uplink.switches[-1]["reason"]
+    assert world.heard.said == [("connected", False)], "there was a way all the time"
+    told = mqtt.uplink.told[-1]
+    assert told["profile"] == world.profile
+    assert told["reason"] == world.uplink.switches[-1]["reason"]
+    assert told["profiles"] == {"wrist": world.profile}
+    assert set(told["link"]) == {"words", "loss", "goodput", "outage", "round_trip"}
+
+
+async def test_a_slow_bridge_is_no_reason_to_leave_while_its_host_answers(world: World) -> None:
+    await begin(world)
+    world.ways["coap"].answers = False
+    slow = world.send(4)
+    await world.after(5.0)
+    assert world.ways["mqtt"].carried == []
+    assert world.profile.startswith("coap")
+    assert world.ways["coap"].asked > 0
+    world.ways["coap"].answers = True
+    await world.after(0.1)
+    assert (await slow).kind == "safe"
+
+
+async def test_an_outage_of_everything_is_told_and_ends_what_is_under_way(world: World) -> None:
+    await begin(world)
+    for way in world.ways.values():
+        way.through = False
+    lost = world.send(4)
+    await settle()
+    await world.after(5.0)
+    with pytest.raises(LinkError, match="nothing gets through"):
+        await lost
+    said = [one[0] for one in world.heard.said]
+    assert said == ["connected", "disconnected"]
+    assert world.uplink._choice_facts()["link"]["outage"]
+    asked = world.ways["coap"].asked
+    await world.after(5.0)
+    assert 8 <= world.ways["coap"].asked - asked <= 11, "twice a second"
+    for way in world.ways.values():
+        way.through = True
+    await world.after(1.0)
+    assert world.heard.said[-1] == ("connected", False)
+    assert len(world.uplink.switches) == 1, "an outage of everything favours none"
+    assert (await world.send(4)).kind == "safe"
+
+
+async def test_after_an_outage_the_way_that_is_heard_a_little_later_is_kept(world: World) -> None:
+    await begin(world)
+    for way in world.ways.values():
+        way.through = False
+    lost = world.send(4)
+    await settle()
+    await world.after(5.0)
+    assert isinstance(lost.exception(), LinkError)
+    world.ways["mqtt"].through = True
+    while "mqtt" in world.uplink._deaf:
+        await world.after(0.1)
+    assert world.ways["coap"].hurried == 1, "what begins anew begins now"
+    world.ways["coap"].through = True
+    world.ways["coap"].carried.clear()
+    assert (await world.send(4)).kind == "safe"
+    await world.after(1.0)
+    assert len(world.uplink.switches) == 1
+    assert world.ways["coap"].carried == [(4, world.profile)]
+
+
+async def test_a_door_that_is_shut_is_no_outage_while_the_other_one_is_idle() -> None:
+    made = World("mqtt", "coap", pin="mqtt-*")
+    await made.start()
+    assert (await made.send(0)).kind == "safe"
+    made.ways["coap"].through = False
+    await made.after(1.0)
+    await made.ways["coap"].ask()
+    await made.after(8.0)
+    assert made.uplink._choice_facts()["link"]["outage"], "nothing was heard since that probe"
+    assert made.heard.said == [("connected", False)], "but nothing was asked of MQTT either"
+    assert (await made.send(4)).kind == "safe"
+    await made.stop()
+
+
+async def test_a_dead_connection_is_dropped_while_the_other_way_is_heard() -> None:
+    world = World("mqtt", "coap", pin="mqtt-*")
+    await world.start()
+    assert (await world.send(0)).kind == "safe"
+    world.ways["mqtt"].through = False
+    task = world.send(4)
+    await settle()
+    before = world.now
+    while not world.ways["mqtt"].dropped:
+        assert world.now - before < 1.0 + 3 * RTT + 0.5
+        await world.after(0.1)
+    world.ways["mqtt"].through = True
+    await world.after(0.2)
+    assert (await task).kind == "safe"
+    assert world.ways["coap"].carried == [], "a pin is obeyed"
+    await world.stop()
+
+
+async def test_what_fails_is_tried_again_where_there_is_more_than_one_way(world: World) -> None:
+    await begin(world)
+    coap = world.ways["coap"]
+    coap.fails = LinkError("refused")
+    task = world.send(4)
+    await settle()
+    coap.fails = None
+    world.uplink._pulse()
+    assert (await task).kind == "safe"
+    assert [first for first, _ in coap.carried] == [0, 4, 4]
+
+
+async def test_with_mqtt_alone_the_sender_hears_of_everything() -> None:
+    world = World("mqtt")
+    await world.start()
+    assert (await world.send(0)).kind == "safe"
+    world.ways["mqtt"].fails = LinkError("gone")
+    with pytest.raises(LinkError, match="gone"):
+        await world.send(4)
+    world.estimator.on(Disconnected("mqtt", world.now))
+    world.uplink.disconnected("cut")
+    world.estimator.on(Connected("mqtt", world.now))
+    world.uplink.connected(fresh=True)
+    receipt, error = Receipt("e", [(0, 3)]), Error("shape", "no", "wrist", 0)
+    world.uplink.receipt("wrist", receipt)
+    world.uplink.refusal(error)
+    assert world.heard.said == [
+        ("connected", False), ("disconnected", "cut"), ("connected", True), ("wrist", receipt), error,
+    ]  # fmt: skip
+    await world.stop()
+
+
+async def test_a_broker_that_forgot_us_is_news_another_connection_is_not(world: World) -> None:
+    assert world.heard.said == [("connected", False)]
+    world.uplink.disconnected("cut")
+    world.uplink.connected(fresh=False)
+    assert world.heard.said == [("connected", False)]
+    world.uplink.connected(fresh=True)
+    assert world.heard.said[1:] == [("connected", True)]
+
+
+async def test_idle_ways_are_probed_for_little(world: World) -> None:
+    await begin(world)
+    sent = 0
+    for n in range(1, 400):
+        world.now += 0.05
+        task = world.send(4 * n)
+        await settle()
+        world.uplink.look()
+        assert (await task).kind == "safe"
+        sent += 100
+    probes = world.ways["mqtt"].asked
+    assert 1 <= probes * 120 <= 0.011 * sent + 120
+    assert world.ways["coap"].asked == 0, "what is in use tells by itself"
+
+
+async def test_before_any_rows_it_is_as_configured(world: World) -> None:
+    assert world.uplink.writing("wrist") is None
+    assert world.uplink.writing("ankle") is None
+    assert world.uplink.window == 16
+    world.uplink.look()
+    assert [way.used for way in world.ways.values()] == [True, True]
+    world.ways["mqtt"].uplink.most_bytes = 5_000
+    world.ways["coap"].uplink.window = 32
+    payload = encode_skip(Skip([(0, 3)], "age", "e", receipt=True), Format.CBOR)
+    assert (await world.uplink.send("wrist", payload, Format.CBOR)).kind == "safe"
+    assert world.ways["coap"].carried == [(0, "as configured")]
+    await begin(world)
+    world.uplink.look()
+    assert [way.used for way in world.ways.values()] == [False, True]
+    assert world.uplink.window == 32
+    assert world.uplink.most_bytes == 5_000
+    found = world.uplink.writing("wrist")
+    assert found is not None
+    assert found.form is Format.CBOR
+
+
+async def test_facts_of_the_agent_and_of_the_choice_are_told_together(world: World) -> None:
+    await begin(world)
+    await world.uplink.tell({"streams": {"wrist": []}})
+    told = world.ways["mqtt"].uplink.told[-1]
+    assert told["streams"] == {"wrist": []}
+    assert told["profile"] == world.profile
+
+
+async def test_a_twin_ends_it() -> None:
+    world = World("mqtt", "coap")
+    world.ways["mqtt"].fails = TakenOver("another one")
+    with pytest.raises(TakenOver):
+        await world.uplink.run(cast("Listener", world.heard))
+    await world.stop()
+
+
+async def test_a_cancelled_send_ends_what_carries_it(world: World) -> None:
+    await begin(world)
+    world.ways["coap"].answers = False
+    task = world.send(4)
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settle()
+    assert world.uplink._flying == {}

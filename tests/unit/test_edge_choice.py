@@ -1,0 +1,121 @@
+"""What a stream chooses, on a simulated link, and what that means for its messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.link import Estimator, Limits
+from bridge.link.events import Disconnected
+from bridge.messages import Observation
+from bridge.wire.formats import Format
+from edge_agent.choice import Choice, measured
+from edge_agent.config import Stream
+from edge_agent.link_settings import Link
+from tests.support.weather import Path, Weather
+
+if TYPE_CHECKING:
+    from bridge.link.events import Protocol
+
+RNG = np.random.default_rng(1)
+LOSSY = {"float16": 0.0, "int8": 0.004}
+
+
+def rows(count: int = 8, channels: int = 6) -> Observation:
+    values = RNG.normal(size=(count, channels)).astype(np.float32)
+    return Observation(values, seq=1000, epoch="e1", t=1.7e9, dt=0.02, receipt=True)
+
+
+def choice(ways: tuple[Protocol, ...] = ("mqtt", "coap"), *, link: Link | None = None, **stream: Any) -> Choice:
+    made = Stream(**{"name": "wrist", "source": "stdin", "rate": 50.0, **stream})
+    return Choice(made, link or Link(freshness=0.2, fidelity=LOSSY), Limits(), ways=ways, name_bytes=30)
+
+
+def written(made: Choice) -> tuple[Format, str, int, float]:
+    found = made.writing()
+    assert found is not None
+    return found.form, found.packing, found.rows, round(found.longest_wait, 6)
+
+
+def test_sizes_are_those_of_real_messages() -> None:
+    found = {one.name: one for one in measured(rows(), Link(fidelity=LOSSY))}
+    assert list(found) == ["float32", "float16", "int8", "json"]
+    assert found["float32"].row_bytes == pytest.approx(24, abs=0.5)
+    assert found["float16"].row_bytes == pytest.approx(12, abs=0.5)
+    assert found["int8"].row_bytes == pytest.approx(6, abs=0.5)
+    assert found["json"].row_bytes > 100
+    assert found["int8"].accuracy_cost == 0.004
+    assert 60 < found["float32"].message_bytes < 130
+    assert measured(rows(), Link(), unit=5)[0].row_bytes == pytest.approx(120, abs=3)
+
+
+def test_what_loses_something_is_offered_only_if_that_was_measured() -> None:
+    assert [one.name for one in measured(rows(), Link())] == ["float32", "json"]
+
+
+def test_nothing_is_chosen_before_rows_tell_their_size() -> None:
+    made = choice()
+    assert made.look(0.0, Estimator().estimate(0.0)) is None
+    assert made.writing() is None
+    made.seen(rows())
+    decision = made.look(0.1, Estimator().estimate(0.1))
+    assert decision is not None
+    assert decision.switched
+    assert made.look(0.2, Estimator().estimate(0.2)) is None
+    assert made.profile == decision.profile
+
+
+def test_it_is_written_as_the_profile_says() -> None:
+    made = choice(link=Link(freshness=0.5, fidelity=LOSSY, pin="coap-con/int8/8"))
+    made.seen(rows())
+    made.look(0.0, Estimator().estimate(0.0))
+    assert written(made) == (Format.CBOR, "int8", 8, 0.16)
+
+
+def test_bursts_are_packed_whole_and_windows_stay_messages() -> None:
+    bursts = choice(link=Link(freshness=0.5, pin="coap-con/float32/2", burst=5), rate=100.0)
+    bursts.seen(rows())
+    bursts.look(0.0, Estimator().estimate(0.0))
+    assert written(bursts) == (Format.CBOR, "float32", 10, 0.11)
+    whole = choice(windows="whole", rows_per_message=128)
+    whole.seen(rows(128))
+    decision = whole.look(0.0, Estimator().estimate(0.0))
+    assert decision is not None
+    assert decision.profile.rows == 1
+    assert written(whole)[2] == 128
+
+
+def test_pins_and_exclusions() -> None:
+    assert choice(link=Link(pin="mqtt-*")).protocols == {"mqtt"}
+    assert choice(link=Link(exclude=["coap-non*"])).protocols == {"mqtt", "coap"}
+    assert choice(("mqtt",)).protocols == {"mqtt"}
+    assert choice(("coap",)).protocols == {"coap"}
+    with pytest.raises(ConfigError, match=r"no profile matches 'coap-\*'"):
+        choice(("mqtt",), link=Link(pin="coap-*"))
+
+
+def test_a_link_that_becomes_lossy_and_thin_changes_the_profile_and_says_why() -> None:
+    def weather(now: float) -> Weather:
+        return Weather(rtt=0.05, loss=0.0 if now < 30 else 0.2)
+
+    estimator = Estimator()
+    path = Path(estimator, weather, seed=3)
+    estimator.on(Disconnected("mqtt", 0.0))
+    made = choice(link=Link(freshness=0.22, fidelity=LOSSY, exclude=["coap-non*"]))
+    made.seen(rows())
+    path.stream(0.0, 60.0)
+    reasons = []
+    while path.now < 60:
+        path.run(path.now + 0.1)
+        decision = made.look(path.now, path.estimate())
+        if decision is not None:
+            reasons.append((path.now, decision.profile.rows, decision.reason))
+    before = [packed for at, packed, _ in reasons if at < 30]
+    after = [packed for at, packed, _ in reasons if at > 30]
+    assert before[-1] > 1, "on a good link rows wait for each other"
+    assert after[-1] < before[-1], "on a lossy one there is no time for that"
+    assert "too late or too coarse: p95" in reasons[-1][2]
+    assert "loss" in reasons[-1][2]
