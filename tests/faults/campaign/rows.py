@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.rows import Row, row
+from tests.faults.measures import backlog, ingest
+from tests.faults.power import campaign as power
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.faults.campaign.run import Outcome
 
+LOSSES = 10_000  # simulated power losses
 SECONDS = 5.0  # a seed, wall time of the whole campaign by seeds
 ENOUGH = 10  # seeds, to judge that
 
@@ -68,7 +71,9 @@ def stuck(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 OF_SEEDS: Sequence[Callable[[Sequence[Outcome]], list[Row]]] = (lost, doubled, order, ledger, wrong, stuck)
-MEASURED: Sequence[Callable[[Path], list[Row]]] = ()  # each is given a folder for its files
+MEASURED: Sequence[Callable[[Path], list[Row]]] = (  # each is given a folder for its files
+    ingest.measure, backlog.measure, lambda _folder: power.measure(LOSSES),
+)  # fmt: skip
 
 
 def pace(seconds: float, seeds: int) -> list[Row]:
