@@ -110,8 +110,9 @@ class Keeper:
         Returns:
             A future that is done once they are on disk: the number of the first.
         """
-        async with self._room:
-            await self._room.wait_for(lambda: self._rows < MOST_ROWS)
+        if self._rows >= MOST_ROWS:
+            async with self._room:
+                await self._room.wait_for(lambda: self._rows < MOST_ROWS)
         self._rows += len(append.values)
         if self._rows >= AT_ONCE:
             self._hurry.set()

@@ -55,7 +55,7 @@ class Piece(msgspec.Struct, frozen=True, eq=False):
         return self.first + len(self.values) - 1
 
 
-class Append(msgspec.Struct, frozen=True, eq=False):
+class Append(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Rows to keep, `skip` numbers after the last one; stored in blobs that end at multiples of `align`."""
 
     series: int
