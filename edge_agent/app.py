@@ -162,6 +162,7 @@ class App:
     async def _take_up(self) -> None:
         """What an earlier life left behind is sent, beside what comes new."""
         box = self.keeper.box
+        await self.keeper.call(self._rewind)
         found = await self.keeper.call(lambda: [(one, box.kept(one.id)) for one in box.series() if box.holds(one.id)])
         for series, ranges in found:
             stream = self._streams.get(series.stream)
@@ -171,6 +172,16 @@ class App:
             route = self._route(series, stream, ranges[0][0] if ranges else series.next)
             route.lanes.live.ended = series.ended or series.epoch not in self._epochs(stream)  # else its source goes on
             log.info("stream %s, epoch %s: rows %s to send", series.stream, series.epoch, text(ranges))
+
+    def _rewind(self) -> None:
+        """What was lost with a damaged store is handed over again, where the source is a recording."""
+        box = self.keeper.box
+        for series in box.series():
+            stream = self._streams.get(series.stream)
+            if stream is not None and stream.source == "replay" and series.epoch in self._epochs(stream):
+                row = box.rewind(series.id)
+                if row is not None:
+                    log.warning("stream %s: what was lost is read again, from row %d on", stream.name, row)
 
     def _route(self, series: Series, stream: Stream, start: int) -> Route:
         lanes = self._lanes and not (stream.source == "replay" and stream.speed == 0)

@@ -20,11 +20,12 @@ MOST_OPEN = 256  # messages without a receipt: more would only fill a broker's q
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Rows to send, inclusive, and how often they were sent before."""
+    """Rows to send, inclusive, how often they were sent before, and how often in vain, with the broker's word."""
 
     first: int
     last: int
     attempts: int = 0
+    unanswered: int = 0
 
 
 class Flight(msgspec.Struct):
@@ -36,6 +37,7 @@ class Flight(msgspec.Struct):
         due: monotonic seconds.
         attempts: how often it was sent.
         sent: monotonic seconds of the last sending.
+        unanswered: how often the broker had it, and no receipt came in time; a lost link begins anew.
     """
 
     missing: list[Range]
@@ -43,6 +45,7 @@ class Flight(msgspec.Struct):
     due: float
     attempts: int
     sent: float = 0.0
+    unanswered: int = 0
 
 
 class Awaited:
@@ -70,18 +73,23 @@ class Awaited:
 
     def overdue(self, now: float) -> Span | None:
         """The oldest message that is to be sent again."""
-        due = [first for first, flight in self._open.items() if flight.state != "under_way" and flight.due <= now]
+        probed = self._probed_until() > now
+        due = [
+            first
+            for first, flight in self._open.items()
+            if flight.state != "under_way" and flight.due <= now and not (probed and self._unheard(flight))
+        ]
         if not due:
             return None
-        first = min(due)
-        flight = self._open[first]
-        if flight.state == "taken" and self._heard < flight.due:
-            # Nobody has vouched for anything since: one message asks whether the bridge is there, the others wait.
-            if self._probed_until() > now:
-                return None
+        flight = self._open.pop(min(due))
+        if self._unheard(flight):
             self._probe = flight.missing[0][0]
-        del self._open[first]
-        return Span(flight.missing[0][0], flight.missing[-1][1], flight.attempts)
+        unanswered = flight.unanswered + (flight.state == "taken")
+        return Span(flight.missing[0][0], flight.missing[-1][1], flight.attempts, unanswered)
+
+    def _unheard(self, flight: Flight) -> bool:
+        """Nobody has vouched for anything since: one message asks whether the bridge is there, the others wait."""
+        return flight.state == "taken" and self._heard < flight.due
 
     def _probed_until(self) -> float:
         probe = None if self._probe is None else self._open.get(self._probe)
@@ -89,16 +97,16 @@ class Awaited:
             return float("-inf")
         return float("inf") if probe.state == "under_way" else probe.due
 
-    def sent(self, first: int, last: int, attempts: int, now: float = 0.0) -> None:
+    def sent(self, first: int, last: int, attempts: int, now: float = 0.0, *, unanswered: int = 0) -> None:
         """A message with these rows is under way."""
-        self._open[first] = Flight([(first, last)], "under_way", 0.0, attempts + 1, now)
+        self._open[first] = Flight([(first, last)], "under_way", 0.0, attempts + 1, now, unanswered)
 
     def taken(self, first: int, now: float) -> None:
         """The broker has it; a receipt is due."""
         flight = self._open.get(first)
         if flight is not None and flight.state == "under_way":
             flight.state = "taken"
-            flight.due = now + min(max(LONGEST, self._timeout), self._timeout * 2.0 ** (flight.attempts - 1))
+            flight.due = now + min(max(LONGEST, self._timeout), self._timeout * 2.0 ** min(flight.unanswered, 16))
 
     def again(self, first: int, at: float) -> None:
         """What became of it is not known, or it must wait: to be sent again at `at`."""
@@ -124,7 +132,9 @@ class Awaited:
             The messages that nothing is missing of any more.
         """
         safe = list(safe)
-        self._heard = now
+        if now - self._heard > self._timeout:  # the bridge is back
+            self._ask_soon(now)
+        self._heard, self._probe = now, None
         done = []
         for first, flight in list(self._open.items()):
             flight.missing = subtract(flight.missing, safe)
@@ -137,6 +147,14 @@ class Awaited:
         for flight in self._open.values():
             if flight.state == "under_way" or (everything and flight.state == "taken"):
                 flight.state, flight.due = "again", now
+        self._ask_soon(now)
+
+    def _ask_soon(self, now: float) -> None:
+        """Receipts may come again: no message waits longer for one than it did at first."""
+        for flight in self._open.values():
+            flight.unanswered = 0
+            if flight.state == "taken":
+                flight.due = min(flight.due, now + self._timeout)
 
     def oldest_under_way(self) -> float:
         """Monotonic seconds at which the message longest under way was sent; infinite if none is."""
@@ -161,7 +179,7 @@ class Awaited:
         """Monotonic seconds at which `pick` may have more to say than now; infinite if only events can change it."""
         quiet = self._probed_until()
         due = [
-            max(flight.due, quiet) if flight.state == "taken" and self._heard < flight.due else flight.due
+            max(flight.due, quiet) if self._unheard(flight) else flight.due
             for flight in self._open.values()
             if flight.state != "under_way"
         ]

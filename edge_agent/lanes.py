@@ -55,9 +55,9 @@ class Backlog(Awaited):
             return Span(first, stop)
         return self.overdue(now)
 
-    def sent(self, first: int, last: int, attempts: int, now: float = 0.0) -> None:
+    def sent(self, first: int, last: int, attempts: int, now: float = 0.0, *, unanswered: int = 0) -> None:
         """A message with these rows is under way."""
-        super().sent(first, last, attempts, now)
+        super().sent(first, last, attempts, now, unanswered=unanswered)
         self._mine = (self._mine & self._open.keys()) | {first}
 
     def go_on(self, row: int | None) -> None:

@@ -233,7 +233,7 @@ class Sender:
             pieces = await self._keeper.call(lambda: list(box.read(series, span.first, span.last)))
             for part, payload in route.messages(pieces, self._uplink.most_bytes):
                 lane = lanes.of(part.first)
-                lane.sent(part.first, part.last, span.attempts, self._clock())
+                lane.sent(part.first, part.last, span.attempts, self._clock(), unanswered=span.unanswered)
                 late = lane is lanes.backlog
                 if late:
                     self._pace.sent(self._clock())

@@ -21,16 +21,22 @@ class Way:
         self.was_up = False
         self._lost_at: float | None = now
         self._heard = now
-        self._held_until = float("-inf")
+        self._held_until = float("-inf")  # by what the other side said
+        self._again_at = float("-inf")  # by what became of messages
         self._failures = 0
+        self._failed_at = float("-inf")
 
     def held_until(self) -> float:
         """Monotonic seconds before which nothing is to be sent."""
-        return self._held_until
+        return max(self._held_until, self._again_at)
 
     def open(self, now: float) -> float:
-        """The uplink is open; returns the seconds for which nothing came through before."""
+        """The uplink is open; returns the seconds for which nothing came through before.
+
+        It has its own back-off between two connections, so what failed on the one before holds nothing back.
+        """
         self.up = self.was_up = True
+        self._failures, self._again_at = 0, float("-inf")
         return self._back(now)
 
     def close(self, oldest: float, now: float) -> None:
@@ -39,9 +45,14 @@ class Way:
         self._lose(min(oldest, now))
 
     def failed(self, sent: float, now: float, dice: float) -> None:
-        """Nobody knows what became of a message that was sent then."""
-        self._failures += 1
-        self.hold(now + (backoff.delay(self._failures, dice) if self.up else 0.0))
+        """Nobody knows what became of a message that was sent then.
+
+        Messages that were under way together fail together: that is one failure, however large the window.
+        """
+        if self.up and sent >= self._failed_at:
+            self._failures += 1
+            self._failed_at = now
+            self._again_at = max(self._again_at, now + backoff.delay(self._failures, dice))
         self._lose(sent)
 
     def passed(self, now: float) -> float:

@@ -72,6 +72,14 @@ class GivenUp:
         if not self._db.execute("SELECT EXISTS(SELECT 1 FROM untold WHERE series = ?)", (series,)).fetchone()[0]:
             self.series -= {series}
 
+    def forget(self, series: int, row: int) -> None:
+        """Rows from this one on are not given up after all: they come again."""
+        self.version += 1
+        for table in ("dropped", "untold"):
+            self._db.execute(f"DELETE FROM {table} WHERE series = ? AND first >= ?", (series, row))  # noqa: S608 # constants only
+            query = f"UPDATE {table} SET last = ?2 - 1 WHERE series = ?1 AND last >= ?2"  # noqa: S608 # constants only
+            self._db.execute(query, (series, row))
+
     def untold(self, series: int, most: int) -> list[tuple[int, int, str]]:
         """The first ranges that the bridge is still to be told of, and their rules."""
         query = "SELECT first, last, rule FROM untold WHERE series = ? ORDER BY first LIMIT ?"

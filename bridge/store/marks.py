@@ -1,9 +1,10 @@
-"""The next row number of each series, in a file of its own beside the outbox.
+"""How far each series was numbered and is safe, in a file of its own beside the outbox.
 
 A store that loses its newest commits in silence (a write-ahead log truncated or overwritten: SQLite takes what follows
 the first bad frame for never written) would give numbers a second time, and the bridge would take the new rows for
-repeats. So each commit also writes the next numbers here, without fsync: after a kill they are there, and after a power
-loss the database is right and these may be old, so that whichever is higher counts.
+repeats. So each commit also writes here, without fsync: after a kill it is there, and after a power loss the database
+is right and this may be old, so that whichever next number is higher counts. A mark names its series, because the
+store may have lost even that: with the mark alone it can be said which rows are gone.
 """
 
 from __future__ import annotations
@@ -13,14 +14,35 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bridge.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-_SLOT = struct.Struct("<QQ12sI")  # series, next, store, CRC-32 of what is before
-_CRC = struct.calcsize("<QQ12s")
+_HEAD = struct.Struct("<QQQ12sHH")  # series, low, next, store, bytes of the stream's name, bytes of the epoch's
+_SLOT = 512  # bytes: written in one piece by any disk; the last four are the CRC-32 of the others
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Where one series stood after a commit.
+
+    Attributes:
+        series: its number in the outbox.
+        stream: name.
+        epoch: name of the numbering.
+        store: name of the outbox.
+        low: no row before this one was kept, or given up and untold.
+        next: number that the next row gets.
+    """
+
+    series: int
+    stream: str
+    epoch: str
+    store: str
+    low: int
+    next: int
 
 
 class Marks:
@@ -28,42 +50,49 @@ class Marks:
 
     Args:
         path: the file; made if need be.
-        store: name of the store whose marks these are; others' are nothing.
 
     Raises:
         StoreError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, store: str) -> None:
-        self._store = store.encode()
+    def __init__(self, path: Path) -> None:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as why:
             raise StoreError(f"{path}: cannot be written: {why.strerror or why}") from why
 
-    def get(self, series: int) -> int | None:
-        """The next number of this series, if its mark can be read."""
+    def read(self) -> dict[int, Mark]:
+        """All marks that can be read, whatever store they are of, by series."""
         try:
-            data = os.pread(self._file, _SLOT.size, series * _SLOT.size)
+            slots = os.fstat(self._file).st_size // _SLOT
+            found = [_parse(os.pread(self._file, _SLOT, number * _SLOT)) for number in range(1, slots)]
         except OSError:
-            return None
-        if len(data) != _SLOT.size:
-            return None
-        number, after, store, crc = _SLOT.unpack(data)
-        good = crc == zlib.crc32(data[:_CRC]) and number == series and store.rstrip(b"\0") == self._store
-        return int(after) if good else None
+            return {}
+        return {number: mark for number, mark in enumerate(found, 1) if mark is not None and mark.series == number}
 
-    def set(self, after: Mapping[int, int]) -> None:
-        """Writes next numbers by series; a disk that refuses leaves old ones, no error: the database counts."""
-        for series, number in after.items():
-            head = struct.pack("<QQ12s", series, number, self._store)
-            try:
-                os.pwrite(self._file, head + struct.pack("<I", zlib.crc32(head)), series * _SLOT.size)
-            except OSError:
-                return
+    def write(self, mark: Mark) -> None:
+        """Replaces the mark of a series; a disk that refuses leaves the old one, no error: the database counts."""
+        stream, epoch = mark.stream.encode(), mark.epoch.encode()
+        head = _HEAD.pack(mark.series, mark.low, mark.next, mark.store.encode(), len(stream), len(epoch))
+        data = (head + stream + epoch).ljust(_SLOT - 4, b"\0")
+        if len(data) > _SLOT - 4:  # names that no stream has
+            return
+        try:
+            os.pwrite(self._file, data + zlib.crc32(data).to_bytes(4, "little"), mark.series * _SLOT)
+        except OSError:
+            return
 
     def close(self) -> None:
         """Closes the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _parse(data: bytes) -> Mark | None:
+    if len(data) != _SLOT or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        return None
+    series, low, after, store, stream, epoch = _HEAD.unpack_from(data)
+    names = data[_HEAD.size :]
+    name, numbering = names[:stream].decode(), names[stream : stream + epoch].decode()
+    return Mark(series, name, numbering, store.rstrip(b"\0").decode(), low, after)

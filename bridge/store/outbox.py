@@ -21,7 +21,8 @@ from bridge.store.blobs import Blobs
 from bridge.store.database import Broken, condemn, open_database, transaction, translated
 from bridge.store.given_up import SCHEMA as GIVEN_UP
 from bridge.store.given_up import GivenUp
-from bridge.store.marks import Marks
+from bridge.store.lost import DAMAGED, give_up_lost, rewind
+from bridge.store.marked import Marked
 from bridge.store.outbox_recovery import recover
 from bridge.store.pieces import (
     OVERHEAD,
@@ -95,7 +96,7 @@ class Outbox:
             self._db.close()
             condemn(path)
             self._open(tell)
-        self._marks = Marks(path.with_name(path.name + MARKS), self.store)
+        self._marks = Marked(self._db, path.with_name(path.name + MARKS), self.store)
         self._compare(tell)
 
     def _open(self, tell: Callable[[str], None]) -> None:
@@ -125,7 +126,31 @@ class Outbox:
         """The series of this stream and epoch, as it is or new."""
         with translated(self._name):
             self._db.execute("INSERT OR IGNORE INTO series(stream, epoch) VALUES(?, ?)", (stream, epoch))
-        return next(one for one in self.series() if (one.stream, one.epoch) == (stream, epoch))
+        found = next(one for one in self.series() if (one.stream, one.epoch) == (stream, epoch))
+        self._marks.begun(found)
+        return found
+
+    def rewind(self, series: int) -> int | None:
+        """For a source that can hand over its rows again: its next number goes back to the first row that was lost.
+
+        To be called before anything is sent, else the bridge may have been told that these rows never come.
+
+        Returns:
+            That row; None if nothing was lost.
+        """
+        with translated(self._name):
+            for _ in self._blobs.read(series, 0, 1 << 62):
+                pass  # reading finds those that are damaged
+        rotten, self._blobs.rotten = self._blobs.rotten, []
+        with self._changing():
+            for gone in rotten:
+                self._give_up(gone.series, gone.first, gone.last, DAMAGED, time.time())
+            row = rewind(self._db, self._blobs, self.given_up, series)
+        if row is not None:
+            with translated(self._name):
+                self.given_up.reload()
+                self._marks.moved({series: row}, {series})
+        return row
 
     def series(self) -> list[Series]:
         """All series, oldest first."""
@@ -154,7 +179,8 @@ class Outbox:
         at = now if wall is None else wall
         with self._changing():
             numbers = [self._apply(change, now, at) for change in changes]
-        self._marks.set(self._next)
+        with translated(self._name):
+            self._marks.moved(self._next, {change.series for change in changes if isinstance(change, Release)})
         return numbers
 
     def make_room(self, now: float, wall: float | None = None) -> int:
@@ -311,13 +337,10 @@ class Outbox:
 
     def _compare(self, tell: Callable[[str], None]) -> None:
         """Rows that were given a number and are not in the file were lost with its newest commits."""
-        lost = [
-            (one, mark) for one in self.series() if (mark := self._marks.get(one.id)) is not None and mark > one.next
-        ]
-        for one, mark in lost:
-            with self._changing():
-                self._db.execute("UPDATE series SET next = ? WHERE id = ?", (mark, one.id))
-                self.given_up.record(one.id, one.next, mark - 1, "damaged", time.time())
-            rows = f"rows {one.next} to {mark - 1} of stream {one.stream}"
-            tell(f"{self._name}: its newest commits are gone, and with them {rows}, unless the bridge has them")
-        self._marks.set({one.id: one.next for one in self.series()} | {one.id: mark for one, mark in lost})
+        with self._changing():
+            said = give_up_lost(self._db, self.given_up, self._marks.earlier(), time.time())
+        for sentence in said:
+            tell(f"{self._name}: {sentence}")
+        found = self.series()
+        with translated(self._name):
+            self._marks.take_up(found)

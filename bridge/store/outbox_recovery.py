@@ -6,20 +6,22 @@ import secrets
 import sqlite3
 import time
 from bisect import bisect_right
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bridge.store.database import transaction
-from bridge.store.marks import Marks
+from bridge.store.lost import DAMAGED, holes
+from bridge.store.marks import Mark, Marks
 from bridge.store.pieces import checksum
 from bridge.store.salvage import readable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LONGEST = 8192  # rows a blob has at most: no message is longer
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter for a message that quotes a damaged schema
 _Row = tuple[Any, ...]
 
 
@@ -31,6 +33,7 @@ class _Found(msgspec.Struct):
     next: int
     ended: bool
     ranges: list[tuple[int, int]] = []
+    dropped: list[tuple[int, int]] = []
 
 
 def recover(old: sqlite3.Connection, new: sqlite3.Connection, *, marks: Path) -> str:
@@ -52,12 +55,14 @@ def recover(old: sqlite3.Connection, new: sqlite3.Connection, *, marks: Path) ->
     """
     series = _series(old)
     store = next((str(name) for _, name in _rows(old, "store")), None)
-    certain = store is not None and bool(series) and _confirm(series, marks, store)
+    known = _read(marks)
+    certain = store is not None and bool(series) and _confirm(series, known, store)
+    _add_marked(series, known)
     with transaction(new):
         new.execute("INSERT INTO meta VALUES('store', ?)", (store if certain else secrets.token_hex(4),))
         copied = sum(_copy(new, blob, series) for blob in readable(old, "blobs", _BLOB))
         _copy_ledger(old, new, series)
-        lost = sum(_note_lost(old, new, number, one) for number, one in series.items())
+        lost = sum(_note_lost(old, new, number, one, known.get(number)) for number, one in series.items())
         for number, one in series.items():
             last = max((last for _, last in one.ranges), default=-1)
             values = (number, one.stream, one.epoch, max(one.next, last + 1), one.ended)
@@ -72,7 +77,7 @@ _BLOB = "series, first, count, t, dt, kept, data, crc"
 def _rows(old: sqlite3.Connection, key: str) -> list[_Row]:
     try:
         return old.execute("SELECT key, value FROM meta WHERE key = ?", (key,)).fetchall()
-    except sqlite3.DatabaseError:
+    except _UNREADABLE:
         return []
 
 
@@ -84,20 +89,25 @@ def _series(old: sqlite3.Connection) -> dict[int, _Found]:
     return found
 
 
-def _confirm(series: dict[int, _Found], path: Path, store: str) -> bool:
-    """Takes the higher of both next numbers; whether there were both, of every series."""
-    marks = Marks(path, store)
+def _read(path: Path) -> dict[int, Mark]:
+    marks = Marks(path)
     try:
-        if marks.get(max(series) + 1) is not None:  # a series that the damaged file does not show
-            return False
-        for number in range(1, max(series) + 1):
-            mark = marks.get(number)
-            if mark is None or number not in series:
-                return False
-            series[number].next = max(series[number].next, mark)
-        return True
+        return marks.read()
     finally:
         marks.close()
+
+
+def _confirm(series: dict[int, _Found], marks: dict[int, Mark], store: str) -> bool:
+    """Whether both the file and its marks show every series, so that the higher of both next numbers is certain."""
+    numbers = set(range(1, max(series) + 1))
+    return numbers == series.keys() == marks.keys() and {mark.store for mark in marks.values()} == {store}
+
+
+def _add_marked(series: dict[int, _Found], marks: dict[int, Mark]) -> None:
+    """What the marks know better: names, which have a checksum there, next numbers, and series that were lost."""
+    for number, mark in marks.items():
+        one = series.setdefault(number, _Found(mark.stream, mark.epoch, mark.next, ended=False))
+        one.stream, one.epoch, one.next = mark.stream, mark.epoch, max(one.next, mark.next)
 
 
 def _copy(new: sqlite3.Connection, blob: _Row, series: dict[int, _Found]) -> int:
@@ -127,37 +137,58 @@ def _copy(new: sqlite3.Connection, blob: _Row, series: dict[int, _Found]) -> int
 
 
 def _copy_ledger(old: sqlite3.Connection, new: sqlite3.Connection, series: dict[int, _Found]) -> None:
-    for _, number, first, last, rule, at in readable(old, "dropped", "series, first, last, rule, at"):
-        if number in series:
-            new.execute("INSERT INTO dropped VALUES(NULL, ?, ?, ?, ?, ?)", (number, first, last, rule, at))
+    for _, *entry in readable(old, "dropped", "series, first, last, rule, at"):
+        if _is_entry(entry, series) and isinstance(entry[4], float):
+            new.execute("INSERT INTO dropped VALUES(NULL, ?, ?, ?, ?, ?)", entry)
+            series[entry[0]].dropped.append((entry[1], entry[2]))
     try:
-        for number, first, last, rule in old.execute("SELECT series, first, last, rule FROM untold"):
-            if number in series:
-                new.execute("INSERT OR IGNORE INTO untold VALUES(?, ?, ?, ?)", (number, first, last, rule))
-    except sqlite3.DatabaseError:
+        for entry in old.execute("SELECT series, first, last, rule FROM untold"):
+            if _is_entry(entry, series):
+                new.execute("INSERT OR IGNORE INTO untold VALUES(?, ?, ?, ?)", entry)
+    except _UNREADABLE:
         return  # what is left of it is told
 
 
-def _note_lost(old: sqlite3.Connection, new: sqlite3.Connection, number: int, one: _Found) -> int:
-    """Rows of this series that were kept and cannot be read: by the index, or else the holes between those read."""
-    have = sorted(one.ranges)
-    starts = _starts(old, number)
-    if starts is None:
-        edges = [*have, (one.next, one.next)] if have else []
-        lost = [(a[1] + 1, b[0] - 1) for a, b in pairwise(edges)]
+def _is_entry(entry: Sequence[Any], series: dict[int, _Found]) -> bool:
+    """Whether this is a series, a range of its rows, and a rule."""
+    number, first, last, rule = entry[:4]
+    ints = isinstance(number, int) and isinstance(first, int) and isinstance(last, int) and isinstance(rule, str)
+    return ints and number in series and 0 <= first <= last < series[number].next
+
+
+def _note_lost(old: sqlite3.Connection, new: sqlite3.Connection, number: int, one: _Found, mark: Mark | None) -> int:
+    """Gives up the rows of this series that were kept and cannot be read; returns how many.
+
+    All that is missing from the first row on that was kept by its mark; without a mark what the index shows, else the
+    holes between those read.
+    """
+    if mark is not None:
+        lost = holes(mark.low, one.next, [*one.ranges, *one.dropped])
     else:
-        after = [*starts[1:], one.next][: len(starts)]
-        lost = [
+        starts = _starts(old, number)
+        lost = _between(one) if starts is None else _indexed(one, starts)
+    rows = 0
+    for first, last in lost:
+        rows += last - first + 1
+        entry = (number, first, last, DAMAGED)
+        new.execute("INSERT INTO dropped VALUES(NULL, ?, ?, ?, ?, ?)", (*entry, time.time()))
+        new.execute("INSERT OR REPLACE INTO untold VALUES(?, ?, ?, ?)", entry)
+    return rows
+
+
+def _between(one: _Found) -> list[tuple[int, int]]:
+    return holes(min(first for first, _ in one.ranges), one.next, one.ranges) if one.ranges else []
+
+
+def _indexed(one: _Found, starts: list[int]) -> list[tuple[int, int]]:
+    have, after = sorted(one.ranges), [*starts[1:], one.next][: len(starts)]
+    return _joined(
+        [
             (first, min(stop, first + LONGEST) - 1)
             for first, stop in zip(starts, after, strict=True)
             if not _within(first, have)
         ]
-    rows = 0
-    for first, last in _joined(lost):
-        rows += last - first + 1
-        new.execute("INSERT INTO dropped VALUES(NULL, ?, ?, ?, 'damaged', ?)", (number, first, last, time.time()))
-        new.execute("INSERT OR REPLACE INTO untold VALUES(?, ?, ?, 'damaged')", (number, first, last))
-    return rows
+    )
 
 
 def _within(row: int, ranges: list[tuple[int, int]]) -> bool:
@@ -171,7 +202,7 @@ def _starts(old: sqlite3.Connection, number: int) -> list[int] | None:
     query = "SELECT first FROM blobs INDEXED BY blobs_rows WHERE series = ? ORDER BY first"
     try:
         return [int(first) for (first,) in old.execute(query, (number,))]
-    except (sqlite3.DatabaseError, TypeError, ValueError):
+    except (*_UNREADABLE, TypeError, ValueError):
         return None
 
 

@@ -29,7 +29,7 @@ def send_backlog(one: Lanes, now: float = 0.0) -> Span | None:
 
 def sent(one: Lanes, span: Span | None, now: float) -> Span | None:
     if span is not None:
-        one.of(span.first).sent(span.first, span.last, span.attempts, now)
+        one.of(span.first).sent(span.first, span.last, span.attempts, now, unanswered=span.unanswered)
         one.read(untold=False)
     return span
 
@@ -321,3 +321,29 @@ def test_a_message_lost_among_others_that_came_through_is_no_outage() -> None:
     way.failed(1.0, 30.0, dice=0.0)
     assert way.held_until() > 30.0
     assert way.passed(30.5) == 1.5
+
+
+def test_a_window_of_messages_that_fail_together_is_one_failure() -> None:
+    way = Way(0.0)
+    way.open(0.0)
+    for _ in range(16):
+        way.failed(1.0, 2.0, dice=1.0)
+    assert way.held_until() == 2.5
+    way.failed(2.5, 3.5, dice=1.0)
+    assert way.held_until() == 4.5, "one that was sent since"
+
+
+def test_a_new_link_is_not_held_back_by_what_failed_on_the_old_one_but_by_what_the_other_side_said() -> None:
+    way = Way(0.0)
+    way.open(0.0)
+    for sent in range(10):
+        way.failed(float(sent), sent + 1.0, dice=1.0)
+    assert way.held_until() > 35.0
+    way.hold(15.0)
+    way.close(oldest=9.0, now=10.0)
+    way.open(11.0)
+    assert way.held_until() == 15.0
+    way.failed(11.0, 12.0, dice=1.0)
+    assert way.held_until() == 15.0
+    way.failed(16.0, 17.0, dice=1.0)
+    assert way.held_until() == 18.0

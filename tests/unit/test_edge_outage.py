@@ -15,6 +15,7 @@ from edge_agent.app import App
 from edge_agent.config import Agent, Stream
 from edge_agent.fake import FakeUplink
 from edge_agent.keeper import Keeper
+from edge_agent.sender import Sender
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
@@ -183,6 +184,54 @@ async def test_ranges_given_up_are_told_until_receipted_across_a_restart(tmp_pat
     assert [one.ranges for one in heard] == [[(first, last)]], "once it was receipted it is not told again"
     assert numbers(uplink.sent) | numbers(deaf.sent) == set(range(last + 1, ROWS))
     assert agent.dropped == [(first, last)]
+
+
+async def test_messages_that_fail_together_do_not_hold_back_the_link_that_comes_next(tmp_path: Path) -> None:
+    epoch = put(tmp_path, 1000)
+    dead = True
+    uplink = FakeUplink(lambda _stream, _message: None if dead else Outcome("safe"))
+    keeper = Keeper(
+        lambda: Outbox(tmp_path / "state" / "a.db", Limits(), tell=pytest.fail),
+        clock=lambda: 5.0,
+        mono=lambda: 1.0,
+        commit_wait=0.0,
+    )
+    await keeper.open()
+    sender = Sender(keeper, uplink, clock=lambda: 100.0, dice=lambda: 1.0, receipt_timeout=10.0)
+    stream = Stream(name="wrist", source="replay", files=["a.npz"])
+    route = sender.add(keeper.box.begin("wrist", epoch), stream, 0)
+    run = asyncio.create_task(sender.run())
+    sender.connected(fresh=False)
+    await uplink.until(uplink.window)  # a half-open link: none of the window is acknowledged in time
+    await eventually(lambda: not route.lanes.live.under_way())
+    dead = False
+    sender.disconnected("no PUBACK")
+    sender.connected(fresh=False)
+    await asyncio.wait_for(uplink.until(lambda: numbers(uplink.sent[uplink.window :]) == set(range(1000))), 10)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await keeper.close()
+
+
+@pytest.mark.parametrize("spoil", ["newest commits", "content"])
+async def test_a_recording_is_read_again_from_the_first_row_that_was_lost(tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "state" / "a.db"
+    epoch = put(tmp_path, 400)
+    if spoil == "content":
+        data = path.read_bytes()
+        values = np.arange(200, 225, dtype=np.float32).tobytes()
+        path.write_bytes(data.replace(values, b"\0" * len(values)))
+    else:
+        older = path.read_bytes()
+        put(tmp_path, 200)
+        path.write_bytes(older)
+    uplink = FakeUplink()
+    agent = app(tmp_path, uplink, stream={"speed": 0})
+    await asyncio.wait_for(agent.run(), 20)
+    assert numbers(uplink.sent) == set(range(ROWS))
+    assert {message.epoch for _, message in uplink.sent} == {epoch}
+    assert not uplink.skips
+    assert not agent.dropped
 
 
 @pytest.mark.parametrize("kind", ["refused", "wait", None])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import StoreError
 from bridge.store import database, outbox_recovery
-from bridge.store.marks import Marks
+from bridge.store.marks import Mark, Marks
 from bridge.store.outbox import Append, Limits, Outbox, Release
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def test_a_file_that_is_none_is_set_aside_and_told(path: Path) -> None:
     (aside,) = path.parent.glob("outbox.db.broken-*")
     assert f"set aside as {aside.name}" in told[0]
     assert "0 rows" in told[0]
+    assert box.untold(box.begin("wrist", "e").id) == [(1000, ROWS - 1, "damaged")], "which, is known by the marks"
     box.close()
 
 
@@ -136,6 +137,115 @@ def test_commits_lost_in_silence_are_found_out_by_the_marks(path: Path) -> None:
     assert "rows 100 to 149 of stream wrist" in told[0]
     box.close()
     box = Outbox(copy, Limits(), tell=pytest.fail)
+    box.close()
+
+
+def rolled_back(path: Path, *, until: str) -> tuple[Path, str, int]:
+    """A copy of an outbox with rows 0…149, of which 0…39 are receipted, that lost its newest commits; store, series.
+
+    Args:
+        path: where to make the outbox.
+        until: the last commit that the copy has: "nothing", "meta" (the store's name) or "series".
+    """
+    copy = path.with_name("copy.db")
+
+    def keep(step: str) -> None:
+        if step == until:
+            box._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            shutil.copy(path, copy)
+
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    keep("meta")
+    one = box.begin("wrist", "e").id
+    keep("series")
+    box.apply([Append(one, rows(0, 100))], 1.0)
+    box.apply([Append(one, rows(100, 50)), Release(one, 0, 39)], 1.0)
+    store = box.store
+    box.close()
+    shutil.copy(path.with_name("outbox.db.marks"), path.with_name("copy.db.marks"))
+    return copy, store, one
+
+
+@pytest.mark.parametrize("until", ["nothing", "meta", "series"])
+def test_a_series_that_the_file_lost_keeps_its_numbers_and_its_rows_are_given_up(path: Path, until: str) -> None:
+    copy, store, one = rolled_back(path, until=until)
+    for _ in range(2):  # a second start finds nothing more
+        told: list[str] = []
+        box = Outbox(copy, Limits(), tell=told.append)
+        assert (box.store == store) == (until != "nothing")
+        assert [(found.id, found.next) for found in box.series()] == [(one, 150)]
+        assert box.untold(one) == [(40, 149, "damaged")], "those before are receipted"
+        assert [(lost.first, lost.last, lost.rule) for lost in box.dropped()] == [(40, 149, "damaged")]
+        box.close()
+        if not _:
+            assert "rows 40 to 149 of stream wrist, epoch e" in told[0]
+    assert not told
+    box = Outbox(copy, Limits(), tell=pytest.fail)
+    assert box.apply([Append(box.begin("wrist", "e").id, rows(150, 5))], 1.0) == [150]
+    assert box.begin("wrist", "other").id == one + 1
+    box.close()
+
+
+def test_a_lost_series_is_made_under_another_number_where_its_own_is_taken(path: Path) -> None:
+    copy, _, one = rolled_back(path, until="meta")
+    marks, copy_of_marks = copy.with_name("copy.db.marks"), copy.with_name("kept.marks")
+    marks.rename(copy_of_marks)
+    box = Outbox(copy, Limits(), tell=pytest.fail)
+    assert box.begin("ankle", "e").id == one
+    box.close()
+    copy_of_marks.rename(marks)
+    box = Outbox(copy, Limits(), tell=lambda _: None)
+    assert box.untold(box.begin("wrist", "e").id) == [(40, 149, "damaged")]
+    assert box.begin("ankle", "e").next == 0
+    box.close()
+
+
+@pytest.mark.parametrize("release", [0, 5000])
+def test_rows_that_a_recovery_cannot_even_look_for_are_given_up(path: Path, release: int) -> None:
+    _, first = filled(path)
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    if release:
+        box.apply([Release(one, 0, release - 1)], 1.0)
+    box.close()
+    data = path.read_bytes()
+    overwrite(path, data.index(b"CREATE TABLE blobs"), b"CREATE FABLE")  # "malformed database schema (blobs)"
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    assert "set aside" in told[0]
+    assert box.rows() == 0
+    assert box.untold(one) == [(release or first, ROWS - 1, "damaged")]
+    assert box.begin("wrist", "e").next == ROWS
+    box.close()
+
+
+def test_a_source_that_can_hand_over_its_rows_again_does(path: Path) -> None:
+    copy, _, one = rolled_back(path, until="series")
+    box = Outbox(copy, Limits(), tell=lambda _: None)
+    assert box.rewind(one) == 40
+    assert box.untold(one) == []
+    assert box.dropped() == []
+    assert box.begin("wrist", "e").next == 40
+    assert not box.holds(one)
+    box.close()
+    box = Outbox(copy, Limits(), tell=pytest.fail)
+    assert box.rewind(one) is None
+    assert box.apply([Append(one, rows(40, 60))], 1.0) == [40]
+    box.close()
+
+
+def test_a_source_begins_again_at_the_first_damaged_row_and_later_ones_go(path: Path) -> None:
+    filled(path)
+    overwrite(path, path.read_bytes().index(rows(1024, 64).tobytes()), b"\0\0\0\0")
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    assert box.rewind(one) == 1024
+    assert box.kept(one) == [(1000, 1023)]
+    assert box.begin("wrist", "e").next == 1024
+    assert box.dropped() == []
+    box.close()
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert box.begin("wrist", "e").next == 1024, "the mark went back, too"
     box.close()
 
 
@@ -206,20 +316,20 @@ def test_a_store_that_may_not_be_written_says_so(path: Path) -> None:
     box.close()
 
 
-def test_marks_of_another_store_or_torn_are_none(tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "m", "one")
-    marks.set({1: 10, 3: 30})
-    assert [marks.get(series) for series in (1, 2, 3, 4)] == [10, None, 30, None]
+def test_marks_name_their_series_and_torn_ones_are_none(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "m")
+    first, third = Mark(1, "wrist", "e", "one", 5, 10), Mark(3, "w" * 64, "é" * 64, "two", 0, 30)
+    for mark in (first, third):
+        marks.write(mark)
+    assert marks.read() == {1: first, 3: third}
+    marks.write(Mark(2, "w" * 500, "e", "one", 0, 1))
     marks.close()
-    other = Marks(tmp_path / "m", "two")
-    assert other.get(1) is None
-    other.close()
-    overwrite(tmp_path / "m", 36, b"\xff")
-    torn = Marks(tmp_path / "m", "one")
-    assert torn.get(1) is None
+    overwrite(tmp_path / "m", 512 + 8, b"\xff")
+    torn = Marks(tmp_path / "m")
+    assert torn.read() == {3: third}
     torn.close()
     with pytest.raises(StoreError, match="cannot be written"):
-        Marks(tmp_path, "one")
+        Marks(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +355,11 @@ def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
         overwrite(path, int(place * size), noise.randbytes(noise.choice([1, 16, 4096, 9000])))
     if cut is not None:
         path.write_bytes(path.read_bytes()[: int(cut * size)])
-    store = path.with_name("outbox.db.marks").read_bytes()[32 + 16 : 32 + 28].rstrip(b"\0").decode()
     box = Outbox(path, Limits(), tell=lambda _: None)
-    check(box, range(1000, ROWS))
-    if box.store == store:  # else new rows begin a new epoch
-        assert box.begin("wrist", "e").next >= ROWS
+    found = check(box, range(1000, ROWS))
+    box.expire(1.0)  # gives up what was found damaged when it was read
+    one = box.begin("wrist", "e")
+    assert one.next >= ROWS
+    told = {row for first, last, _ in box.untold(one.id, 1 << 20) for row in range(first, last + 1)}
+    assert found | told >= set(range(1000, ROWS)), "nothing is lost in silence"
     box.close()

@@ -1,0 +1,73 @@
+"""Keeping the marks of an outbox true as it changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from bridge.store.marks import Mark, Marks
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from bridge.store.pieces import Series
+
+
+class Marked:
+    """See the module.
+
+    Args:
+        db: the outbox.
+        path: file of the marks.
+        store: name of the outbox.
+
+    Raises:
+        StoreError: the file cannot be used.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, store: str) -> None:
+        self._db = db
+        self._file = Marks(path)
+        self._store = store
+        self._marks: dict[int, Mark] = {}
+
+    def earlier(self) -> Iterable[Mark]:
+        """What is marked in the file, by an earlier life of this store or of one that was here before it."""
+        return self._file.read().values()
+
+    def take_up(self, series: Iterable[Series]) -> None:
+        """These series are as the outbox says, whatever was marked before."""
+        for one in series:
+            self._marks[one.id] = Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next)
+            self.moved({one.id: one.next}, {one.id})
+
+    def begun(self, one: Series) -> None:
+        """This series may be new."""
+        self._marks.setdefault(one.id, Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next))
+
+    def moved(self, after: Mapping[int, int], released: set[int]) -> None:
+        """A commit moved the next numbers of these series, and of these what is kept.
+
+        Raises:
+            sqlite3.Error: the outbox cannot be read.
+        """
+        for series in after.keys() | released:
+            mark = self._marks.get(series)
+            if mark is not None:
+                mark = replace(mark, next=after.get(series, mark.next))
+                if series in released:
+                    mark = replace(mark, low=self._low(mark))
+                self._marks[series] = mark
+                self._file.write(mark)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _low(self, mark: Mark) -> int:
+        query = """SELECT min(coalesce((SELECT min(first) FROM blobs WHERE series = ?1), ?2),
+            coalesce((SELECT min(first) FROM untold WHERE series = ?1), ?2))"""
+        return int(self._db.execute(query, (mark.series, mark.next)).fetchone()[0])
