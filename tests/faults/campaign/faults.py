@@ -132,11 +132,13 @@ class Inflictor:
         before = len(program.stderr)
 
         def look() -> list[Excuse]:
-            told = "set aside" in program.stderr[before:]
+            told = any(words in program.stderr[before:] for words in ("set aside", "its newest commits are gone"))
             self._note(f"on stderr the {whose} {'told' if told else 'did not tell'} of the damage")
             given_up = self._rig.ear.given_up(self._plan.device, self._plan.stream) if whose == "agent" else {}
+            safe = self._rig.ear.receipts(self._plan.device) if whose == "agent" else {}
             found = [Excuse(epoch, rows, told, f"held by the {whose}'s spoilt store") for epoch, rows in held.items()]
-            named = {epoch: both(rows, given_up.get(epoch, [])) for epoch, rows in held.items()}
+            # also rows whose confirmation its source was killed before it read: windows of accepted ones span them
+            named = {epoch: outside(rows, safe.get(epoch, [])) for epoch, rows in given_up.items()}
             return found + [
                 Excuse(epoch, rows, told=True, why="given up by the agent") for epoch, rows in named.items()
             ]
@@ -189,11 +191,6 @@ def spoil(store: Path, how: str, dice: random.Random) -> str:
             file.seek(place)
             file.write(dice.randbytes(min(WIDE, size - place)))
     return f"{part.name} of {size} bytes was damaged at {places}"
-
-
-def both(ranges: list[Span], others: list[Span]) -> list[Span]:
-    """Rows of the first that are in the second, too."""
-    return outside(ranges, outside(ranges, others))
 
 
 def outside(ranges: list[Span], others: list[Span]) -> list[Span]:
