@@ -14,6 +14,7 @@ from bridge import assembly, process, topics
 from bridge.coap.server import CoapServer
 from bridge.errors import BridgeError, ConfigError
 from bridge.ledger.desk import Desk
+from bridge.ledger.earlier import Earlier
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
@@ -201,7 +202,11 @@ class App:
             cloud=cloud,
             counts=counts,
         )
-        desk = Desk(config.bridge.id, devices, outbound.book, windower, works_at=pipeline.works_at)
+        earlier = Earlier(kept, table, outbound.book)
+        desk = Desk(
+            config.bridge.id, devices, outbound.book, windower,
+            works_at=pipeline.works_at, unsure=lambda: earlier.unsure,
+        )  # fmt: skip
         pipeline.at_rest = desk.serve
         self._presence.also = lambda: self._totals(pipeline, desk, outbound)
         requests = Requests(
@@ -215,6 +220,7 @@ class App:
             self._start(cloud.connection.run())
         running = self._start(pipeline.run())
         self._replaying = self._start(replayer.run())
+        self._start(earlier.run())
         self._start(self._reloader(models, state, pipeline, devices).run())
         try:
             if await self._or_stop(devices.ready()):

@@ -116,6 +116,7 @@ class StreamAccount(msgspec.Struct, frozen=True, omit_defaults=True):
         refused: messages refused, by reason; `stale` are those that came too late.
         whole: windows of a stream whose messages are whole windows; None for rows.
         seen: seconds since 1970 of the latest message noted here; None: none.
+        epochs_forgotten: numberings of whole windows that the bridge knows no more.
     """
 
     site: str
@@ -124,6 +125,28 @@ class StreamAccount(msgspec.Struct, frozen=True, omit_defaults=True):
     duplicates: int = 0
     refused: dict[str, int] = {}
     whole: Windows | None = None
+    seen: float | None = None
+    epochs_forgotten: int = 0
+
+
+class WholeAccount(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one bridge says of one numbering of a stream whose messages are whole windows.
+
+    Attributes:
+        key: the series.
+        rows: rows of a window.
+        ended: rows of the windows whose Result the broker took or that were refused since the start, and of those whose
+            Result an earlier process kept.
+        ended_all: `ended` says so of each; False: there were too many ranges.
+        waiting: rows of the windows on their way.
+        seen: seconds since 1970 of the latest message; None: none since the start.
+    """
+
+    key: SeriesKey
+    rows: int
+    ended: list[Range]
+    ended_all: bool = True
+    waiting: list[Range] = []
     seen: float | None = None
 
 
@@ -139,6 +162,8 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
         series: accounts of series of rows.
         streams: accounts of streams.
         forgotten: streams whose figures were dropped since the start, for there were too many.
+        wholes: accounts of numberings of whole windows.
+        unsure: why an earlier process may have answered more of them; "": it did not.
     """
 
     bridge: str
@@ -149,6 +174,8 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     series: list[Account] = []
     streams: list[StreamAccount] = []
     forgotten: int = 0
+    wholes: list[WholeAccount] = []
+    unsure: str = ""
 
 
 class Question(msgspec.Struct, frozen=True):

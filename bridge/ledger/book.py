@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.ledger.account import StreamAccount, Windows
+from bridge.ledger.account import StreamAccount, WholeAccount, Windows
 from bridge.ledger.ranges import Range, union
+from bridge.ledger.tally import Tally, WholeTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,76 +23,26 @@ if TYPE_CHECKING:
 
 LATE = "stale"
 STREAMS = 50_000  # streams remembered; the one noted first goes first
-RANGES = 256  # ranges of ended windows remembered, a series
+EPOCHS = 8  # numberings of whole windows remembered, a stream; the one noted first goes first
 ASTRAY = 64  # windows that nobody works at, named in an account
-NOTHING = -1 << 62  # as a first row: no window follows it
 
 Names: TypeAlias = "tuple[str, str, str]"  # site, device, stream
 
 
-class Tally:
-    """The windows of one series, or of one stream of whole windows.
+class Stream:
+    """What is counted of one stream: see `account.StreamAccount`.
 
     Attributes:
-        hop: rows from one window to the next; 0: whole windows, whose numbers mean nothing.
-        answered: windows whose Result the broker took.
-        provisional: provisional Results it took.
-        refused: windows that get no Result, by reason; None: none yet.
-        before: windows that had been cut when the bridge started, as ranges of numbers.
-        opened: first rows of those that waited then.
-        ended_all: `ended` knows of each window.
-        seen: seconds since 1970 of the latest rows; None: none since the start.
-        latest: first rows of the first and the last window of the highest range that ended.
+        whole: whole windows that nobody numbers, or whose numbering is forgotten; None: none.
+        epochs: whole windows by numbering, the one noted first first.
+        epochs_forgotten: how many numberings are known no more.
     """
 
-    __slots__ = (
-        "_others", "answered", "before", "ended_all", "hop", "latest", "opened", "provisional", "refused", "seen",
-    )  # fmt: skip
-
-    def __init__(self, hop: int) -> None:
-        self.hop = hop
-        self.answered = 0
-        self.provisional = 0
-        self.refused: dict[str, int] | None = None
-        self.before: list[Range] = []
-        self.opened: list[int] | None = None
-        self.ended_all = True
-        self.seen: float | None = None
-        self.latest = [NOTHING, NOTHING]
-        self._others: list[Range] | None = None
-
-    @property
-    def ended(self) -> list[Range]:
-        """Windows answered or refused since the start, as ranges of numbers."""
-        hop = self.hop
-        return union((first // hop, last // hop) for first, last in self._ranges()) if hop else []
-
-    def _ranges(self) -> list[Range]:
-        low, high = self.latest
-        return [*(self._others or ()), (low, high)] if low >= 0 else []
-
-    def end(self, seq: int) -> None:
-        """The window with that first row, which does not follow the latest, is answered or refused.
-
-        The cloud's answers come later than the bridge's.
-        """
-        hop = self.hop
-        if not hop:
-            return
-        numbers = [(first // hop, last // hop) for first, last in [*self._ranges(), (seq, seq)]]
-        *others, last = union(numbers)
-        if len(others) > RANGES:
-            others, self.ended_all = others[-RANGES:], False
-        self._others = [(low * hop, high * hop) for low, high in others] or None
-        self.latest[:] = last[0] * hop, last[1] * hop
-
-
-class Stream:
-    """What is counted of one stream, whatever the numbering: see `account.StreamAccount`."""
-
-    __slots__ = ("duplicates", "refused", "seen", "whole")
+    __slots__ = ("duplicates", "epochs", "epochs_forgotten", "refused", "seen", "whole")
 
     def __init__(self) -> None:
+        self.epochs: dict[SeriesKey, WholeTally] = {}
+        self.epochs_forgotten = 0
         self.duplicates = 0
         self.refused: dict[str, int] = {}
         self.whole: Tally | None = None
@@ -99,7 +50,12 @@ class Stream:
 
 
 class Book:
-    """The bridge's counts. Its windows are known by their ids from the turn that cut them to their end."""
+    """The bridge's counts. Its windows are known by their ids from the turn that cut them to their end.
+
+    Attributes:
+        forgotten: streams whose figures were dropped, for there were too many.
+        whole_refused: numbered whole windows got no Result, and nothing but this book says so.
+    """
 
     def __init__(self) -> None:
         self._tallies: dict[SeriesKey, Tally] = {}
@@ -113,6 +69,7 @@ class Book:
         self._duplicates = 0
         self._late = 0
         self.forgotten = 0
+        self.whole_refused = False
 
     def totals(self) -> dict[str, object]:
         """All counts over all streams, since the start, for the bridge's status."""
@@ -140,17 +97,38 @@ class Book:
         self._tallies[key] = tally = Tally(hop)
         tally.before = cut
 
-    def reopened(self, key: SeriesKey, window: str, seq: int) -> None:
-        """A window of an earlier life still waits for its answer, or its Result for the broker."""
+    def reopened(self, key: SeriesKey, window: str, seq: int, *, rows: int = 0) -> None:
+        """A window of an earlier life still waits for its answer, or its Result for the broker.
+
+        Args:
+            key: its series.
+            window: its id.
+            seq: its first row.
+            rows: rows of a whole window that its sender numbers; 0: another window.
+        """
         tally = self._tallies.get(key)
         if tally is None:
-            tally = self._whole(key)
+            tally = self._whole(key, rows)
+        elif isinstance(tally, WholeTally):
+            pass
         elif tally.opened is None:
             tally.opened = [seq]
         else:
             tally.opened.append(seq)
         self._waiting[window] = (tally, seq)
         self._begun += 1
+
+    def ended_before(self, key: SeriesKey, rows: int, ended: Iterable[Range]) -> None:
+        """An earlier process answered whole windows.
+
+        Args:
+            key: their series.
+            rows: rows of a window.
+            ended: rows of those that were answered.
+        """
+        tally = self._tallies.get(key) or self._whole(key, rows)
+        if isinstance(tally, WholeTally):
+            tally.ended_before(ended)
 
     def turn(self, cuts: Iterable[Cut], touched: Mapping[SeriesKey, Entry], wall: float) -> None:
         """Note what a turn took in.
@@ -171,16 +149,30 @@ class Book:
             window = cut.window
             tally = tallies.get(window.key)
             if tally is None:
-                tally = self._whole(window.key)
-                tally.seen = wall
+                tally = self._whole(window.key, _rows_of(cut))
+            tally.seen = wall
             waiting[window.id] = (tally, window.seq)
         self._begun += len(waiting) - before
 
-    def _whole(self, key: SeriesKey) -> Tally:
+    def _whole(self, key: SeriesKey, rows: int) -> Tally:
+        """The tally of whole windows, of so many rows, of which none is known yet; 0: of a stream's."""
         stream = self._stream(key.site, key.device, key.stream)
+        if rows:
+            found = self._tallies[key] = stream.epochs[key] = WholeTally(rows)
+            if len(stream.epochs) > EPOCHS:
+                self._forget_epoch(stream, next(iter(stream.epochs)))
+            return found
         if stream.whole is None:
             stream.whole = Tally(0)
         return stream.whole
+
+    def _forget_epoch(self, stream: Stream, key: SeriesKey) -> None:
+        """Its counts stay with the stream; what waits of it ends unseen."""
+        gone = stream.epochs.pop(key)
+        self._tallies.pop(key, None)
+        stream.epochs_forgotten += 1
+        stream.whole = stream.whole or Tally(0)
+        stream.whole.add(gone)
 
     def evicted(self, keys: Iterable[SeriesKey]) -> None:
         """These series are forgotten; what waits of them ends unseen."""
@@ -222,6 +214,7 @@ class Book:
         for counts in (tally.refused, self._refused):
             counts[reason] = counts.get(reason, 0) + 1
         tally.end(seq)
+        self.whole_refused = self.whole_refused or isinstance(tally, WholeTally)
 
     # ---- messages that give no window
 
@@ -247,7 +240,9 @@ class Book:
         if found is None:
             found = self._streams[names] = Stream()
             if len(self._streams) > STREAMS:
-                del self._streams[next(iter(self._streams))]
+                gone = self._streams.pop(next(iter(self._streams)))
+                for key in gone.epochs:
+                    self._tallies.pop(key, None)
                 self.forgotten += 1
         return found
 
@@ -281,11 +276,45 @@ class Book:
         found = self._streams.get(names)
         if found is None:
             return None
-        whole, seen = found.whole, found.seen
-        if whole is not None:
+        tallies: list[Tally] = [*found.epochs.values()]
+        if found.whole is not None:
+            tallies.append(found.whole)
+        windows, seen = None, found.seen
+        if tallies:
+            whole = Tally(0)
+            for tally in tallies:
+                whole.add(tally)
+            windows = windows_of(whole, [one for tally in tallies for one in waiting.get(tally, ())], working)
             seen = max(seen or 0.0, whole.seen or 0.0) or None
-        windows = None if whole is None else windows_of(whole, waiting.get(whole, []), working)
-        return StreamAccount(*names, found.duplicates, found.refused, windows, seen)
+        return StreamAccount(
+            *names, found.duplicates, found.refused, windows, seen, epochs_forgotten=found.epochs_forgotten
+        )
+
+    def wholes(self, names: Names, waiting: Mapping[Tally, list[tuple[int, str]]]) -> list[WholeAccount]:
+        """The accounts of the numberings of a stream of whole windows.
+
+        Args:
+            names: site, device and stream.
+            waiting: see `waiting`.
+        """
+        found = self._streams.get(names)
+        if found is None:
+            return []
+        return [
+            WholeAccount(
+                key, tally.hop, union([*tally.before, *tally.ended]),
+                ended_all=tally.ended_all,
+                waiting=union((seq, seq + tally.hop - 1) for seq, _ in waiting.get(tally, ())),
+                seen=tally.seen,
+            )
+            for key, tally in found.epochs.items()
+        ]  # fmt: skip
+
+
+def _rows_of(cut: Cut) -> int:
+    """Rows of a whole window whose sender will ask what became of it; 0: of any other."""
+    asks = cut.route.windows == "whole" and cut.ticket is not None and cut.ticket.receipt
+    return len(cut.window.values) if asks else 0
 
 
 def windows_of(tally: Tally, waiting: list[tuple[int, str]], working: Callable[[str], bool] | None) -> Windows:

@@ -24,7 +24,7 @@ from bridge.requests import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.ledger.account import Account, StreamAccount
+    from bridge.ledger.account import Account, StreamAccount, WholeAccount
     from bridge.ledger.book import Book
     from bridge.pipeline.window import Windower
 
@@ -71,6 +71,7 @@ class Desk:
         windower: the series.
         works_at: whether somebody works at a window, by its id.
         kept_count: different Results of a series kept for a replay; None where not known.
+        unsure: why an earlier process may have answered more whole windows than the book knows; "": it did not.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Desk:
         *,
         works_at: Callable[[str], bool],
         kept_count: Callable[[SeriesKey], int | None] = lambda _key: None,
+        unsure: Callable[[], str] = str,
     ) -> None:
         self._bridge = bridge
         self._post = post
@@ -89,6 +91,7 @@ class Desk:
         self._windower = windower
         self._works_at = works_at
         self._kept_count = kept_count
+        self._unsure = unsure
         self._answers: deque[_Answer] = deque()
         self._started = time.time()
 
@@ -131,17 +134,21 @@ class Desk:
         waiting, working = self._book.waiting(), self._works_at if at_rest else None
         series: list[Account] = []
         streams: list[StreamAccount] = []
+        wholes: list[WholeAccount] = []
         while answer.series and len(series) < PAGE:
             entry = self._windower.entry(answer.series.popleft())
             if entry is not None:
                 kept = self._kept_count(entry.key)
                 series.append(running_account(entry, self._book, waiting, working=working, kept=kept))
-        while answer.streams and len(series) + len(streams) < PAGE:
-            stream = self._book.stream(answer.streams.popleft(), waiting, working)
+        while answer.streams and len(series) + len(streams) + len(wholes) < PAGE:
+            names = answer.streams.popleft()
+            stream = self._book.stream(names, waiting, working)
             if stream is not None:
                 streams.append(stream)
+                wholes += self._book.wholes(names, waiting)
         number, answer.page = answer.page, answer.page + 1
         more = bool(answer.series or answer.streams)
         return Page(
-            self._bridge, time.time(), self._started, number, more, series, streams, forgotten=self._book.forgotten
-        )
+            self._bridge, time.time(), self._started, number, more, series, streams,
+            forgotten=self._book.forgotten, wholes=wholes, unsure=self._unsure(),
+        )  # fmt: skip

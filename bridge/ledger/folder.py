@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 from bridge import assembly
 from bridge.errors import StoreError
 from bridge.ledger.account import Page
-from bridge.ledger.source import saved_accounts
+from bridge.ledger.book import Book
+from bridge.ledger.earlier import INCOMPLETE, note
+from bridge.ledger.source import saved_accounts, take_up
 from bridge.pipeline import restore
 from bridge.pipeline.window import Patience, Windower
 from bridge.store.conversion import VERSION
 from bridge.store.database import translated
 from bridge.store.journal import Journal
+from bridge.store.kept_file import VERSION as KEPT_VERSION
+from bridge.store.kept_file import KeptFile, Query
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.config import Config
+    from bridge.pipeline.routes import RouteTable
 
 
 def read(config: Config, base: Path, *, device: str | None) -> Page:
@@ -36,7 +41,7 @@ def read(config: Config, base: Path, *, device: str | None) -> Page:
         StoreError: there is no journal, it cannot be read, or a bridge uses it.
     """
     path = assembly.state_folder(config, base) / "journal.db"
-    _look(path)
+    _look(path, VERSION)
     table = assembly.route_table(config, assembly.manifests(config, assembly.catalog_of(config, base)))
     journal = Journal(path, lambda _: None)
     try:
@@ -46,11 +51,38 @@ def read(config: Config, base: Path, *, device: str | None) -> Page:
     windower = Windower(Patience(), lambda: "")
     restore.take_up_series(saved, table, windower, now=time.monotonic())
     entries = [entry for entry in windower.entries if device in {None, entry.key.device}]
-    return Page(config.bridge.id, time.time(), None, series=saved_accounts(entries, saved))
+    book = Book()
+    take_up(book, windower.entries, saved, table)
+    unsure = _read_kept(path.with_name("results.db"), table, book)
+    names = [one for one in book.streams() if device in {None, one[1]}]
+    wholes = [whole for one in names for whole in book.wholes(one, book.waiting())]
+    return Page(
+        config.bridge.id, time.time(), None, series=saved_accounts(entries, saved), wholes=wholes, unsure=unsure
+    )
 
 
-def _look(path: Path) -> None:
-    """Make sure that opening the journal does no more than open it: not begin one, convert it, or set it aside.
+def _read_kept(path: Path, table: RouteTable, book: Book) -> str:
+    """Note in the book what the kept Results answer; returns why there may have been more, "" if there were not.
+
+    Raises:
+        StoreError: it cannot be read, or a bridge uses it.
+    """
+    if not path.is_file() or all(route.windows != "whole" for route in table.routes):
+        return ""
+    _look(path, KEPT_VERSION)
+    file = KeptFile(path, lambda _: None, age=float("inf"), size=1 << 62, now=time.monotonic(), wall=time.time())
+    complete, query = True, Query()
+    try:
+        while (found := file.read(query)) is not None:
+            complete &= note(found[0], table, book)
+            query = query._replace(after=found[1])
+        return "" if complete and not file.incomplete else INCOMPLETE
+    finally:
+        file.close()
+
+
+def _look(path: Path, wanted: int) -> None:
+    """Make sure that opening a store does no more than open it: not begin one, convert it, or set it aside.
 
     Raises:
         StoreError: it would.
@@ -66,5 +98,5 @@ def _look(path: Path) -> None:
             connection.close()
     if verdict != "ok":
         raise StoreError(f"{path}: damaged: {' '.join(verdict.split())}; the bridge sets it aside when it starts")
-    if version != VERSION:
-        raise StoreError(f"{path}: schema {version}, this program knows {VERSION}; a bridge converts it when it starts")
+    if version != wanted:
+        raise StoreError(f"{path}: schema {version}, this program knows {wanted}; a bridge converts it when it starts")

@@ -6,7 +6,8 @@
 * `work`: the windows on their way; and those that somebody works at: the cloud, a lane, the connection.
 * `kept`: the Results kept for a replay; and the windows cut, which they cannot outnumber.
 * `agent`: the rows that an agent accepted, by its own store; and the rows that came to a bridge, were dropped by a rule
-  of the agent's owner, or are still with the agent.
+  of the agent's owner, or are still with the agent. Of whole windows, for which a bridge keeps no series: the rows that
+  a bridge answered or refused, or is about to.
 
 A check that cannot be made says so (`holds` is None) and proves nothing.
 """
@@ -22,10 +23,10 @@ from bridge.ledger.ranges import Range, both, count, minus, numbers, text, union
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bridge.ledger.account import Account, Part, StreamAccount, Windows
-
+    from bridge.ledger.account import Account, Part, StreamAccount, WholeAccount, Windows
 
 FORGOTTEN = "rows were given up so long ago that their ranges are forgotten"
+TOO_MANY = "ranges of answered windows are forgotten, for there were too many"
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -123,8 +124,17 @@ def _kept(account: Account) -> Check:
     return Check("kept", False, f"{account.kept} different Results are kept of {account.cut} windows")
 
 
-def check_agent(part: Part, accounts: Sequence[Account], silent: Sequence[str] = ()) -> Check:
+def check_agent(
+    part: Part,
+    accounts: Sequence[Account],
+    silent: Sequence[str] = (),
+    *,
+    wholes: Sequence[WholeAccount] = (),
+    unsure: Sequence[str] = (),
+) -> Check:
     """Whether each row that an agent accepted came, was dropped by rule, or is still with the agent.
+
+    Of whole windows a row came when its window was answered, refused, or is on its way.
 
     The agent's part must be older than the accounts: what came to a bridge since is no longer with the agent.
 
@@ -132,21 +142,31 @@ def check_agent(part: Part, accounts: Sequence[Account], silent: Sequence[str] =
         part: what the agent says of a series.
         accounts: what the bridges say of it; rows safe with any of them are safe.
         silent: bridges that did not answer: what is missing may be with them.
+        wholes: what the bridges say of its whole windows.
+        unsure: why bridges may have answered more whole windows than they say.
     """
-    found = _agent(part, accounts)
+    found = _agent(part, accounts, wholes)
     unnamed = sum(account.unnamed for account in accounts)
     if found.holds and unnamed:
         return msgspec.structs.replace(found, holds=None, says=f"{unnamed} {FORGOTTEN}")
     if found.holds is False and silent:
         return msgspec.structs.replace(found, holds=None, says=f"{found.says}; {', '.join(silent)} did not answer")
+    if found.holds is False and wholes:
+        doubts = list(unsure) + [TOO_MANY for one in wholes if not one.ended_all][:1]
+        return msgspec.structs.replace(found, holds=None, says="; ".join([found.says, *doubts])) if doubts else found
     if found.holds is False and not accounts:
         return msgspec.structs.replace(found, holds=None, says=f"{found.says}; no bridge knows this series any more")
     return found
 
 
-def _agent(part: Part, accounts: Sequence[Account]) -> Check:
+def _agent(part: Part, accounts: Sequence[Account], wholes: Sequence[WholeAccount]) -> Check:
     accepted: list[Range] = [(0, part.accepted - 1)]
-    came = union(one for account in accounts for one in [*account.came, *account.held])
+    came = union(
+        [
+            *(one for account in accounts for one in [*account.came, *account.held]),
+            *(one for whole in wholes for one in [*whole.ended, *whole.waiting]),
+        ]
+    )
     dropped = union(one for one in dropped_rows(part, accounts))
     away = minus(minus(accepted, came), dropped)
     given_up = [(one.first, one.last) for account in accounts for one in account.given_up if one.by_bridge]

@@ -8,14 +8,16 @@ import msgspec
 
 from bridge import topics
 from bridge.ledger.account import Account, GivenUp
-from bridge.ledger.book import Tally, windows_of
+from bridge.ledger.book import windows_of
 from bridge.ledger.ranges import Range, minus, numbers, union
+from bridge.ledger.tally import Tally
 from bridge.messages import SeriesKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.ledger.book import Book
+    from bridge.pipeline.routes import RouteTable
     from bridge.pipeline.window import Entry
     from bridge.store.records import Saved, SavedResult
 
@@ -126,15 +128,34 @@ def _numbers(seqs: Iterable[int], hop: int) -> list[Range]:
     return union((seq // hop, seq // hop) for seq in seqs)
 
 
-def take_up(book: Book, entries: Iterable[Entry], saved: Saved) -> None:
-    """Begin the book with what an earlier life left behind."""
+def take_up(book: Book, entries: Iterable[Entry], saved: Saved, table: RouteTable) -> None:
+    """Begin the book with what an earlier life left behind.
+
+    Args:
+        book: to be filled.
+        entries: series, taken up.
+        saved: what the journal holds.
+        table: the routes, which tell what is a whole window.
+    """
     for entry in entries:
         shape = entry.route.manifest.input
         book.restored(entry.key, shape.hop, numbers(facts_of(entry).came(), shape.rows, shape.hop))
     for window in saved.asked:
-        book.reopened(window.key, window.id, window.seq)
+        book.reopened(window.key, window.id, window.seq, rows=whole_rows(table, window.key, window.model))
     for result in saved.results:
-        book.reopened(key_of(result), result.result.id, result.result.seq)
+        key, one = key_of(result), result.result
+        book.reopened(key, one.id, one.seq, rows=whole_rows(table, key, one.model))
+
+
+def whole_rows(table: RouteTable, key: SeriesKey, model: str) -> int:
+    """Rows of a whole window of this series, for that model; 0 where it is cut of rows, or nobody numbers it."""
+    if "_infer" in {key.site, key.device}:
+        return 0
+    fitting = [route for route in table.routes if route.model == model]
+    named = [route for route in fitting if route.stream == key.stream]
+    others = [route for route in fitting if route.stream == "*" or "{" in route.stream]
+    route = next(iter(named or others), None)
+    return route.manifest.input.rows if route is not None and route.windows == "whole" else 0
 
 
 def key_of(saved: SavedResult) -> SeriesKey:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from bridge.ledger import proof
-from bridge.ledger.account import Account, AgentStatus, GivenUp, Page, Part, StreamAccount
-from bridge.ledger.ranges import count, minus, union
+from bridge.ledger.account import Account, AgentStatus, GivenUp, Page, Part, StreamAccount, WholeAccount
+from bridge.ledger.ranges import Range, count, minus, union
 from bridge.messages import SeriesKey
 from bridge.topics import AgentTopic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+FORGOTTEN = "numberings of whole windows are forgotten, for there were too many"
 
 Statuses: TypeAlias = "Mapping[AgentTopic, AgentStatus]"
 
@@ -45,7 +47,7 @@ class Line(msgspec.Struct, frozen=True):
         stream: the stream.
         epoch: name of the numbering.
         accepted: rows that the agent accepted; None: no agent tells.
-        safe: rows that came to a bridge.
+        safe: rows that came to a bridge; of whole windows, those whose window was answered or refused.
         in_flight: rows accepted that are with the agent only; None: no agent tells.
         held: of the safe ones, those that wait for rows before them.
         dropped: ranges given up, and the rule; the latest, where there are many.
@@ -137,8 +139,12 @@ def state(
     silent = sorted(silent)
     accounts = _by_series(said)
     parts = _parts(statuses, device)
+    wholes: dict[SeriesKey, list[WholeAccount]] = {}
+    for whole in (whole for page in said for whole in page.wholes):
+        wholes.setdefault(whole.key, []).append(whole)
+    doubts = _Doubts(said, silent)
     lines = [
-        _line(key, accounts.get(key, {}), parts.get(key), statuses, silent)
+        _line(key, accounts.get(key, {}), parts.get(key), statuses, wholes.get(key, []), doubts)
         for key in sorted(accounts.keys() | parts.keys(), key=_order)
     ]
     streams = [_stream_line(page.bridge, one) for page in said for one in page.streams]
@@ -156,6 +162,29 @@ def state(
         streams=streams,
         forgotten=sum({page.bridge: page.forgotten for page in said}.values()),
     )
+
+
+class _Doubts:
+    """Why bridges may know more of a series than they say.
+
+    Args:
+        pages: what they say.
+        silent: those that did not answer.
+    """
+
+    def __init__(self, pages: list[Page], silent: list[str]) -> None:
+        self.silent = silent
+        self._of_all = dict.fromkeys(f"{page.bridge}: {page.unsure}" for page in pages if page.unsure)
+        self._of_all |= dict.fromkeys(f"{page.bridge}: {FORGOTTEN}" for page in pages if page.forgotten)
+        self._of: dict[tuple[str, str, str], list[str]] = {}
+        for page in pages:
+            for one in page.streams:
+                if one.epochs_forgotten:
+                    self._of.setdefault((one.site, one.device, one.stream), []).append(f"{page.bridge}: {FORGOTTEN}")
+
+    def unsure(self, key: SeriesKey) -> list[str]:
+        """Whole windows of this series that bridges may have answered, in words."""
+        return [*self._of_all, *self._of.get((key.site, key.device, key.stream), ())]
 
 
 def _name(one: Line | StreamAccount) -> str:
@@ -198,16 +227,26 @@ def _agents(statuses: Statuses, device: str | None) -> list[Agent]:
 
 
 def _line(
-    key: SeriesKey, accounts: dict[str, Account], part: Part | None, statuses: Statuses, silent: list[str]
+    key: SeriesKey,
+    accounts: dict[str, Account],
+    part: Part | None,
+    statuses: Statuses,
+    wholes: list[WholeAccount],
+    doubts: _Doubts,
 ) -> Line:
     mine = list(accounts.values())
     checks = [check for bridge, one in accounts.items() for check in proof.check_series(one, bridge=bridge)]
     who = AgentTopic(key.site, key.device)
     if part is not None:
-        checks.append(proof.check_agent(part, mine, silent))
+        checks.append(proof.check_agent(part, mine, doubts.silent, wholes=wholes, unsure=doubts.unsure(key)))
     elif who in statuses:
         checks.append(proof.Check("agent", None, "the agent's status tells nothing of this series"))
-    came = union(one for account in mine for one in [*account.came, *account.held])
+    came = union(
+        [
+            *(one for account in mine for one in [*account.came, *account.held]),
+            *(one for whole in wholes for one in whole.ended),
+        ]
+    )
     dropped = _dropped(part, mine)
     lost = minus(((one.first, one.last) for one in dropped), came)
     accepted = None if part is None else part.accepted
@@ -220,13 +259,22 @@ def _line(
         accepted=accepted,
         safe=count(came) - unnamed,
         in_flight=None if accepted is None else count(minus(minus([(0, accepted - 1)], came), lost)),
-        held=count(minus(came, union(one for account in mine for one in account.came))),
+        held=count(_held(mine)),
         dropped=dropped,
         dropped_rows=count(lost) + unnamed,
         bridges={bridge: _bridge_part(one) for bridge, one in accounts.items()},
-        seen=max((one.seen for one in mine if one.seen is not None), default=None),
+        seen=max(
+            (t for t in [*(one.seen for one in mine), *(one.seen for one in wholes)] if t is not None), default=None
+        ),
         checks=checks,
         adds_up=proof.verdict(checks),
+    )
+
+
+def _held(accounts: list[Account]) -> list[Range]:
+    """Rows that wait for rows before them at one bridge, and came to no other."""
+    return minus(
+        (one for account in accounts for one in account.held), (one for account in accounts for one in account.came)
     )
 
 

@@ -222,7 +222,7 @@ class Pipeline:
         saved = await asyncio.to_thread(self._journal.load)
         turn = Turn(now=time.monotonic(), wall=time.time())
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
-        source.take_up(self._out.book, self._windower.entries, saved)
+        source.take_up(self._out.book, self._windower.entries, saved, self._table)
         for known in saved.decided:
             self._windower.remember(known)
         for kept in sorted(saved.asked, key=lambda window: (window.arrived, window.seq)):

@@ -112,6 +112,11 @@ class Kept:
         """So much waits for the disk that no more Results are to be published."""
         return self.refusing or self._waiting >= MOST_WAITING
 
+    @property
+    def incomplete(self) -> bool:
+        """Results that were kept once are not any more: by age, by size, or because of damage."""
+        return self._file.incomplete
+
     def append(self, record: Record) -> None:
         """Hand over a record of at most `MOST_TOGETHER` Results, and give it its number."""
         self._last += 1
@@ -144,6 +149,14 @@ class Kept:
             StoreError: the disk refused.
         """
         await self._ask(lambda: self._file.note_unheard(since))
+
+    async def note_incomplete(self) -> None:
+        """Remember over a restart that what is kept is not all that was answered.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        await self._ask(self._file.note_incomplete)
 
     async def flush(self) -> None:
         """Wait until all that was handed over is on the disk, and who waits for it was told."""

@@ -24,11 +24,14 @@ SCHEMA = (
     # `whole` before `body`: so the ids are read without the pages that the body overflows into
     "CREATE TABLE IF NOT EXISTS results (n INTEGER PRIMARY KEY, t REAL NOT NULL, whole TEXT, body BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS unheard (since INTEGER NOT NULL)",  # one row, or none
+    "CREATE TABLE IF NOT EXISTS incomplete (yes INTEGER NOT NULL)",  # one row, or none
 )
 BLOCK = 131_072  # bytes after which a block is closed
 SPAN = 5.0  # seconds after which it is, too
 _WHOLE = 65_536  # ids of whole windows that a start reads, the newest
 _ROW = 64  # bytes of a record beside its Results, roughly
+
+_INCOMPLETE = "INSERT INTO incomplete SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM incomplete)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -112,6 +115,7 @@ class KeptFile:
         last: number of the newest record; 0 when there never was one.
         latest: monotonic seconds at which it was made; before `now` for those of an earlier process.
         unheard: number of the first record of which Results may have reached nobody; None if there is none.
+        incomplete: Results that were kept once are not any more: by age, by size, or because of damage.
 
     Raises:
         StoreError: the file cannot be used.
@@ -121,7 +125,8 @@ class KeptFile:
         self, path: Path, tell: Callable[[str], None], *, age: float, size: int, now: float, wall: float
     ) -> None:
         self._path = path
-        self._tell = tell
+        self._tell_owner = tell
+        self.incomplete = False
         self._age = age
         self._most = size
         self.last = 0
@@ -137,6 +142,10 @@ class KeptFile:
             for n, t, size in self._db.execute("SELECT n, t, length(body) FROM results ORDER BY n"):
                 self._note(n, t, now - max(0.0, wall - t), size + _ROW)
             told = self._db.execute("SELECT since FROM unheard").fetchone()
+            if self._db.execute("SELECT yes FROM incomplete").fetchone() is not None:
+                self.incomplete = True
+            elif self.incomplete:  # just set aside
+                self._db.execute(_INCOMPLETE)
         if told is not None and self._blocks and told[0] <= self._blocks[-1].last:
             self.unheard = told[0]
         self.latest = self._blocks[-1].at if self._blocks else now
@@ -216,6 +225,16 @@ class KeptFile:
                 self._db.execute("INSERT INTO unheard VALUES (?)", (since,))
         self.unheard = since
 
+    def note_incomplete(self) -> None:
+        """Remember that what is kept is not all that was answered.
+
+        Raises:
+            StoreError: the disk or the database refused; nothing was changed.
+        """
+        with translated(str(self._path)):
+            self._db.execute(_INCOMPLETE)
+        self.incomplete = True
+
     def read(self, query: Query) -> tuple[list[Entry], int] | None:
         """Results of the next block that may have some.
 
@@ -254,6 +273,11 @@ class KeptFile:
             self._tell(f"{self._path}: record {n} is damaged ({why}): its Results cannot be published again")
             return []
 
+    def _tell(self, what: str) -> None:
+        """Tell the owner what is damaged."""
+        self.incomplete = True
+        self._tell_owner(what)
+
     def _over(self, now: float, more: int) -> list[_Block]:
         """Blocks that go when so many bytes are added: those over age, and as many as make room."""
         gone: list[_Block] = []
@@ -268,9 +292,11 @@ class KeptFile:
     def _delete(self, gone: list[_Block]) -> None:
         if gone:
             self._db.execute("DELETE FROM results WHERE n <= ?", (gone[-1].last,))
+            self._db.execute(_INCOMPLETE)
 
     def _dropped(self, gone: list[_Block]) -> None:
         del self._blocks[: len(gone)]
+        self.incomplete = self.incomplete or bool(gone)
         self._size -= sum(block.size for block in gone)
 
     def _note(self, n: int, t: float, at: float, size: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.campaign import ledger
 from tests.faults.campaign.evidence import Accepted, Evidence, Excuse, Heard, Truth
-from tests.faults.campaign.faults import both, outside, spoil
+from tests.faults.campaign.faults import outside, spoil
 from tests.faults.campaign.judge import HOP, judge
 from tests.faults.campaign.plan import WINDOW
 
@@ -214,7 +214,6 @@ def test_ranges() -> None:
     assert outside([(0, 9), (20, 29)], [(3, 4), (25, 99)]) == [(0, 2), (5, 9), (20, 24)]
     assert outside([(0, 4), (5, 9)], []) == [(0, 9)]
     assert outside([], [(0, 4)]) == []
-    assert both([(0, 9), (20, 29)], [(5, 22)]) == [(5, 9), (20, 22)]
 
 
 @pytest.mark.parametrize("how", ["damaged", "truncated"])

@@ -130,6 +130,32 @@ def test_a_gap_is_named_by_its_rows(tmp_path: Path, broker: RunningBroker) -> No
         assert f"dropped  {SITE}/w2/{STREAM} e1: rows 200–299 (gap)" in said.stdout
 
 
+def whole_window(number: int) -> bytes:
+    rows = rows_of(0, (number + 1) * WINDOW)[number * WINDOW :]
+    return encode_observation(Observation(rows, seq=number * WINDOW, epoch="e1", receipt=True), Format.CBOR)
+
+
+def test_whole_windows_over_kill_9_and_with_the_bridge_stopped(tmp_path: Path, broker: RunningBroker) -> None:
+    def told() -> dict[str, Any]:
+        ended = run_command("inference-bridge", "ledger", "--json", "--config", config_of(bridge), timeout=40)
+        return lines(json.loads(ended.stdout))["w1"]
+
+    config = bridge_toml(broker.url, windows="whole")
+    with start_bridge(tmp_path / "b", config) as bridge, Peer(broker.url) as sender, Listener(broker.url) as ears:
+        tell(sender, "w1", {STREAM: [{"epoch": "e1", "accepted": 4 * WINDOW, "kept": 0, "dropped": []}]})
+        for number in (0, 1, 3):
+            sender.publish(TOPIC % "w1", whole_window(number))
+        until(lambda: len(ears.ids) == 3 and told()["safe"] == 3 * WINDOW, 20, "Results")
+        missing = [[2 * WINDOW, 3 * WINDOW - 1]]
+        for life in (bridge.restart, bridge.kill):
+            life()
+            until(lambda: told()["checks"][0]["holds"] is False, 20, "what it answered is read")
+            assert (told()["safe"], told()["checks"][0]["rows"]) == (3 * WINDOW, missing)
+        bridge.start()
+        sender.publish(TOPIC % "w1", whole_window(2))
+        until(lambda: told()["adds_up"] is True, 20, "it adds up")
+
+
 def test_the_real_agent(tmp_path: Path, broker: RunningBroker) -> None:
     np.savez(tmp_path / "r.npz", values=rows_of(0, ROWS), t=np.arange(ROWS) / 50)
     with start_bridge(tmp_path / "b", bridge_toml(broker.url)):

@@ -51,7 +51,7 @@ class Bridge:
         self.windower = Windower(Patience(held_rows=1_000), lambda: "b")
         restore.take_up_series(saved, RouteTable([ROUTE]), self.windower, now=self.now)
         self.book = Book()
-        take_up(self.book, self.windower.entries, saved)
+        take_up(self.book, self.windower.entries, saved, RouteTable([]))
 
     def die(self) -> None:
         self.journal.close()

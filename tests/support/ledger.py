@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from bridge.ledger.account import Account, AgentStatus, Dropped, GivenUp, Part, Windows
 from bridge.messages import SeriesKey
 from bridge.topics import AgentTopic
@@ -25,6 +28,13 @@ GOOD = Account(
     seen=100.0,
 )
 PART = Part("e1", 1_050, [(950, 1_049)], [Dropped(300, 399, "age")])
+
+
+def whole_cuts(*seqs: int, key: SeriesKey) -> list[Any]:
+    """Whole windows of 4 rows, of a sender that wants a receipt, as a turn cuts them."""
+    route, ticket = SimpleNamespace(windows="whole"), SimpleNamespace(receipt=True)
+    windows = [SimpleNamespace(id=f"{key.epoch}{seq}", key=key, seq=seq, values=[0.0] * 4) for seq in seqs]
+    return [SimpleNamespace(window=window, route=route, ticket=ticket) for window in windows]
 
 
 def agent(*parts: Part, online: bool = True) -> dict[AgentTopic, AgentStatus]:

@@ -102,6 +102,32 @@ def test_what_is_over_age_goes(path: Path) -> None:
     assert (numbers(file), file.size) == ([], 0)
 
 
+def test_that_something_went_is_known_over_restarts(path: Path) -> None:
+    file = opened(path, age=60.0)
+    file.write([record(1)], 0.0)
+    file.trim(10.0)
+    known = [file.incomplete]
+    file.close()
+    file = opened(path, age=60.0)
+    known.append(file.incomplete)
+    file.trim(1e6)
+    known.append(file.incomplete)
+    file.write([record(2, 1e6)], 1e6)
+    file.trim(2e6)
+    file.close()
+    assert [*known, opened(path).incomplete] == [False, False, True, True]
+
+
+def test_a_file_that_was_set_aside_is_not_complete(path: Path) -> None:
+    path.write_bytes(b"no database" * 1_000)
+    said: list[str] = []
+    file = KeptFile(path, said.append, age=60.0, size=1_000, now=0.0, wall=WALL)
+    assert said
+    assert file.incomplete
+    file.close()
+    assert opened(path).incomplete
+
+
 @pytest.mark.parametrize("jump", [-1e8, 1e8])
 def test_a_clock_that_is_set_takes_nothing_away(path: Path, jump: float) -> None:
     file = opened(path, age=60.0)

@@ -11,8 +11,9 @@ import pytest
 from bridge import topics
 from bridge.ledger import book as books
 from bridge.ledger import desk as desks
+from bridge.ledger import tally as tallies
 from bridge.ledger.account import Account, Page, Windows, decode_page
-from bridge.ledger.book import Book, Tally, windows_of
+from bridge.ledger.book import Book, windows_of
 from bridge.ledger.desk import Desk
 from bridge.ledger.proof import check_series
 from bridge.ledger.source import running_account
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from bridge.ledger.tally import Tally
     from bridge.mqtt.connection import Connection
 
 KEY = SeriesKey("s", "d", "w", "e")
@@ -36,7 +38,9 @@ ENTRY: Any = SimpleNamespace(route=ROUTE)
 
 
 def cuts(*seqs: int, key: SeriesKey = KEY) -> list[Any]:
-    return [SimpleNamespace(window=SimpleNamespace(id=f"{key.epoch}{seq}", key=key, seq=seq)) for seq in seqs]
+    route = SimpleNamespace(windows="rows")
+    windows = [SimpleNamespace(id=f"{key.epoch}{seq}", key=key, seq=seq) for seq in seqs]
+    return [SimpleNamespace(window=window, route=route) for window in windows]
 
 
 def begun(*seqs: int) -> tuple[Book, Tally]:
@@ -64,7 +68,7 @@ def test_windows_end_in_any_order() -> None:
     book.turn(cuts(10), {}, 6.0)
     book.answered("e10")
     assert tally.ended == [(0, 5)]
-    assert (tally.answered, tally.refused, tally.seen) == (5, {"stale": 1}, 5.0)
+    assert (tally.answered, tally.refused, tally.seen) == (5, {"stale": 1}, 6.0)
     assert totals(book) == {"windows": 6, "answered": 5, "refused": {"stale": 1}}
 
 
@@ -83,7 +87,7 @@ def test_a_window_ends_once() -> None:
 
 
 def test_too_many_holes_are_forgotten_and_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "RANGES", 2)
+    monkeypatch.setattr(tallies, "RANGES", 2)
     book, tally = begun(*range(0, 20, 2))
     for seq in (0, 4, 8):
         book.answered(f"e{seq}")

@@ -10,7 +10,17 @@ import pytest
 from bridge.errors import Refused
 from bridge.ledger import account as messages
 from bridge.ledger import proof
-from bridge.ledger.account import Account, AgentStatus, Dropped, GivenUp, Page, Part, StreamAccount, Windows
+from bridge.ledger.account import (
+    Account,
+    AgentStatus,
+    Dropped,
+    GivenUp,
+    Page,
+    Part,
+    StreamAccount,
+    WholeAccount,
+    Windows,
+)
 from bridge.ledger.ranges import both, count, minus, numbers, text, union
 from bridge.ledger.statement import Statement, state
 from bridge.messages import SeriesKey
@@ -104,6 +114,72 @@ def test_whole_windows() -> None:
     assert (found.holds, found.rows) == (False, [(7, 7)])
     assert proof.check_stream(StreamAccount("ward", "w1", "wrist", 3), bridge="gw-1") == []
     assert proof.verdict([]) is None
+
+
+WHOLES = [  # of two bridges, 64 rows a window
+    WholeAccount(KEY, 64, [(0, 127), (256, 319)], seen=70.0),
+    WholeAccount(KEY, 64, [(128, 191)], waiting=[(192, 255)]),
+]
+WHOLE_PART = Part("e1", 400, [(192, 255), (320, 399)])
+
+
+@pytest.mark.parametrize("kept", [144, [(192, 255), (320, 399)]])
+def test_whole_windows_that_one_bridge_or_the_agent_has(kept: Any) -> None:
+    part = msgspec.structs.replace(WHOLE_PART, kept=kept)
+    assert proof.check_agent(part, [], wholes=WHOLES, unsure=["gw-1: kept no longer"]).holds is True
+
+
+@pytest.mark.parametrize("kept", [80, [(320, 399)]])
+def test_whole_windows_that_nobody_has(kept: Any) -> None:
+    part = msgspec.structs.replace(WHOLE_PART, kept=kept)
+    found = proof.check_agent(part, [], wholes=WHOLES[:1])
+    assert found.holds is False
+    assert (128, 255) in found.rows
+    part = msgspec.structs.replace(part, dropped=[Dropped(128, 255, "age")])
+    assert proof.check_agent(part, [], wholes=WHOLES[:1]).holds is True
+
+
+def test_whole_windows_of_which_bridges_may_know_more_than_they_say() -> None:
+    part = msgspec.structs.replace(WHOLE_PART, kept=[(320, 399)])
+    found = proof.check_agent(part, [], wholes=WHOLES[:1], unsure=["gw-2: kept no longer"])
+    assert (found.holds, found.rows) == (None, [(128, 255)])
+    assert found.says.endswith("; gw-2: kept no longer")
+    forgets = [msgspec.structs.replace(WHOLES[0], ended_all=False)]
+    assert proof.TOO_MANY in proof.check_agent(part, [], wholes=forgets).says
+    assert proof.check_agent(part, [], wholes=forgets).holds is None
+    assert proof.check_agent(part, [], ["gw-2"], wholes=WHOLES[:1]).holds is None
+
+
+def stated(*pages: Page) -> Statement:
+    return state(pages, agent(WHOLE_PART))
+
+
+def test_a_line_of_whole_windows() -> None:
+    pages = [Page(f"gw-{i}", 100.0, 50.0, wholes=[one]) for i, one in enumerate(WHOLES)]
+    (line,) = stated(*pages).series
+    assert (line.accepted, line.safe, line.in_flight, line.bridges) == (400, 256, 144, {})
+    assert (line.adds_up, line.seen) == (True, 70.0)
+    (short,) = stated(pages[0]).series
+    assert (short.adds_up, short.checks[0].rows) == (False, [(128, 191)])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"unsure": "kept no longer"}, "gw-2: kept no longer"),
+        ({"forgotten": 1}, "gw-2: numberings of whole windows"),
+        (
+            {"streams": [StreamAccount("ward", "w1", "wrist", epochs_forgotten=1)]},
+            "gw-2: numberings of whole windows",
+        ),
+    ],
+)
+def test_a_bridge_that_says_that_it_may_have_known_more(more: dict[str, Any], says: str) -> None:
+    pages = [Page("gw-1", 100.0, 50.0, wholes=WHOLES[:1]), Page("gw-2", 100.0, 50.0, **more)]
+    (line,) = stated(*pages).series
+    assert (line.adds_up, says in line.checks[0].says) == (None, True)
+    elsewhere = Page("gw-2", 100.0, 50.0, streams=[StreamAccount("ward", "w1", "other", epochs_forgotten=1)])
+    assert stated(pages[0], elsewhere).series[0].adds_up is False
 
 
 @pytest.mark.parametrize(
