@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import bridge
@@ -33,6 +34,7 @@ from bridge.replay import Replayer
 from bridge.requests import Requests
 from bridge.runtime.choice import open_engine
 from bridge.store.journal import Journal
+from bridge.store.waiting import until_room
 from bridge.twins import Twins
 
 if TYPE_CHECKING:
@@ -88,10 +90,14 @@ class App:
         cloud_endpoint = self._cloud_endpoint()
         if self._config.mqtt.url is not None:
             self._devices_endpoint(None)  # a setting that cannot be used is told before anything is begun
-        journal = await asyncio.to_thread(Journal, state / "journal.db", log.warning)
+        journal = await until_room(partial(Journal, state / "journal.db", log.warning), self._stop)
+        if journal is None:
+            return
         kept = None
         try:
-            kept = await asyncio.to_thread(assembly.kept_results, self._config, state, log.warning)
+            kept = await until_room(partial(assembly.kept_results, self._config, state, log.warning), self._stop)
+            if kept is None:
+                return
             kept.start()
             engines = {name: await self._engine(manifest, state) for name, manifest in models.items()}
             broker = await self._embedded(state)
@@ -223,7 +229,7 @@ class App:
         self._start(earlier.run())
         self._start(self._reloader(models, state, pipeline, devices).run())
         try:
-            if await self._or_stop(devices.ready()):
+            if await self._or_stop(pipeline.taken_up.wait()) and await self._or_stop(devices.ready()):
                 at = str(devices.endpoint)
                 process.ready({"mqtt": at if broker is None else broker.url, "mqtt5": at, "coap": url})
                 self._start(self._presence.keep_telling(devices))

@@ -17,8 +17,8 @@ from bridge.pipeline.window import Patience, Windower
 from bridge.store.conversion import VERSION
 from bridge.store.database import translated
 from bridge.store.journal import Journal
-from bridge.store.kept_file import VERSION as KEPT_VERSION
 from bridge.store.kept_file import KeptFile, Query
+from bridge.store.kept_record import VERSION as KEPT_VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,9 @@ from bridge.pipeline.decider import Decider
 from bridge.pipeline.intake import Intake
 from bridge.pipeline.lanes import Computed
 from bridge.pipeline.turn import Turn
+from bridge.store.database import Broken
 from bridge.store.records import Changes
+from bridge.store.waiting import until_room
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine
     from bridge.store.journal import Journal
+    from bridge.store.records import Saved
 
 log = logging.getLogger("bridge.pipeline")
 
@@ -54,6 +57,7 @@ class Pipeline:
         counts: what happened so far, by name.
         stalled: the journal refuses; nothing new can be made safe.
         at_rest: called after each turn, when each window is either done or somebody's work.
+        taken_up: set once it goes on where the last process stopped.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Pipeline:
         self.counts = counts
         self.stalled = False
         self.at_rest: Callable[[], None] = _nothing
+        self.taken_up = asyncio.Event()
 
     @property
     def open(self) -> int:
@@ -112,10 +117,14 @@ class Pipeline:
         """Take up the journal, then turn until drained.
 
         Raises:
-            StoreError: the journal cannot be read.
+            StoreError: the journal cannot be read, or was found damaged, which the next start recovers.
             ModelError: an engine failed; what was not settled comes again after a restart.
         """
-        await self._take_up()
+        saved = await until_room(self._journal.load, self._draining)
+        if saved is None:
+            return
+        await self._take_up(saved)
+        self.taken_up.set()
         try:
             while not self._draining.is_set() or len(self._inbox):
                 if self._out.full:
@@ -143,7 +152,8 @@ class Pipeline:
 
     async def finish(self) -> None:
         """Strike from the journal what the broker took at the very end."""
-        await self._commit(Changes(taken=self._out.taken()))
+        if self.taken_up.is_set():
+            await self._commit(Changes(taken=self._out.taken()))
 
     async def _turn(self, events: list[Event]) -> None:
         turn = Turn(now=time.monotonic(), wall=time.time())
@@ -192,7 +202,7 @@ class Pipeline:
             try:
                 await asyncio.to_thread(self._journal.write, record)
             except StoreError as why:
-                if self._draining.is_set():
+                if self._draining.is_set() or isinstance(why, Broken):
                     raise
                 if not self.stalled:
                     log.error("%s; nothing is acknowledged until it can be written", why)  # noqa: TRY400 # the message says it all
@@ -217,9 +227,8 @@ class Pipeline:
                 self._cloud.ask(window.id, window.model, window.values, window.deadline)
         self._out.settle(turn.tickets)
 
-    async def _take_up(self) -> None:
+    async def _take_up(self, saved: Saved) -> None:
         """Continue where the last process stopped."""
-        saved = await asyncio.to_thread(self._journal.load)
         turn = Turn(now=time.monotonic(), wall=time.time())
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
         source.take_up(self._out.book, self._windower.entries, saved, self._table)

@@ -1,11 +1,13 @@
-"""The journal's schema, and what becomes of a journal that version 1 wrote.
+"""The journal's schema, and what becomes of a journal that an earlier version wrote.
 
 Version 1 kept rows, series, gaps, questions and Results in a table each, ordered by name, so that a commit touched as
-many pages as it had series. All of it becomes records of the log, in the transaction that opens the file.
+many pages as it had series. All of it becomes records of the log, in the transaction that opens the file. Records of
+version 2 had no checksum.
 """
 
 from __future__ import annotations
 
+import zlib
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,35 +16,60 @@ import numpy as np
 
 from bridge.messages import SeriesKey
 from bridge.store.database import Broken
-from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSeries, SavedWindow, encode
+from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSeries, SavedWindow, decode, encode
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-VERSION = 2
+VERSION = 3
 SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS turns (n INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS turns (n INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER)",
     "CREATE TABLE IF NOT EXISTS decided (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE)",
 )
 _TOGETHER = 256  # entries of a record
 _T = TypeVar("_T")
 
 
-def convert(db: sqlite3.Connection, _version: int) -> None:
-    """Turn a journal of version 1 into one of this version, within the transaction that is open.
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError, MemoryError)  # of decoding damaged bytes
+
+
+def checksum(n: int, body: bytes) -> int:
+    """CRC-32 of a record and its number: SQLite itself would hand out a damaged one."""
+    return zlib.crc32(body, n & 0xFFFFFFFF)
+
+
+def convert(db: sqlite3.Connection, version: int) -> None:
+    """Turn a journal of an earlier version into one of this version, within the transaction that is open.
 
     Args:
         db: the journal, with the tables of this version beside the old ones.
+        version: the one that wrote it.
 
     Raises:
-        Broken: a question or a Result in it cannot be read.
+        Broken: something in it cannot be read.
     """
     try:
-        for changes in _kept(db):
-            db.execute("INSERT INTO turns (body) VALUES (?)", (encode(changes),))
-    except msgspec.DecodeError as why:
-        raise Broken(f"a question or Result of the journal is damaged ({why})") from why
+        if version == 1:
+            _make_records(db)
+        else:
+            _add_checksums(db)
+    except UNREADABLE as why:
+        raise Broken(f"an entry of the journal is damaged ({why})") from why
+
+
+def _add_checksums(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE turns ADD COLUMN crc INTEGER")
+    for (n,) in db.execute("SELECT n FROM turns ORDER BY n").fetchall():
+        (body,) = db.execute("SELECT body FROM turns WHERE n = ?", (n,)).fetchone()
+        decode(body)
+        db.execute("UPDATE turns SET crc = ? WHERE n = ?", (checksum(n, body), n))
+
+
+def _make_records(db: sqlite3.Connection) -> None:
+    for n, changes in enumerate(_kept(db), 1):
+        body = encode(changes)
+        db.execute("INSERT INTO turns VALUES (?, ?, ?)", (n, body, checksum(n, body)))
     for table in ("series", "rows", "skipped", "pending", "results"):
         db.execute(f"DROP TABLE {table}")
 
@@ -51,12 +78,12 @@ def _kept(db: sqlite3.Connection) -> Iterator[Changes]:
     keys = {
         found[0]: SeriesKey(*found[1:]) for found in db.execute("SELECT id, site, device, stream, epoch FROM series")
     }
-    decode = msgspec.msgpack.decode
+    unpack = msgspec.msgpack.decode
     yield from (Changes(series=some) for some in _together(_series(db, keys)))
     yield from (Changes(rows=some) for some in _together(_rows(db, keys)))
-    asked = (decode(body, type=SavedWindow) for (body,) in db.execute("SELECT body FROM pending"))
+    asked = (unpack(body, type=SavedWindow) for (body,) in db.execute("SELECT body FROM pending"))
     yield from (Changes(asked=some) for some in _together(asked))
-    results = (decode(body, type=SavedResult) for (body,) in db.execute("SELECT body FROM results"))
+    results = (unpack(body, type=SavedResult) for (body,) in db.execute("SELECT body FROM results"))
     yield from (Changes(results=some) for some in _together(results))
 
 

@@ -6,6 +6,7 @@ every store here takes lists and commits once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import StoreError
+from bridge.store import wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,8 @@ Convert: TypeAlias = "Callable[[sqlite3.Connection, int], None]"
 Recover: TypeAlias = "Callable[[sqlite3.Connection, sqlite3.Connection], str]"
 CHECKED_BYTES = 256 << 20  # above this a full check at start would take seconds on a small machine
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITTEN = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 DAMAGED = ".damaged"  # beside a file that was found damaged while in use, so that the next start does not trust it
 RECOVERED = ".recovered"  # a new file, complete, that has yet to take the place of the damaged one
@@ -36,6 +40,10 @@ class Full(StoreError):
     """The disk has no room for it; giving something up, or waiting, may help."""
 
 
+class Failing(StoreError):
+    """The disk did not write it, such as a file that may not grow (RLIMIT_FSIZE); waiting may help."""
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turns what sqlite3 raises into StoreError.
@@ -44,16 +52,22 @@ def translated(what: str) -> Iterator[None]:
         what: the file, to begin the message with.
 
     Raises:
-        StoreError: for any sqlite3 error; `Broken` where the file itself is damaged, `Full` where the disk is full.
+        StoreError: for any sqlite3 error; `Broken` where the file itself is damaged, `Full` where the disk is full,
+            `Failing` where it does not write.
     """
     try:
         yield
+    except UnicodeDecodeError as why:  # sqlite3 decodes the error message, which quotes the damaged schema
+        raise Broken(f"{what}: the schema is damaged ({why.reason} in {why.object[:64]!r})") from why
     except sqlite3.DatabaseError as why:
-        code = getattr(why, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code, the rest extends it
-        if code in _BROKEN:
+        extended = getattr(why, "sqlite_errorcode", 0)
+        code = extended & 0xFF  # the low byte is the primary code, the rest extends it
+        if code in _BROKEN or "decode to UTF-8" in str(why):  # the latter is Python's own, and has no code
             raise Broken(f"{what}: {why}") from why
         if code == sqlite3.SQLITE_FULL:
             raise Full(f"{what}: {why}") from why
+        if extended in _NOT_WRITTEN:
+            raise Failing(f"{what}: cannot be written ({why}): is its disk full, or failing?") from why
         if code in _REFUSED:
             raise StoreError(f"{what}: cannot be written ({why}): is its disk or folder read-only?") from why
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -114,7 +128,7 @@ def open_database(
     try:
         _make_folder(path.parent)
     except OSError as why:
-        raise StoreError(f"{path.parent}: cannot be made: {why.strerror or why}") from why
+        raise _refused(f"{path.parent}: cannot be made", why) from why
     _take_place(path)
     try:
         _refuse_condemned(path)
@@ -130,14 +144,26 @@ def open_database(
 
 
 def _refuse_condemned(path: Path) -> None:
-    if _beside(path, DAMAGED).exists():
-        raise Broken(f"{path}: found damaged while it was in use")
+    note = _beside(path, DAMAGED)
+    if note.exists():
+        why = ""
+        with suppress(OSError, UnicodeDecodeError):
+            why = note.read_text()
+        raise Broken(why or f"{path}: found damaged while it was in use")
 
 
-def condemn(path: Path) -> None:
-    """Notes that the file was found damaged while in use: the next `open_database` recovers it, however large it is."""
+def condemn(path: Path, why: str = "") -> None:
+    """Notes that the file was found damaged while in use: the next `open_database` recovers it, however large it is.
+
+    Args:
+        path: the file.
+        why: a sentence that the owner is then told.
+    """
+    note = _beside(path, DAMAGED)
     with suppress(OSError):  # a disk that takes no empty file either: the next start must find the damage itself
-        _beside(path, DAMAGED).touch()
+        note.touch()
+        if why:
+            note.write_text(why)
 
 
 def _recover(path: Path, schema: Sequence[str], version: int, recover: Recover) -> str:
@@ -177,16 +203,21 @@ def _take_place(path: Path) -> None:
         recovered.rename(path)
         _sync(path.parent)
     except OSError as why:
-        raise StoreError(f"{recovered}: cannot take the place of {path.name}: {why.strerror or why}") from why
+        raise _refused(f"{recovered}: cannot take the place of {path.name}", why) from why
+
+
+def _refused(what: str, why: OSError) -> StoreError:
+    kind = Full if why.errno in _NO_ROOM else StoreError
+    return kind(f"{what}: {why.strerror or why}")
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable (fsync(2) of the directory)."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Makes the names in a folder durable, or a file's size (fsync(2))."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -210,7 +241,7 @@ def _open(
         try:
             _prepare(connection, path, exclusive=exclusive)
             _bring_up(connection, path, schema, version, convert)
-        except (sqlite3.Error, StoreError):
+        except (sqlite3.Error, StoreError, UnicodeDecodeError):
             connection.close()
             raise
     return connection
@@ -219,6 +250,8 @@ def _open(
 def _prepare(connection: sqlite3.Connection, path: Path, *, exclusive: bool) -> None:
     if exclusive:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA user_version").fetchone()  # takes the lock, so that nobody else writes to the log
+        _refuse_hidden_commits(connection, path)  # before we do
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on an empty file only
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -227,6 +260,28 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, exclusive: bool) -> 
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Broken(f"{path}: {' '.join(str(verdict).split())}")
+
+
+def _refuse_hidden_commits(connection: sqlite3.Connection, path: Path) -> None:
+    """SQLite would go back in silence to what was before the damage.
+
+    Raises:
+        Broken: the write-ahead log is damaged.
+        StoreError: it cannot be read.
+    """
+    log = _beside(path, "-wal")
+    try:
+        frame = wal.unseen(log)
+        headless = log.exists() and log.stat().st_size > 0 and not wal.begins(log)
+    except OSError as why:
+        raise _refused(f"{log}: cannot be read", why) from why
+    if frame is not None:
+        lost = f"{log}: damaged at frame {frame}: commits after it are lost"
+        condemn(path, lost)  # closing the file removes the log, and the proof with it
+        raise Broken(lost)
+    if headless:  # all of it is in the database
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _sync(log)  # else a power loss may bring old frames back behind the next header
 
 
 def _bring_up(
@@ -253,5 +308,5 @@ def _set_aside(path: Path) -> Path:
         _beside(path, DAMAGED).unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as why:
-        raise StoreError(f"{path}: broken, and cannot be set aside: {why.strerror or why}") from why
+        raise _refused(f"{path}: broken, and cannot be set aside", why) from why
     return aside

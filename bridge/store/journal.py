@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from bridge.store.conversion import SCHEMA, VERSION, convert
-from bridge.store.database import Broken, open_database, transaction, translated
-from bridge.store.index import Index
-from bridge.store.records import Changes, Saved, decode, encode
+from bridge.errors import StoreError
+from bridge.store.conversion import SCHEMA, VERSION, checksum, convert
+from bridge.store.database import RECOVERED, Broken, condemn, open_database, transaction, translated
+from bridge.store.journal_reading import decoded, index_of, saved_of
+from bridge.store.journal_recovery import recover
+from bridge.store.mark import Mark
+from bridge.store.records import Changes, Saved, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bridge.store.index import Index
+
 _DECIDED = 65_536  # decided whole windows remembered
+MARK = ".mark"  # beside the journal
+_T = TypeVar("_T")
 
 
 class Record(msgspec.Struct, eq=False):
@@ -62,30 +71,77 @@ class Journal:
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._path = path
-        self._db = open_database(path, SCHEMA, version=VERSION, tell=tell, convert=convert)
-        with translated(str(path)):
-            self._db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
+        self._tell = tell
         self._index: Index | None = None
         self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
+        new = not any(path.with_name(path.name + suffix).exists() for suffix in ("", RECOVERED))
+        self._db = self._open(new=new)
+        self._shut = False  # for recovery, which did not come to its end
 
     def load(self) -> Saved:
-        """Everything kept; the rows of a series in their order.
+        """Everything kept; the rows of a series in their order. A damaged file is set aside, and recovered.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: it cannot be read, or what could be recovered cannot be written; it may be tried again.
         """
-        with self._lock, translated(str(self._path)):
-            index = self._index = self._read_index()
-            series, rows, asked, results = {}, {}, {}, {}
-            for number, held in self._records():  # read twice: what is void need not be in memory all at once
-                still = index.still(number, held)
-                series.update({one.key: one for one in still.series})
-                rows.update({(one.key, one.first): one for one in still.rows})
-                asked.update({one.id: one for one in still.asked})
-                results.update({one.result.id: one for one in still.results})
-            decided = [window for (window,) in self._db.execute("SELECT id FROM decided ORDER BY n")]
-        in_order = sorted(rows.values(), key=lambda one: one.first)
-        return Saved(list(series.values()), in_order, list(asked.values()), list(results.values()), decided)
+        with self._lock:
+            self._index, saved = self._read(self._all)
+        return saved
+
+    def _all(self) -> tuple[Index, Saved]:
+        index = index_of(self._db)
+        return index, saved_of(self._db, index)
+
+    def _open(self, *, new: bool = False) -> sqlite3.Connection:
+        try:
+            return self._opened(new=new)
+        except Broken as why:
+            condemn(self._path, str(why))
+            return self._opened()
+
+    def _opened(self, *, new: bool = False) -> sqlite3.Connection:
+        name = str(self._path)
+        mark = _mark_of(self._path, new=new)
+        newest = mark.get()
+        mark.close()
+        db = open_database(
+            self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=partial(recover, mark=newest)
+        )
+        try:
+            with translated(name):
+                db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
+                last = int(db.execute("SELECT max(n) FROM turns").fetchone()[0] or 0)
+            if last < newest:
+                raise Broken(f"{name}: its newest commits are lost: it ends at record {last} of {newest}")
+        except StoreError:
+            db.close()
+            raise
+        self._mark = mark
+        return db
+
+    def _read(self, read: Callable[[], _T]) -> _T:
+        """What is read; after recovery, if a record turns out to be damaged."""
+        if not self._shut:
+            try:
+                with self._translated():
+                    return read()
+            except Broken as why:
+                condemn(self._path, str(why))
+                self._db.close()
+                self._mark.close()
+                self._shut = True
+        self._db = self._open()
+        self._shut = False
+        with self._translated():
+            return read()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with translated(str(self._path)):
+            try:
+                yield
+            except Broken as why:  # a record: it does not know whose it is
+                raise Broken(f"{self._path}: {why}") from why
 
     def commit(self, changes: Changes) -> None:
         """Make changes durable, all or none: `prepare`, `write` and `done`.
@@ -105,8 +161,8 @@ class Journal:
             StoreError: the journal, not loaded before, cannot be read.
         """
         if self._index is None:
-            with self._lock, translated(str(self._path)):
-                self._index = self._read_index()
+            with self._lock:
+                self._index = self._read(lambda: index_of(self._db))
         worth = self._index.worth(changes)
         return Record(worth, encode(worth), changes.decided) if worth or changes.decided else None
 
@@ -114,23 +170,32 @@ class Journal:
         """Write what was prepared, all or nothing; it may be tried again, but no other record may come between.
 
         Raises:
-            StoreError: the disk or the database refused; nothing was changed.
+            StoreError: the disk or the database refused; nothing was changed. `Broken`: it is damaged, which the next
+            start recovers.
         """
         index = self._index
         assert index is not None  # noqa: S101 # the record was prepared with it
-        with self._lock, translated(str(self._path)):
-            gone, moved = self._oldest(index, len(record.body))
-            added = list(enumerate([*moved, record.worth], index.last + 1))
-            bodies = [*map(encode, moved), record.body]
-            with transaction(self._db):
-                self._db.executemany(
-                    "INSERT INTO turns VALUES (?, ?)", [(n, it) for (n, _), it in zip(added, bodies, strict=True)]
-                )
-                if gone:
-                    self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
-                if record.decided:
-                    self._remember(record.decided)
+        try:
+            with self._lock, self._translated():
+                added, gone = self._append(index, record)
+                self._mark.set(added[-1][0])
+        except Broken as why:
+            condemn(self._path, str(why))  # the next start recovers it
+            raise
         record.added, record.gone = added, gone
+
+    def _append(self, index: Index, record: Record) -> tuple[list[tuple[int, Changes]], list[int]]:
+        gone, moved = self._oldest(index, len(record.body))
+        added = list(enumerate([*moved, record.worth], index.last + 1))
+        bodies = [*map(encode, moved), record.body]
+        rows = [(n, body, checksum(n, body)) for (n, _), body in zip(added, bodies, strict=True)]
+        with transaction(self._db):
+            self._db.executemany("INSERT INTO turns VALUES (?, ?, ?)", rows)
+            if gone:
+                self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
+            if record.decided:
+                self._remember(record.decided)
+        return added, gone
 
     def done(self, record: Record) -> None:
         """Take note of what was written."""
@@ -146,29 +211,15 @@ class Journal:
         for number, needed in index.movable(weight):
             gone.append(number)
             if needed:
-                (body,) = self._db.execute("SELECT body FROM turns WHERE n = ?", (number,)).fetchone()
-                moved.append(index.still(number, self._decode(number, body)))
+                found = self._db.execute("SELECT body, crc FROM turns WHERE n = ?", (number,)).fetchone()
+                if found is None:
+                    raise Broken(f"record {number} is gone")
+                moved.append(index.still(number, decoded(number, *found)))
         return gone, moved
 
     def _remember(self, decided: list[str]) -> None:
         self._db.executemany("INSERT OR IGNORE INTO decided (id) VALUES (?)", [(window,) for window in decided])
         self._db.execute("DELETE FROM decided WHERE n <= (SELECT max(n) FROM decided) - ?", (_DECIDED,))
-
-    def _read_index(self) -> Index:
-        index = Index()
-        for number, held in self._records():
-            index.add(number, held)
-        return index
-
-    def _records(self) -> Iterator[tuple[int, Changes]]:
-        for number, body in self._db.execute("SELECT n, body FROM turns ORDER BY n"):
-            yield number, self._decode(number, body)
-
-    def _decode(self, number: int, body: bytes) -> Changes:
-        try:
-            return decode(body)
-        except msgspec.DecodeError as why:
-            raise Broken(f"{self._path}: record {number} is damaged ({why}); move the file away to begin anew") from why
 
     def close(self) -> None:
         """Close the file.
@@ -177,7 +228,15 @@ class Journal:
             StoreError: the last checkpoint failed; what was committed is safe all the same.
         """
         with self._lock, translated(str(self._path)):
+            self._mark.close()
             try:
                 self._db.close()
             except sqlite3.ProgrammingError:
                 return
+
+
+def _mark_of(path: Path, *, new: bool) -> Mark:
+    mark = Mark(path.with_name(path.name + MARK))
+    if new:  # somebody moved the journal away
+        mark.set(0)
+    return mark

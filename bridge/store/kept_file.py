@@ -13,28 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from bridge.store.database import open_database, transaction, translated
+from bridge.errors import StoreError
+from bridge.store.database import Broken, condemn, open_database, transaction, translated
+from bridge.store.kept_record import SCHEMA, VERSION, convert, packed, recover, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-VERSION = 1
-SCHEMA = (
-    # `whole` before `body`: so the ids are read without the pages that the body overflows into
-    "CREATE TABLE IF NOT EXISTS results (n INTEGER PRIMARY KEY, t REAL NOT NULL, whole TEXT, body BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS unheard (since INTEGER NOT NULL)",  # one row, or none
-    "CREATE TABLE IF NOT EXISTS incomplete (yes INTEGER NOT NULL)",  # one row, or none
-)
+    from bridge.store.kept_record import Row
+
 BLOCK = 131_072  # bytes after which a block is closed
 SPAN = 5.0  # seconds after which it is, too
 _WHOLE = 65_536  # ids of whole windows that a start reads, the newest
 _ROW = 64  # bytes of a record beside its Results, roughly
 
 _INCOMPLETE = "INSERT INTO incomplete SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM incomplete)"
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 class Entry(NamedTuple):
@@ -133,21 +127,38 @@ class KeptFile:
         self._open(now, wall)
 
     def _open(self, now: float, wall: float) -> None:
-        self._db = open_database(self._path, SCHEMA, version=VERSION, tell=self._tell)
+        try:
+            self._take_up(now, wall)
+        except Broken as why:  # of a file too large to be checked all through before it is used, or of what is in it
+            condemn(self._path, str(why))
+            self._take_up(now, wall)
+
+    def _take_up(self, now: float, wall: float) -> None:
+        self._db = open_database(self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=recover)
+        try:
+            self._read_blocks(now, wall)
+        except StoreError:
+            self._db.close()
+            raise
+
+    def _read_blocks(self, now: float, wall: float) -> None:
         self._blocks: list[_Block] = []
         self._size = 0
         self.unheard: int | None = None
         with translated(str(self._path)):
             self._db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
             for n, t, size in self._db.execute("SELECT n, t, length(body) FROM results ORDER BY n"):
+                if not isinstance(t, float) or not isinstance(size, int):
+                    raise Broken(f"{self._path}: record {n} is damaged")
                 self._note(n, t, now - max(0.0, wall - t), size + _ROW)
             told = self._db.execute("SELECT since FROM unheard").fetchone()
             if self._db.execute("SELECT yes FROM incomplete").fetchone() is not None:
                 self.incomplete = True
             elif self.incomplete:  # just set aside
                 self._db.execute(_INCOMPLETE)
-        if told is not None and self._blocks and told[0] <= self._blocks[-1].last:
-            self.unheard = told[0]
+        since = None if told is None else told[0]
+        if isinstance(since, int) and self._blocks and since <= self._blocks[-1].last:
+            self.unheard = since
         self.latest = self._blocks[-1].at if self._blocks else now
 
     def reopen(self, now: float, wall: float) -> None:
@@ -174,7 +185,7 @@ class KeptFile:
         with translated(str(self._path)):
             newest = self._db.execute("SELECT n, whole FROM results WHERE whole IS NOT NULL ORDER BY n DESC")
             for n, names in newest:
-                for name in reversed(names.split()):
+                for name in reversed(str(names).split()):
                     found.setdefault(name, n)
                 if len(found) >= _WHOLE:
                     break
@@ -187,15 +198,15 @@ class KeptFile:
         Raises:
             StoreError: the disk or the database refused; nothing was changed.
         """
-        rows = [(one.n, one.t, "\n".join(one.whole) or None, _encode(one.items)) for one in records]
+        rows = [packed(one.n, one.t, "\n".join(one.whole) or None, one.items) for one in records]
         sizes = [len(row[3]) + _ROW for row in rows]
         gone = self._over(now, sum(sizes))
         with translated(str(self._path)):
             if len(rows) == 1 and not gone:  # a statement alone is a transaction, and Python's lock is taken once
-                self._db.execute("INSERT INTO results VALUES (?, ?, ?, ?)", rows[0])
+                self._db.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?)", rows[0])
             else:
                 with transaction(self._db):
-                    self._db.executemany("INSERT INTO results VALUES (?, ?, ?, ?)", rows)
+                    self._db.executemany("INSERT INTO results VALUES (?, ?, ?, ?, ?)", rows)
                     self._delete(gone)
         self._dropped(gone)
         for one, size in zip(records, sizes, strict=True):
@@ -251,26 +262,31 @@ class KeptFile:
                 return None
             if block.at >= query.at and block.t >= query.since:
                 last = min(block.last, query.until)
-                return list(self._entries(max(block.first - 1, query.after), last, query)), last
+                try:
+                    return list(self._entries(max(block.first - 1, query.after), last, query)), last
+                except Broken as why:
+                    condemn(self._path, str(why))  # the next time it is opened it is recovered
+                    raise
         return None
 
     def _entries(self, after: int, last: int, query: Query) -> Iterator[Entry]:
         wanted = query.wanted
         with translated(str(self._path)):
             rows = self._db.execute(
-                "SELECT n, t, body FROM results WHERE n > ? AND n <= ? AND t >= ? ORDER BY n",
+                "SELECT n, t, whole, body, crc FROM results WHERE n > ? AND n <= ? AND t >= ? ORDER BY n",
                 (after, last, query.since),
             )
-            for n, t, body in rows:
-                for topic, payload in self._items(n, body):
+            for row in rows:
+                n, t = row[:2]
+                for topic, payload in self._items(row):
                     if wanted is None or wanted(topic, n):
                         yield Entry(n, t, topic, payload)
 
-    def _items(self, n: int, body: bytes) -> list[tuple[str, bytes]]:
+    def _items(self, row: Row) -> list[tuple[str, bytes]]:
         try:
-            return _decode(body)
-        except msgspec.DecodeError as why:
-            self._tell(f"{self._path}: record {n} is damaged ({why}): its Results cannot be published again")
+            return unpacked(row)
+        except Broken as why:
+            self._tell(f"{self._path}: {why}: its Results cannot be published again")
             return []
 
     def _tell(self, what: str) -> None:

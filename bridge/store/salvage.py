@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 10_000  # a file of which every other page is bad takes seconds, not days
 _HIGHEST = 1 << 60
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter of an error message that quotes damaged text
 _Row = tuple[Any, ...]
 
 
@@ -35,7 +36,7 @@ def readable(db: sqlite3.Connection, table: str, columns: str) -> Iterator[_Row]
             for row in db.execute(query, (at,)):
                 at = max(at, int(row[0]))
                 yield row
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             behind = _behind(db, query, at)
             if behind is None:
                 return
@@ -67,5 +68,5 @@ def _works(db: sqlite3.Connection, query: str, at: int) -> bool | None:
     """Whether the query finds a row behind `at`; None if it fails."""
     try:
         return db.execute(query, (at,)).fetchone() is not None
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         return None

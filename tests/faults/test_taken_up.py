@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,17 +41,25 @@ class Mortal:
         self._route = self._table.routes[0]
         self._path = path
         self._patience = Patience(held_rows=held_rows)
+        self.told: list[str] | None = None  # what is said of damage; None where there is none
         self.windows: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
         self.now = 0.0
         self._begin()
 
     def _begin(self) -> None:
-        self._journal = Journal(self._path, pytest.fail)
+        self._journal = Journal(self._path, pytest.fail if self.told is None else self.told.append)
         self.windower = Windower(self._patience, lambda: "b-1")
         restore.take_up_series(self._journal.load(), self._table, self.windower, now=self.now)
 
-    def die(self) -> None:
+    def die(self, *, damage: int | None = None) -> None:
+        """And the record of this number is damaged meanwhile."""
         self._journal.close()
+        if damage is not None:
+            self.told = []
+            file = sqlite3.connect(self._path)
+            file.execute("UPDATE turns SET body = zeroblob(length(body)) WHERE n = ?", (damage,))
+            file.commit()
+            file.close()
         self._begin()
 
     def take(self, first: int, end: int, *, receipt: bool = False) -> Taken:
@@ -112,6 +121,26 @@ def test_any_packing_any_order_any_restart(tmp_path: Path, seed: int) -> None:
         mortal.take(low, high)
     assert sorted(mortal.windows) == list(range(0, 1_000 - WINDOW + 1, HOP))
     assert_right(mortal.windows)
+
+
+@pytest.mark.parametrize("damage", range(33, 41))
+def test_a_damaged_record_costs_the_windows_of_its_rows_and_no_more(mortal: Mortal, damage: int) -> None:
+    """Rows before 320 went with their windows. Without the very last how far the series was cut is older."""
+    for first in range(0, 400, 10):
+        mortal.take(first, first + 10)
+    before = set(mortal.windows)
+    mortal.die(damage=damage)
+    begun = max(before) + HOP
+    lost = (damage - 1) * 10 >= begun and damage < 40
+    assert mortal.told
+    assert ("known to be lost are rows" in mortal.told[0]) == lost
+    mortal.windows = {seq: rows for seq, rows in mortal.windows.items() if damage < 40 or seq < 320}
+    for first in range(390 if damage == 40 else 400, 1_000, 10):
+        mortal.take(first, first + 10)
+    expected = {*range(0, 1_000 - WINDOW + 1, HOP)}
+    assert_right(mortal.windows)
+    gone = {seq for seq in expected if seq >= begun and seq < damage * 10 <= seq + WINDOW} if lost else set()
+    assert set(mortal.windows) == expected - gone
 
 
 def test_overlapping_rows_are_joined_once(mortal: Mortal) -> None:

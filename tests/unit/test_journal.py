@@ -267,7 +267,7 @@ def test_a_damaged_file_is_set_aside_and_told(path: Path, told: list[str], damag
     path.write_bytes(content if damage is None else damage)
     second = Journal(path, told.append)
     try:
-        assert second.load().rows == []
+        assert [kept.first for kept in second.load().rows] == [0] * (damage is None)  # it was no record's page
         second.commit(Changes(asked=[window("b")]))
     finally:
         second.close()

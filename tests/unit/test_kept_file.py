@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import StoreError
+from bridge.store.database import Broken
 from bridge.store.kept_file import BLOCK, Entry, KeptFile, Query, Written
 
 if TYPE_CHECKING:
@@ -217,6 +218,87 @@ def test_a_damaged_record_is_told_and_left_out(path: Path) -> None:
     file = KeptFile(path, told.append, age=1e6, size=1 << 30, now=0.0, wall=WALL)
     assert numbers(file) == [1, 3]
     assert "record 2 is damaged" in told[0]
+
+
+def change(path: Path, statement: str) -> None:
+    database = sqlite3.connect(path)
+    database.execute(statement)
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "body = CAST(replace(body, CAST('2.0' AS BLOB), CAST('9.9' AS BLOB)) AS BLOB)",
+        "body = 'text'",
+        "t = t + 1",
+        "whole = 'other'",
+        "crc = NULL, body = x'91'",
+        "crc = NULL, body = x'9192a1ffc400'",
+        "whole = 5",
+    ],
+)
+def test_whatever_is_damaged_of_a_record_it_is_not_published_again(path: Path, damage: str) -> None:
+    file = opened(path)
+    file.write([record(1), record(2, whole=("w",)), record(3)], 0.0)
+    file.close()
+    change(path, f"UPDATE results SET {damage} WHERE n = 2")  # noqa: S608 # from the list above
+    told: list[str] = []
+    file = KeptFile(path, told.append, age=1e6, size=1 << 30, now=0.0, wall=WALL)
+    file.whole()
+    assert numbers(file) == [1, 3]
+    assert "record 2 is damaged" in told[-1]
+    file.close()
+
+
+@pytest.mark.parametrize("damage", ["UPDATE results SET t = 'x' WHERE n = 2", None])
+def test_a_damaged_file_is_recovered_as_far_as_it_goes(path: Path, damage: str | None) -> None:
+    file = opened(path)
+    file.write([record(n, size=3_000) for n in range(1, 41)], 0.0)
+    file.note_unheard(7)
+    file.close()
+    if damage is None:
+        data = path.read_bytes()
+        path.write_bytes(data[: 4096 * 20] + b"\xff" * 4096 + data[4096 * 21 :])
+    else:
+        change(path, damage)
+    told: list[str] = []
+    file = KeptFile(path, told.append, age=1e6, size=1 << 30, now=0.0, wall=WALL)
+    left = numbers(file)
+    assert 30 < len(left) < 40
+    assert (left[-1], file.last, file.unheard) == (40, 40, 7)
+    assert "set aside as results.db.broken-" in told[0]
+    assert f"{len(left)} records of published Results recovered" in told[0]
+    file.write([record(41)], 0.0)
+    assert numbers(file) == [*left, 41]
+    file.close()
+
+
+def test_a_file_found_damaged_when_read_is_recovered_by_the_next_start(path: Path) -> None:
+    file = opened(path)
+    file.write([record(1), record(2)], 0.0)
+    file._db.execute("UPDATE results SET whole = CAST(x'ff' AS TEXT) WHERE n = 2")
+    with pytest.raises(Broken, match="decode to UTF-8"):
+        numbers(file)
+    file.close()
+    told: list[str] = []
+    file = KeptFile(path, told.append, age=1e6, size=1 << 30, now=0.0, wall=WALL)
+    assert numbers(file) == [1]
+    assert "decode to UTF-8" in told[0]
+    file.close()
+
+
+def test_a_file_of_version_1_is_read_on(path: Path) -> None:
+    file = opened(path)
+    file.write([record(1)], 0.0)
+    file.close()
+    change(path, "ALTER TABLE results DROP COLUMN crc")
+    change(path, "PRAGMA user_version = 1")
+    file = opened(path)
+    file.write([record(2)], 0.0)
+    assert numbers(file) == [1, 2]
+    file.close()
 
 
 def test_a_damaged_file_is_set_aside(path: Path) -> None:

@@ -93,6 +93,8 @@ def _calls(disk: Disk) -> dict[str, Callable[..., Any]]:
         "listdir": disk.children,
         "open": open_,
         "fsync": fsync,
+        "pread": lambda handle, count, at: bytes((disk.content(opened[handle]) or b"")[at : at + count]),
+        "pwrite": lambda handle, data, at: disk.write(disk.number(opened[handle]), bytes(data), at),
         "utime": lambda path, *_args, **_options: disk.number(path),
         "close": lambda handle: None,  # noqa: ARG005 # nothing to give back
     }
