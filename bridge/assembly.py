@@ -84,6 +84,7 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
                 deadline=section.deadline,
                 below=section.below,
                 late=section.late,
+                order=section.order,
                 filter=section.filter,
                 site=section.site,
                 device=section.device or "",

@@ -188,6 +188,9 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         below: escalate below this probability; left out: what the model's manifest says.
         late: "refuse": a live whole window, sent without asking for a receipt, whose deadline passes while it waits for
             a slow model is refused with `stale`; "answer": it is answered all the same.
+        order: "strict": first Results of a stream's lane come in the order of its windows: one the bridge is sure of
+            waits for those before it that the cloud is asked about, at most until their deadline; "free": each comes as
+            soon as it is known.
         filter: topic filter of foreign devices.
         site: site of foreign devices, may hold `{n}`.
         device: device name of foreign devices, may hold `{n}`.
@@ -201,6 +204,7 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline: Seconds = 2.0
     below: Share | None = None
     late: Literal["refuse", "answer"] = "refuse"
+    order: Literal["strict", "free"] = "strict"
     filter: str | None = None
     site: str = "local"
     device: str | None = None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bridge.ledger.account import Account, Part, StreamAccount, WholeAccount, Windows
 
 FORGOTTEN = "rows were given up so long ago that their ranges are forgotten"
+DAMAGED = "damaged"  # rule of rows that were lost with a store
+LOST = "rows that a damaged store has lost since"
 TOO_MANY = "ranges of answered windows are forgotten, for there were too many"
 
 
@@ -73,6 +75,10 @@ def _windows(account: Account) -> Check:
             return Check("windows", None, f"{account.unnamed} {FORGOTTEN}")
     elif account.cut == fit:
         return Check("windows", holds=True)
+    elif damaged := [(one.first, one.last) for one in account.given_up if one.rule == DAMAGED]:
+        most = count(numbers(union([*account.came, *damaged]), account.window, account.hop))
+        if fit < account.cut <= most:
+            return Check("windows", None, f"{account.cut - fit} windows were cut of {LOST}", damaged)
     return Check("windows", False, f"{account.cut} windows were cut, {fit} fit into the rows that came", account.came)
 
 

@@ -11,8 +11,10 @@ from bridge.messages import Answer, Placement, Window
 from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline import restore
 from bridge.pipeline.lanes import HELD, Computed, Lanes
+from bridge.pipeline.order import MOST_HELD, Order
 from bridge.pipeline.turn import Cut, Decided, Refusal, Ticket, Turn
 from bridge.place.confidence import CloudView, at_once, place
+from bridge.store.records import SavedResult
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -23,20 +25,20 @@ if TYPE_CHECKING:
     from bridge.pipeline.routes import Route, RouteTable
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine, Outcome
-    from bridge.store.records import SavedWindow
+    from bridge.store.records import Saved, SavedWindow
 
 INLINE = 0.005  # seconds of computing that a turn does itself; as much as the Python around a thousand small windows
 NO_CLOUD = CloudView(there=False, why="no cloud is configured")
 
 
 class Open(msgspec.Struct, frozen=True, eq=False):
-    """A window that the journal keeps until it is answered: it waits for a lane, or for the cloud.
+    """A window that the journal keeps until it is answered: it waits for a lane, for the cloud, or for earlier ones.
 
     Attributes:
         window: the window.
         ticket: the arrival that completed it; None after a restart.
         local: what the bridge's own model says of it; None while it waits for a lane.
-        why: why the cloud was asked.
+        why: why the cloud was asked, or what is said of the placement of a window that waits for earlier ones.
     """
 
     window: Window
@@ -76,6 +78,7 @@ class Decider:
         self._tell = tell
         self._counts = counts
         self._lanes: dict[str, Lanes] = {}
+        self._order = Order()
         self.open: dict[str, Open] = {}
 
     @property
@@ -99,19 +102,38 @@ class Decider:
         for lanes in self._lanes.values():
             lanes.close()
 
-    def take_up(self, kept: SavedWindow, table: RouteTable, turn: Turn) -> None:
-        """Go on with a window of an earlier life."""
+    def take_up(self, saved: Saved, table: RouteTable, turn: Turn) -> None:
+        """Go on with questions and Results of an earlier life."""
+        turn.changes.results.extend(saved.results)
+        for kept in restore.in_order(saved):
+            if isinstance(kept, SavedResult):
+                self._take_up_result(kept, turn)
+            else:
+                self._take_up_window(kept, table, turn)
+        if self._cloud is None:
+            for window in turn.ask:
+                self.cloud_said(Unanswered(window.id, "no cloud is configured any more"), turn)
+
+    def _take_up_result(self, saved: SavedResult, turn: Turn) -> None:
+        decided = restore.load_decided(saved) if self._order.lines else None
+        if decided is None or not self._order.blocks(decided.window):
+            turn.again.append(saved)
+            return
+        self._windower.remember(decided.window.id)
+        self._in_line(decided, turn)
+
+    def _take_up_window(self, kept: SavedWindow, table: RouteTable, turn: Turn) -> None:
         window = restore.load_window(kept, now=turn.now, wall=turn.wall)
         self._windower.remember(window.id)
         if kept.local is not None:
+            known = table.for_window(window.key, window.model)
+            if _in_order(known, window):
+                self._order.asked(window)
             self.open[window.id] = Open(window, None, kept.local, kept.why)
-            if self._cloud is None:
-                self.cloud_said(Unanswered(window.id, "no cloud is configured any more"), turn)
-            else:
-                turn.ask.append(window)
+            turn.ask.append(window)
             return
         try:
-            route = _route_of(window, table)
+            route = restore.route_of(window, table)
         except Refused as why:
             turn.refusals.append(Refusal(why, restore.source(window.key), None, window.reply_to, window.correlation))
             turn.changes.answered.append(window.id)
@@ -194,22 +216,37 @@ class Decider:
             placement = place(answer, policy=route.policy, below=below, cloud=cloud, left=left)
             if route.windows == "whole" and window.reply_to is None:
                 turn.changes.decided.append(window.id)
+                if route.order == "strict":
+                    self._order.journals(window)
         if placement.tier == "cloud":
             self._ask(cut, answer, placement, turn)
             return
         durable = not placement.firm or ticket is None or ticket.durable
         whole = route.windows == "whole" and window.reply_to is None
-        self._decide(turn, window, answer, placement, local=None, durable=durable, whole=whole)
         self._close(cut, turn)
+        if self._order.lines and _in_order(route, window) and self._order.blocks(window):
+            self._safe_at_commit(window, turn)
+            self._decide(turn, window, answer, placement, local=None, durable=True, whole=whole, behind=True)
+        else:
+            self._decide(turn, window, answer, placement, local=None, durable=durable, whole=whole)
 
     def _ask(self, cut: Cut, answer: Answer, placement: Placement, turn: Turn) -> None:
         window = cut.window
         turn.changes.asked.append(restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall))
         turn.ask.append(window)
         self.open[window.id] = Open(window, cut.ticket, answer, placement.reason)
-        for ticket in self._out.waiting(window.id):  # the commit makes their rows safe: nobody waits for the network
+        if _in_order(cut.route, window):
+            self._order.asked(window)
+        self._safe_at_commit(window, turn)
+
+    def _safe_at_commit(self, window: Window, turn: Turn) -> None:
+        """The commit makes this window safe: nobody waits for the network with it, nor is the message kept."""
+        for ticket in self._out.forget(window.id):
+            ticket.open -= 1
             ticket.durable = True
             turn.tickets.append(ticket)
+            if ticket.arrival.wants_result:
+                self._out.wait(window.id, ticket)
 
     def cloud_said(self, event: Answered | Unanswered, turn: Turn) -> None:
         """Answer a window that the cloud was asked about."""
@@ -228,7 +265,8 @@ class Decider:
             why = event.why if isinstance(event, Unanswered) else "its answer had no label"
             answer, local = mine, None
             placement = restore.placement("bridge", f"{opened.why}, but {why}")
-        self._decide(turn, window, answer, placement, local=local, durable=True)
+        behind = bool(self._order.lines) and self._order.knows(window)
+        self._decide(turn, window, answer, placement, local=local, durable=True, behind=behind)
 
     def _decide(
         self,
@@ -240,24 +278,34 @@ class Decider:
         local: dict[str, object] | None,
         durable: bool,
         whole: bool = False,
+        behind: bool = False,
     ) -> None:
         self._counts["results_bridge" if placement.tier == "bridge" else "results_cloud"] += 1
         decided = Decided(window, answer, placement, turn.wall - (turn.now - window.arrived), local, durable, whole)
-        turn.publish.append(decided)
         if durable:
             turn.changes.results.append(decided.saved())
+        if behind:
+            self._in_line(decided, turn)
+        else:
+            turn.publish.append(decided)
+
+    def _in_line(self, one: Decided, turn: Turn) -> None:
+        """Publish a window and what waited for it, or hold it."""
+        due = self._order.decided(one)
+        if not due:
+            one.window = msgspec.structs.replace(one.window, values=restore.NO_ROWS)
+            self.open[one.window.id] = Open(one.window, None, one.answer, one.placement.reason)
+        for each in due:
+            self.open.pop(each.window.id, None)
+        turn.publish += due
+
+    def keep_order(self, turn: Turn) -> None:
+        """All windows of the turn are placed: bound what waits for earlier ones, and make the order outlive us."""
+        while self._order.held > MOST_HELD:
+            self.cloud_said(Unanswered(self._order.most_awaited, "too many windows wait for that"), turn)
+        turn.changes.results += self._order.secured(turn.publish)
 
 
-def _route_of(window: Window, table: RouteTable) -> Route:
-    """The route of a window of an earlier life.
-
-    Raises:
-        Refused: `no_route` or `shape`: it cannot be computed any more.
-    """
-    route = table.for_window(window.key, window.model)
-    if route is None:
-        raise Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
-    rows, channels = route.manifest.input.rows, len(route.manifest.input.channels)
-    if window.values.shape != (rows, channels):
-        raise Refused("shape", f"cut before {window.model} took windows of {rows} × {channels}", seq=window.seq)
-    return route
+def _in_order(route: Route | None, window: Window) -> bool:
+    """Whether the window's Result has a place among others; the route may be gone since a restart."""
+    return window.reply_to is None and (route is None or route.order == "strict")

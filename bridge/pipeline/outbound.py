@@ -157,12 +157,8 @@ class Outbound:
         self._earlier.pop(window, None)
         self._release(self._waiting.pop(window, []))
 
-    def waiting(self, window: str) -> list[Ticket]:
-        """Who waits for this window's Result."""
-        return self._waiting.get(window, [])
-
     def forget(self, window: str) -> list[Ticket]:
-        """This window gets no Result; returns who still waits for it, to be released."""
+        """This window gets no Result, or only much later; returns who still waits for it, to be released."""
         return self._waiting.pop(window, [])
 
     def _release(self, tickets: list[Ticket]) -> None:

@@ -102,7 +102,7 @@ class Pipeline:
 
     @property
     def open(self) -> int:
-        """Windows that the journal keeps until the cloud or a slow model has answered."""
+        """Windows that the journal keeps until the cloud or a slow model has answered, or earlier windows have."""
         return len(self._decider.open)
 
     def works_at(self, window: str) -> bool:
@@ -183,6 +183,7 @@ class Pipeline:
         self._decider.infer(turn)
         for cut in turn.computed:
             self._decider.place(cut, turn)
+        self._decider.keep_order(turn)
 
     def _note_series(self, turn: Turn) -> None:
         evicted = self._windower.evicted
@@ -234,11 +235,8 @@ class Pipeline:
         source.take_up(self._out.book, self._windower.entries, saved, self._table)
         for known in saved.decided:
             self._windower.remember(known)
-        for kept in sorted(saved.asked, key=lambda window: (window.arrived, window.seq)):
-            self._decider.take_up(kept, self._table, turn)
+        self._decider.take_up(saved, self._table, turn)
         self._decide(turn)
-        turn.again.extend(saved.results)
-        turn.changes.results.extend(saved.results)
         if saved.series or saved.asked or saved.results:
             log.info(
                 "taken up from the journal: %d series, %d open questions, %d results",

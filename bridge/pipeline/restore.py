@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
 
+from bridge.errors import Refused
 from bridge.ledger.ranges import count, minus, numbers
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
+from bridge.pipeline.turn import Decided
 from bridge.pipeline.window import Entry, Windower
-from bridge.store.records import Saved, SavedSegment, SavedSeries, SavedWindow
-from bridge.topics import DataTopic
+from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
+from bridge.topics import DataTopic, parse_result
 
 if TYPE_CHECKING:
     from bridge.pipeline.later import Later
     from bridge.pipeline.routes import Route, RouteTable
+
+NO_ROWS = np.empty((0, 0), np.float32)
 
 
 def source(key: SeriesKey) -> DataTopic | None:
@@ -66,6 +71,55 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
         reply_to=saved.reply_to,
         correlation=saved.correlation,
     )
+
+
+def route_of(window: Window, table: RouteTable) -> Route:
+    """The route of a window of an earlier life.
+
+    Raises:
+        Refused: `no_route` or `shape`: it cannot be computed any more.
+    """
+    route = table.for_window(window.key, window.model)
+    if route is None:
+        raise Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
+    rows, channels = route.manifest.input.rows, len(route.manifest.input.channels)
+    if window.values.shape != (rows, channels):
+        raise Refused("shape", f"cut before {window.model} took windows of {rows} × {channels}", seq=window.seq)
+    return route
+
+
+def load_decided(saved: SavedResult) -> Decided | None:
+    """A window that waits for earlier ones, without its rows; None for an answer to `_infer`, which never does."""
+    topic, result = parse_result(saved.topic), saved.result
+    if topic is None:
+        return None
+    key = SeriesKey(topic.site, result.device, result.stream, result.epoch)
+    source: Literal["device", "bridge"] = "device" if result.t_source == "device" else "bridge"
+    window = Window(result.id, key, result.seq, NO_ROWS, result.t, source, 0.0, result.model, result.lane, 0.0)
+    answer = Answer(result.label, result.score, result.version, "")
+    said = placement(result.tier, result.reason)
+    return Decided(window, answer, said, saved.arrived, result.local, journalled=True, whole=True)
+
+
+def in_order(saved: Saved) -> list[SavedWindow | SavedResult]:
+    """What an earlier life did not bring to an end: series as they began, each lane of them by rows.
+
+    Rows and not times of arrival, for a clock may have been set back meanwhile.
+    """
+    named: list[tuple[tuple[str, ...], float, int, SavedWindow | SavedResult]] = [
+        *(((*msgspec.structs.astuple(one.key), one.lane), one.arrived, one.seq, one) for one in saved.asked),
+        *((_name(one), one.arrived, one.result.seq, one) for one in saved.results),
+    ]
+    begun: dict[tuple[str, ...], float] = {}
+    for name, arrived, _, _ in named:
+        begun[name] = min(arrived, begun.get(name, arrived))
+    named.sort(key=lambda each: (begun[each[0]], each[2]))
+    return [one for _, _, _, one in named]
+
+
+def _name(saved: SavedResult) -> tuple[str, ...]:
+    result, topic = saved.result, parse_result(saved.topic)
+    return "" if topic is None else topic.site, result.device, result.stream, result.epoch, result.lane
 
 
 def save_series(entry: Entry) -> SavedSeries:

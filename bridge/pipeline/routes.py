@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.messages import SeriesKey
 
 Policy = Literal["cascade", "bridge", "cloud"]
+Order = Literal["strict", "free"]
 REMEMBERED = 16_384  # topics whose route is known without looking
 _SLOT = re.compile(r"\{([1-9][0-9]*)\}")
 
@@ -34,6 +35,8 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         below: escalate below this probability; None: what the manifest says.
         late: what becomes of a live whole window, asked without a receipt, whose deadline passes while it waits for a
             slow model: it is refused (`stale`), or answered all the same.
+        order: "strict": first Results of a stream's lane come in the order of its windows, so that one the bridge is
+            sure of waits for those before it that the cloud is asked about; "free": each comes as soon as it is known.
         filter: topic filter of foreign devices; None for our own data topics.
         site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
         device: device name of foreign devices, likewise.
@@ -48,6 +51,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     deadline: float = 2.0
     below: float | None = None
     late: Literal["refuse", "answer"] = "refuse"
+    order: Order = "strict"
     filter: str | None = None
     site: str = "local"
     device: str = ""
@@ -105,7 +109,11 @@ class RouteTable:
     def for_window(self, key: SeriesKey, model: str) -> Route | None:
         """A route that takes windows of this stream to that model; None if there is none any more."""
         fitting = [route for route in self.routes if route.model == model]
-        return next((route for route in fitting if route.stream == key.stream), next(iter(fitting), None))
+        for stream in (key.stream, "*"):
+            for route in fitting:
+                if route.stream == stream:
+                    return route
+        return next(iter(fitting), None)
 
     def model(self, topic: str) -> str | None:
         """The model that messages of this topic are for; None if no route takes them."""

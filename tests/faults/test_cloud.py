@@ -71,6 +71,7 @@ def test_silent_and_slow(tmp_path: Path, deed: Deed) -> None:
             stop_all(devices)
         listener.check(expected, cloud=cloud.given)
         in_time(listener.results)
+        listener.check_order()
         waited, left_alone = reasons(listener.results, SILENT, LEFT_ALONE)
         assert waited >= 5
         assert left_alone >= len(expected) / 4
@@ -163,6 +164,7 @@ def test_flapping(tmp_path: Path, seed: int) -> None:
         finally:
             stop_all(devices)
         counts = listener.check(expected, cloud=cloud.given)
+        listener.check_order()
         print(f"seed {seed}: {dict(counts)}")  # noqa: T201 # the campaign's record
         in_time(listener.results)
 

@@ -77,6 +77,7 @@ class World:
         )
         self.labels: dict[str, set[str]] = defaultdict(set)
         self.windows: dict[str, int] = {}
+        self.lanes: dict[str, list[int]] = defaultdict(list)  # windows as their first Results came
         self.errors: list[bytes] = []
         self.answers = 0
 
@@ -158,6 +159,8 @@ class Life:
             else:
                 result = _result(message.payload)
                 self.world.labels[result["id"]].add(f"{result['label']} {result['reason']}")
+                if result["id"] not in self.world.windows:
+                    self.world.lanes[result["lane"]].append(result["seq"])
                 self.world.windows[result["id"]] = result["seq"]
             asyncio.get_running_loop().call_soon(self._puback, message)
 
@@ -315,7 +318,7 @@ async def test_dies_between_any_two_steps_of_a_backlog(tmp_path: Path, seed: int
 
 
 async def survive(world: World, starts: list[int], seed: str) -> None:
-    """Live and die until everything is done: each window has one answer, nothing was refused."""
+    """Live and die until everything is done: each window has one answer, in order, and nothing was refused."""
     random = world.random
     lives = 0
     while True:
@@ -324,6 +327,8 @@ async def survive(world: World, starts: list[int], seed: str) -> None:
         if await Life(world, random.randint(1, random.choice((3, 12, 60))) if lives < 200 else 1 << 30).live():
             break
     assert sorted(world.windows.values()) == starts, f"{seed}, {lives} lives"
+    for lane, seqs in world.lanes.items():
+        assert seqs == sorted(seqs), f"{seed}, {lives} lives: {lane} is out of order"
     two = {window: said for window, said in world.labels.items() if len(said) > 1}
     assert not two, f"{seed}, {lives} lives: {list(two.values())[:3]}"
     assert world.errors == []

@@ -1,4 +1,4 @@
-"""`kill -9` of the bridge while windows are with the cloud: each gets one answer, whichever, and keeps it."""
+"""`kill -9` of the bridge while windows are with the cloud: each gets one answer, whichever, keeps it, and in order."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def test_kill_9_while_windows_are_with_the_cloud(tmp_path: Path, seed: int, wind
         finally:
             stop_all(devices)
         counts = listener.check(expected, cloud=cloud.given)
+        listener.check_order()
         print(f"seed {seed}: {kills} kills, {dict(counts)}")  # noqa: T201 # the campaign's record
         assert counts["cloud"], "no window was escalated: the test tests nothing"
         assert listener.errors == []

@@ -28,6 +28,7 @@ class HeldEngine(FakeEngine):
         fails: how runs fail, by their first window.
         once: seconds that it says a run takes, whatever its batch.
         cost: seconds that it says each window takes besides.
+        unsure: windows of which it is unsure.
         open: runs do not wait any more.
     """
 
@@ -42,6 +43,7 @@ class HeldEngine(FakeEngine):
         self.most = 0
         self.fails: dict[int, Exception] = {}
         self.once, self.cost = once, 0.0
+        self.unsure: set[int] = set()
         self._gates: dict[int, threading.Event] = {}
         self._lock = threading.Lock()
         self.open = False
@@ -61,7 +63,7 @@ class HeldEngine(FakeEngine):
             self.running.remove(numbers[0])
         if numbers[0] in self.fails:
             raise self.fails[numbers[0]]
-        return [Answer("yes", 0.9, self.version, self.variant) for _ in numbers]
+        return [Answer("yes", 0.5 if n in self.unsure else 0.9, self.version, self.variant) for n in numbers]
 
     def _gate(self, number: int) -> threading.Event:
         return self._gates.setdefault(number, threading.Event())

@@ -279,6 +279,17 @@ class Listener:
                 assert abs(result["score"] - window.score) < 0.02, (result, window)
         return counts
 
+    def check_order(self) -> None:
+        """First Results of each device's lane came in the order of their rows."""
+        firsts: dict[str, dict[str, Any]] = {}
+        for result in list(self.results):
+            firsts.setdefault(result["id"], result)
+        lines: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for result in firsts.values():
+            lines[result["device"], result["stream"], result["epoch"], result["lane"]].append(result["seq"])
+        for line, seqs in lines.items():
+            assert seqs == sorted(seqs), f"{line} is out of order: {seqs}"
+
     def _hear(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         payload = json.loads(message.payload)
         with self._lock:

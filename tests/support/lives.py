@@ -7,7 +7,7 @@ import functools
 import json
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from bridge import topics
 from bridge.catalog import Catalog
 from bridge.messages import Observation
+from bridge.offload.client import Answered, Unanswered
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.inbox import Inbox
@@ -24,10 +25,12 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.pipeline.unheard import Unheard
 from bridge.pipeline.window import Patience, Windower
+from bridge.place.confidence import CloudView
 from bridge.replay import Replayer
 from bridge.store.journal import Journal
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
+from bridge.wire.offload import Reply
 from tests.support.engines import CHANNELS, ROWS, HeldEngine, until
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.catalog import Manifest
+    from bridge.messages import Rows
     from bridge.mqtt.messages import Publish
+    from bridge.offload.client import CloudClient
     from bridge.store.kept import Kept
 
 LONG = 1e6  # seconds: a deadline that does not pass
@@ -61,6 +66,31 @@ ROUTES = [
 ]
 
 
+class PatientCloud:
+    """Answers when a test says so.
+
+    Attributes:
+        asked: ids of the windows it was asked about, by their numbers.
+        there: it can be asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked: dict[int, str] = {}
+        self.there = True
+
+    def view(self, _model: str, _now: float, *, planned: int = 0) -> CloudView:
+        return CloudView(there=self.there and planned < 64, why="it is away")
+
+    def ask(self, window: str, _model: str, values: Rows, _deadline: float) -> None:
+        self.asked[int(values[0, 0])] = window
+
+    def answer(self, number: int) -> Answered:
+        return Answered(self.asked[number], Reply(self.asked[number], "gpu", f"cloud {number}", 0.99, engine="x"))
+
+    def silence(self, number: int) -> Unanswered:
+        return Unanswered(self.asked[number], "it was silent")
+
+
 class Life:
     """One process of a bridge, with its broker and its senders.
 
@@ -70,7 +100,14 @@ class Life:
         full: the broker takes no more for now.
     """
 
-    def __init__(self, path: Path, slow: HeldEngine, routes: list[Route], kept: Kept | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        slow: HeldEngine,
+        routes: list[Route],
+        kept: Kept | None = None,
+        cloud: PatientCloud | None = None,
+    ) -> None:
         self.slow = slow
         self.fast = HeldEngine("fast", once=0.0)
         self.fast.let_all_go()
@@ -97,7 +134,7 @@ class Life:
             engines={"slow": slow, "fast": self.fast},
             journal=self.journal,
             outbound=outbound,
-            cloud=None,
+            cloud=cast("CloudClient | None", cloud),
             counts=self.counts,
         )
         self.running = asyncio.create_task(self.pipeline.run())
@@ -200,8 +237,11 @@ class World:
         self.path = path
         self.lives: list[Life] = []
 
-    def live(self, slow: HeldEngine | None = None, routes: list[Route] | None = None) -> Life:
-        life = Life(self.path, HeldEngine("slow") if slow is None else slow, ROUTES if routes is None else routes)
+    def live(
+        self, slow: HeldEngine | None = None, routes: list[Route] | None = None, cloud: PatientCloud | None = None
+    ) -> Life:
+        routes = ROUTES if routes is None else routes
+        life = Life(self.path, HeldEngine("slow") if slow is None else slow, routes, cloud=cloud)
         self.lives.append(life)
         return life
 

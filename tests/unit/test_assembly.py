@@ -93,6 +93,13 @@ def test_infer_is_as_patient_as_the_model_s_first_route() -> None:
     assert infer_routes(route_table(config(), {}), models)["activity"].late == "refuse"
 
 
+@pytest.mark.parametrize(("given", "order"), [({}, "strict"), ({"order": "free"}, "free")])
+def test_results_of_a_route_come_in_order_unless_it_says_otherwise(given: dict[str, Any], order: str) -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    table = route_table(config(RouteSection(stream="a", model="activity", **given)), models)
+    assert table.routes[0].order == order
+
+
 def test_options_for_a_provider_that_there_is_not_are_refused(tmp_path: Path) -> None:
     settings = Config(BridgeSection(id="gw"), providers={"openvinno": {"device_type": "CPU"}})
     with pytest.raises(ConfigError, match=r"providers\.openvinno: no such provider; known: tensorrt, .*openvino"):

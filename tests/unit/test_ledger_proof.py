@@ -75,6 +75,18 @@ def test_a_bridge_that_contradicts_itself(
     assert "gw-1" in proof.problem(found)
 
 
+def test_windows_cut_of_rows_that_a_damaged_store_lost_are_not_held_against_anybody() -> None:
+    lost = {"came": [(0, 299), (310, 1_049)], "given_up": [GivenUp(300, 309, "damaged")], "given_up_rows": 10}
+    whole = Account(KEY, came=[(0, 1_049)], window=128, hop=64, cut=15)
+    assert check("windows", whole).holds is True
+    found = check("windows", but(whole, **lost))
+    assert (found.holds, found.rows) == (None, [(300, 309)])
+    assert "windows were cut of rows that a damaged store has lost" in found.says
+    assert check("windows", but(whole, **lost, cut=16)).holds is False
+    gap = {**lost, "given_up": [GivenUp(300, 309, "gap")]}
+    assert check("windows", but(whole, **gap)).holds is False
+
+
 def test_what_ended_in_an_earlier_life_is_not_due() -> None:
     one = but(GOOD, before=[(0, 2), (7, 9)], opened=[(9, 9)], ended=[(9, 11)], windows=Windows(3, waiting=2, astray=[]))
     assert check("answers", one).holds is True

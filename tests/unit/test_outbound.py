@@ -150,14 +150,13 @@ def test_results_of_an_earlier_life_are_published_again_and_struck_from_the_jour
 
 def test_who_waits_for_a_window_that_gets_no_result_is_handed_back(bench: Bench) -> None:
     ticket = bench.ticket("a")
-    assert bench.out.waiting("a") == [ticket]
     assert bench.out.forget("a") == [ticket]
     bench.out.refusals([Refusal(WHY, WHO, None, tickets=[ticket])], 0.0)
     bench.out.settle([ticket])
     assert bench.verdicts == []
     bench.acknowledged()
     assert len(bench.verdicts) == 1
-    assert (bench.out.waiting("a"), bench.out.forget("a")) == ([], [])
+    assert bench.out.forget("a") == []
 
 
 def test_who_waits_over_coap_for_a_window_that_gets_no_result_is_answered_at_once(bench: Bench) -> None:

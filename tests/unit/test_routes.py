@@ -28,6 +28,15 @@ def test_a_named_stream_goes_before_the_star() -> None:
     assert TABLE.find("edge/v1/s/d/data/else") == (ANY, ("s", "d", "else"))
 
 
+def test_a_journalled_window_has_the_route_that_names_its_stream_then_the_star_then_any() -> None:
+    other, star, named = route("other"), route("*"), route("wrist")
+    key = SeriesKey("s", "d", "wrist", "e")
+    assert RouteTable([other, star, named]).for_window(key, "activity") is named
+    assert RouteTable([other, star]).for_window(key, "activity") is star
+    assert RouteTable([other]).for_window(key, "activity") is other
+    assert RouteTable([other]).for_window(key, "speech") is None
+
+
 def test_a_stream_without_route_is_told_which_there_are() -> None:
     with pytest.raises(Refused, match="no_route: stream 'x' has no route; there are: ankle, wrist"):
         RouteTable([WRIST, route("ankle")]).find("edge/v1/s/d/data/x")

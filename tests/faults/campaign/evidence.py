@@ -37,11 +37,6 @@ class Heard(msgspec.Struct):
     provisional: bool
     reason: str = "confident"
 
-    @property
-    def asked(self) -> bool:
-        """The cloud was asked about it, or would have been."""
-        return self.tier == "cloud" or not self.reason.startswith(("confident", "the route computes on the bridge"))
-
 
 class Excuse(msgspec.Struct):
     """Rows that may be lost, because only a store held them that was damaged behind its program's back.

@@ -15,8 +15,7 @@ rows receipted and not yet in a window with a Result. All else has another holde
 *Disorder.* First Results of one lane and epoch come in the order of their rows. Where the broker was lost the
 subscriber cannot see the first ones of that time, only their repetitions; so order is judged of what was heard in the
 first session, and of windows whose rows were accepted once the subscriber was back. Two bridges promise no common
-order. A window that the bridge is unsure of comes when the cloud has answered, and others do not wait for it: the order
-judged is that of the windows the bridge is sure of, and windows overtaken so are counted apart.
+order. Windows that the cloud is asked about are no exception: others wait for them.
 
 *Wrong.* A Result for no window, an answer at the edge that is not the engine's for these very rows, or a row number
 given to two rows.
@@ -49,11 +48,9 @@ class Verdict(msgspec.Struct):
 
     Attributes:
         windows: that were expected.
-        overtaken: those that a later window came before because the cloud was asked about them.
     """
 
     windows: int = 0
-    overtaken: int = 0
     lost: list[str] = []
     told: list[str] = []
     doubled: list[str] = []
@@ -87,11 +84,9 @@ def judge(evidence: Evidence) -> Verdict:
             )
     verdict.doubled = doubled(evidence.heard)
     lines = [] if evidence.shared else _lines(evidence)
-    sure = [[one for one in line if not one.asked] for line in lines]
     verdict.disorder = [
-        f"lane {after.lane}: window {after.seq} came first after window {before.seq}" for before, after in _back(sure)
+        f"lane {after.lane}: window {after.seq} came first after window {before.seq}" for before, after in _back(lines)
     ]
-    verdict.overtaken = sum(1 for _ in _back(lines)) - len(verdict.disorder)
     verdict.wrong = [*_wrong(evidence, set(windows)), *_numbered_twice(evidence.accepted)]
     return verdict
 
