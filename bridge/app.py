@@ -207,6 +207,7 @@ class App:
             outbound=outbound,
             cloud=cloud,
             counts=counts,
+            published=kept.published,
         )
         earlier = Earlier(kept, table, outbound.book)
         desk = Desk(

@@ -55,7 +55,7 @@ class Intake:
             entry = self._windower.entry(key)
             assert entry is not None  # noqa: S101 # only series that are there have gaps
             turn.touched[key] = entry
-            turn.cuts += [Cut(window, entry.route, None) for window in windows]
+            self._without_sender(windows, entry.route, turn)
 
     def overload(self, given_up: Counter[str], turn: Turn) -> None:
         """Note what was given up for want of room, an Error a topic."""
@@ -121,7 +121,7 @@ class Intake:
         self._counts["rows_skipped"] += skipped.rows
         if skipped.entry is not None:
             turn.touched[skipped.key] = skipped.entry
-        turn.cuts += [Cut(window, admitted.route, None) for window in skipped.windows]
+        self._without_sender(skipped.windows, admitted.route, turn)
         for rows in seen.ranges:  # one settles the arrival, each tells the sender of its rows
             turn.tickets.append(Ticket(arrival, skipped.key, rows, seen.receipt, durable=True))
             arrival = msgspec.structs.replace(arrival, settle=_settled)
@@ -151,12 +151,22 @@ class Intake:
             ticket.durable = False
             self._out.wait(window, ticket)
 
+    def _without_sender(self, windows: list[Window], route: Route, turn: Turn) -> None:
+        """Windows that no message completed, but the end of a wait."""
+        for window in windows:
+            into = turn.repeats if self._out.was_published(window.id) else turn.cuts
+            into.append(Cut(window, route, None))
+
     def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, route: Route, seen: Observation) -> None:
         arrival = ticket.arrival
         sheddable = not ticket.durable and route.late == "refuse" and seen.lane == "live" and not seen.receipt
         ticket.completed = len(taken.windows)
         for window in taken.windows:
+            again = self._out.was_published(window.id)
             self._out.wait(window.id, ticket)
+            if again:
+                turn.repeats.append(Cut(window, route, ticket))
+                continue
             addressed = window if arrival.reply_to is None else _addressed(window, arrival)
             turn.cuts.append(Cut(addressed, route, ticket, sheddable))
 

@@ -152,6 +152,14 @@ class Outbound:
         """
         return window in self._waiting or window in self._earlier
 
+    def published(self, earlier: dict[str, int]) -> None:
+        """Learn which windows an earlier process answered, whose journal was lost: they are not to be answered anew."""
+        self._earlier |= earlier
+
+    def was_published(self, window: str) -> bool:
+        """Whether an earlier process answered this window; who waits for it has its Result published again."""
+        return bool(self._earlier) and window in self._earlier
+
     def recalled(self, window: str) -> None:
         """The kept Result of a window of an earlier process was published again, or is kept no more."""
         self._earlier.pop(window, None)

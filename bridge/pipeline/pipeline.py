@@ -31,7 +31,7 @@ from bridge.store.waiting import until_room
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from bridge.offload.client import CloudClient
     from bridge.pipeline.admit import Admission
@@ -72,6 +72,7 @@ class Pipeline:
         outbound: Outbound,
         cloud: CloudClient | None,
         counts: Counter[str],
+        published: Callable[[], Awaitable[dict[str, int]]] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -85,7 +86,9 @@ class Pipeline:
             outbound: the way out.
             cloud: the cloud, if one is configured.
             counts: where to count.
+            published: asked for ids of Results published by earlier processes, when the journal is new or was damaged.
         """
+        self._published = published
         self._inbox = inbox
         self._decider = Decider(engines, cloud, windower, outbound, inbox.tell, counts)
         self._intake = Intake(admission, windower, outbound, self._decider.open, counts)
@@ -123,6 +126,8 @@ class Pipeline:
         saved = await until_room(self._journal.load, self._draining)
         if saved is None:
             return
+        if self._published is not None and (self._journal.recovered or not saved.series):
+            self._out.published(await self._published())
         await self._take_up(saved)
         self.taken_up.set()
         try:
@@ -194,7 +199,9 @@ class Pipeline:
         turn.changes.forgotten.extend(evicted)
         self._out.book.evicted(evicted)
         evicted.clear()
-        self._out.book.turn(turn.cuts, turn.touched, turn.wall)
+        self._out.book.turn([*turn.cuts, *turn.repeats], turn.touched, turn.wall)
+        for cut in turn.repeats:
+            self._out.book.answered(cut.window.id)
 
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""

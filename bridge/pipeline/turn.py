@@ -150,6 +150,7 @@ class Turn(msgspec.Struct):
         tickets: admitted arrivals.
         refusals: refused arrivals.
         cuts: windows to be computed.
+        repeats: windows cut anew that an earlier process answered, whose journal was lost.
         computed: windows with the bridge's own answer, to be placed.
         changes: what the journal is to commit.
         publish: Results to publish after the commit.
@@ -164,6 +165,7 @@ class Turn(msgspec.Struct):
     tickets: list[Ticket] = []
     refusals: list[Refusal] = []
     cuts: list[Cut] = []
+    repeats: list[Cut] = []
     computed: list[Cut] = []
     changes: Changes = msgspec.field(default_factory=Changes)
     publish: list[Decided] = []

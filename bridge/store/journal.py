@@ -65,13 +65,17 @@ class Journal:
         path: the database file.
         tell: takes a sentence for the owner, when a damaged file had to be set aside.
 
+    Attributes:
+        recovered: it was damaged: what the last process did may have been forgotten.
+
     Raises:
         StoreError: the file cannot be used.
     """
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._path = path
-        self._tell = tell
+        self._tell_owner = tell
+        self.recovered = False
         self._index: Index | None = None
         self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
         new = not any(path.with_name(path.name + suffix).exists() for suffix in ("", RECOVERED))
@@ -87,6 +91,11 @@ class Journal:
         with self._lock:
             self._index, saved = self._read(self._all)
         return saved
+
+    def _tell(self, what: str) -> None:
+        """Nothing but recovery has anything to tell."""
+        self.recovered = True
+        self._tell_owner(what)
 
     def _all(self) -> tuple[Index, Saved]:
         index = index_of(self._db)

@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ log = logging.getLogger("bridge.store")
 
 MOST_WAITING = 16_384  # Results not committed yet above which no more are to be published
 MOST_TOGETHER = 1_024  # Results of one record: what a reader holds at once is bounded by it
+MOST_IDS = 65_536  # of published Results that are read after a journal was lost
 RETRY = 1.0  # seconds after which a disk that refused is tried again
 BREATH = 2e-5  # seconds a Result that the thread rests after a commit: under load fewer, larger commits
 LONGEST_BREATH = 0.005  # seconds at most; less than a lone acknowledgement's way through the network costs
@@ -38,6 +40,13 @@ PATIENCE = 10.0  # seconds that closing waits for the disk
 IDLE = 60.0  # seconds without a record after which age is looked at
 
 _T = TypeVar("_T")
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_id_of = msgspec.json.Decoder(_Named).decode
 
 
 class Record(msgspec.Struct, eq=False):
@@ -134,6 +143,22 @@ class Kept:
             StoreError: it cannot be read.
         """
         return await self._ask(lambda: self._file.read(query))
+
+    async def published(self) -> dict[str, int]:
+        """Ids of the newest Results kept, oldest first, at most `MOST_IDS`, each with the number of its record.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        found: dict[str, int] = {}
+        query = Query()
+        while (chunk := await self.read(query)) is not None:
+            entries, last = chunk
+            found |= {_id_of(entry.payload).id: entry.n for entry in entries}
+            for old in list(islice(found, max(0, len(found) - MOST_IDS))):
+                del found[old]
+            query = query._replace(after=last)
+        return found
 
     async def newest(self) -> int:
         """Number of the newest record on the disk, once all that was handed over before is written.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from bridge.store.kept import Kept
 from tests.support.engines import ROWS, HeldEngine, until
-from tests.support.lives import ROUTES, Life
+from tests.support.lives import ROUTES, Life, route
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,5 +53,38 @@ async def test_a_copy_after_a_restart_gets_the_bytes_of_the_first_answer(tmp_pat
     third = life.deliver("quick", 0, transient=transient)
     await until(lambda: third in life.verdicts)
     assert len(life.sent) == 2
+    await life.crash()
+    await kept.close()
+
+
+def lose_journal(folder: Path) -> None:
+    for file in folder.glob("journal.db*"):
+        file.unlink()
+
+
+async def test_rows_that_come_again_after_the_journal_was_lost_get_the_first_answers(tmp_path: Path) -> None:
+    kept = keeping(tmp_path)
+    routes = [*ROUTES, route("rows-quick", "rows", model="fast")]
+    life = Life(tmp_path / "journal.db", HeldEngine("slow"), routes, kept)
+    for first in (0, ROWS, 2 * ROWS):
+        life.deliver("rows-quick", first)
+    await until(lambda: life.has_answered(3))
+    await kept.flush()
+    life.take_all()
+    before = [one.payload for one in life.sent]
+    await life.crash()
+    await kept.close()
+    await asyncio.to_thread(lose_journal, tmp_path)
+
+    kept = keeping(tmp_path)
+    life = Life(tmp_path / "journal.db", HeldEngine("slow"), routes, kept)
+    life.fast.version = "2.0.0"  # it would say something else
+    numbers = [life.deliver("rows-quick", n * ROWS) for n in range(4)]
+    await until(lambda: len(life.sent) == 4)
+    after = sorted([one.payload for one in life.sent], key=lambda payload: int(msgspec.json.decode(payload)["seq"]))
+    assert [payload in before for payload in after] == [True, True, True, False]
+    life.take_all()
+    await kept.flush()
+    await until(lambda: set(numbers) <= set(life.verdicts))
     await life.crash()
     await kept.close()

@@ -136,6 +136,7 @@ class Life:
             outbound=outbound,
             cloud=cast("CloudClient | None", cloud),
             counts=self.counts,
+            published=None if kept is None else kept.published,
         )
         self.running = asyncio.create_task(self.pipeline.run())
 

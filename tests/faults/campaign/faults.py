@@ -32,6 +32,8 @@ FULL = 16_384  # bytes
 HEADER = 100  # bytes of a SQLite file: damaged like the rest
 PLACES, WIDE = 4, 64
 
+TOLD = ("set aside", "its newest commits are gone", "are given up (damaged)")  # what a program says of its spoilt store
+
 
 class Inflictor:
     """Does the deeds of one seed."""
@@ -132,7 +134,7 @@ class Inflictor:
         before = len(program.stderr)
 
         def look() -> list[Excuse]:
-            told = any(words in program.stderr[before:] for words in ("set aside", "its newest commits are gone"))
+            told = any(words in program.stderr[before:] for words in TOLD)
             self._note(f"on stderr the {whose} {'told' if told else 'did not tell'} of the damage")
             given_up = self._rig.ear.given_up(self._plan.device, self._plan.stream) if whose == "agent" else {}
             safe = self._rig.ear.receipts(self._plan.device) if whose == "agent" else {}
