@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT = "mqtt://127.0.0.1:1883"
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
+ATTEMPTS, PAUSE = 3, 1.0  # to ask a bridge that runs and does not answer, with so many seconds between
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
@@ -79,29 +80,43 @@ def since_of(text: str, now: float) -> float:
 
 
 def _statement(chosen: argparse.Namespace, since: float | None) -> Statement:
-    """Ask; where the bridge of the settings does not answer, read its state."""
+    """Ask; where the bridge of the settings does not answer, read its state.
+
+    One that uses its state runs, and does not answer because it is cut off from the broker: it is asked again.
+    """
     settings, base = (None, Path()) if chosen.config is None else config.load(chosen.config)
     endpoint = _endpoint(chosen, settings, base)
-    bridge = None if settings is None else settings.bridge.id
-    try:
-        heard = asyncio.run(ask(endpoint, device=chosen.device, bridge=bridge))
-    except LinkError as why:
-        if settings is None:
-            raise
-        sys.stderr.write(f"{why}\n")
-        heard = Heard(silent={settings.bridge.id})
-    pages = heard.said
-    if settings is not None and settings.bridge.id in heard.silent:
-        try:
-            pages.append(folder.read(settings, base, device=chosen.device))
-            heard.silent.discard(settings.bridge.id)
-        except StoreError as why:
-            if not pages:
-                raise
-            sys.stderr.write(f"{why}\n")
+    for left in reversed(range(ATTEMPTS)):
+        heard = _heard(chosen, endpoint, settings)
+        pages = heard.said
+        if settings is not None and settings.bridge.id in heard.silent:
+            try:
+                pages.append(folder.read(settings, base, device=chosen.device))
+                heard.silent.discard(settings.bridge.id)
+            except StoreError as why:
+                if left:
+                    time.sleep(PAUSE)
+                    continue
+                if not pages:
+                    raise LinkError(
+                        f"bridge {settings.bridge.id} does not answer at {endpoint}; its state: {why}"
+                    ) from why
+                sys.stderr.write(f"{why}\n")
+        break
     if not pages:
         raise LinkError(f"{endpoint}: no bridge answers; --config reads the state of one that is stopped")
     return state(pages, heard.statuses, silent=heard.silent, device=chosen.device, since=since)
+
+
+def _heard(chosen: argparse.Namespace, endpoint: Endpoint, settings: config.Config | None) -> Heard:
+    bridge = None if settings is None else settings.bridge.id
+    try:
+        return asyncio.run(ask(endpoint, device=chosen.device, bridge=bridge))
+    except LinkError as why:
+        if bridge is None:
+            raise
+        sys.stderr.write(f"{why}\n")
+        return Heard(silent={bridge})
 
 
 def _endpoint(chosen: argparse.Namespace, settings: config.Config | None, base: Path) -> Endpoint:

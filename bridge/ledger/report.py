@@ -142,6 +142,8 @@ def _outcome(statement: Statement) -> str:
         return "\n".join(["DOES NOT ADD UP:", *(f"  {problem}" for problem in statement.problems)])
     alone = sum(line.accepted is None for line in statement.series)
     proven, total = sum(line.adds_up is True for line in statement.series), len(statement.series)
+    if not total and not statement.streams:
+        return "nothing is known of what was asked for"
     said = (
         f"adds up: {total} series" if proven == total else f"nothing contradicts; checked in full: {proven} of {total}"
     )
