@@ -18,6 +18,7 @@ from bridge.pipeline.given import Given
 if TYPE_CHECKING:
     from bridge.pipeline.later import Later
 
+MAX_BACKLOG = 1 << 28  # rows that a backlog may have: 62 days at 50 Hz
 MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim: 5.8 hours at 50 Hz
 
 
@@ -136,6 +137,10 @@ class Series:
         far = self._highest is not None and first - self._highest > MAX_JUMP and first != self._jump
         self._jump = end if far else None
         return far
+
+    def beyond_backlog(self, row: int) -> bool:
+        """Whether a live lane that begins there would leave a backlog longer than anyone has."""
+        return row - (self._highest or 0) > MAX_BACKLOG
 
     def saw(self, end: int) -> None:
         """Rows up to that one were seen, here or in a later part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.pipeline.naming import stale
+from bridge.pipeline.naming import stale, too_far
 from bridge.pipeline.strand import Strand, Waits
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Strands:
         live_from = None if seen.seq is None else seen.live_from
         if live_from is None:
             strand.check(chunk.first, chunk.end)
+        elif entry.series.beyond_backlog(live_from):
+            raise too_far(live_from, entry.series.next_row)
         late = strand.given.within(chunk.first, chunk.end)
         if late is not None and not strand.unknown(chunk.first, chunk.end):
             raise stale(late, chunk.first)

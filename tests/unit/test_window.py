@@ -250,3 +250,11 @@ def test_ids_of_whole_windows_are_remembered_up_to_a_bound() -> None:
 def test_a_whole_window_from_before_a_restart_is_known(windower: Windower) -> None:
     windower.remember(window_id(SeriesKey("s", "d", "x", ""), 7, "m"))
     assert take(windower, rows(7, 4), by=WHOLE).known is not None
+
+
+def test_a_live_lane_that_begins_absurdly_far_is_refused(windower: Windower) -> None:
+    take(windower, rows(0, 4, receipt=True))
+    far = 1 << 50
+    with pytest.raises(Refused, match="far beyond row 4"):
+        take(windower, rows(far, 4, receipt=True, live_from=far))
+    assert seqs(take(windower, rows(4, 4, receipt=True))) == [2, 4]
