@@ -20,6 +20,7 @@ from bridge.wire.observation import encode_observation
 from edge_agent import kernel
 from edge_agent.uplink import SAFE, TAKEN, Outcome
 from edge_agent.ways import CoapWay, Message, MqttWay, read
+from tests.support.two_ways import Heard
 from tests.unit.coap.support import Peer
 
 if TYPE_CHECKING:
@@ -34,25 +35,6 @@ def message(first: int = 0, count: int = 5) -> Message:
 
 def profile(transport: Any, copies: int = 1) -> Profile:
     return Profile(transport, copies, Encoding("float32", 12.0, 60.0), 5, 0.0)
-
-
-class Heard:
-    """A listener."""
-
-    def __init__(self) -> None:
-        self.said: list[Any] = []
-
-    def connected(self, *, fresh: bool) -> None:
-        self.said.append(("connected", fresh))
-
-    def disconnected(self, why: str) -> None:
-        self.said.append(("disconnected", why))
-
-    def receipt(self, stream: str, receipt: Receipt) -> None:
-        self.said.append((stream, receipt))
-
-    def refusal(self, error: Error) -> None:
-        self.said.append(error)
 
 
 class Mqtt:
