@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from bridge.errors import StoreError
+from bridge.ranges import Range, text
 from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
 from edge_agent.keeper import Keeper
 from edge_agent.ledger import Ledger
-from edge_agent.ranges import Range, text
 from edge_agent.sender import Sender
 from edge_agent.sources.lines import Lines
 from edge_agent.sources.replay import Replay, named

@@ -16,9 +16,9 @@ import msgspec
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a thread pool we never use costs memory
 
 from bridge.errors import BridgeError, ConfigError  # see above
+from bridge.ranges import text
 from edge_agent import config
 from edge_agent.app import App, Confirmation
-from edge_agent.ranges import text
 from edge_agent.replay import make_epoch, make_settings, replay
 from edge_agent.uplinks import make_uplink
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from edge_agent.ranges import Range, subtract
+from bridge.ranges import Range, minus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,7 +137,7 @@ class Awaited:
         self._heard, self._probe = now, None
         done = []
         for first, flight in list(self._open.items()):
-            flight.missing = subtract(flight.missing, safe)
+            flight.missing = minus(flight.missing, safe)
             if not flight.missing:
                 done.append(self._open.pop(first))
         return done

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.ranges import Range, union
 from edge_agent.flights import Awaited, Flight, Flights, Span
-from edge_agent.ranges import Range, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

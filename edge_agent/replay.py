@@ -14,16 +14,16 @@ import msgspec
 
 from bridge import settings, topics
 from bridge.errors import ConfigError
+from bridge.ranges import text, union
 from bridge.store.outbox import MARKS
 from edge_agent.app import App, make_uplink
 from edge_agent.config import Settings
-from edge_agent.ranges import text, union
 from edge_agent.sources.replay import Replay
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_agent.ranges import Range
+    from bridge.ranges import Range
 
 log = logging.getLogger(__name__)
 

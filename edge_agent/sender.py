@@ -12,10 +12,10 @@ import math
 from typing import TYPE_CHECKING
 
 from bridge.errors import LinkError
+from bridge.ranges import text
 from bridge.store.outbox import Release
 from edge_agent import backoff
 from edge_agent.pace import Pace
-from edge_agent.ranges import text
 from edge_agent.route import Route
 from edge_agent.way import Way
 

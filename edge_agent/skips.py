@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bridge.messages import Skip
+from bridge.ranges import Range, minus, union
 from bridge.wire.data import MAX_RANGES
-from edge_agent.ranges import Range, subtract, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +64,7 @@ class Skips:
     def receipt(self, safe: Iterable[Range]) -> None:
         """The bridge knows of these rows; if those of the last message are among them, `more` calls for the next."""
         if self._missing:
-            self._missing = subtract(self._missing, safe)
+            self._missing = minus(self._missing, safe)
             if not self._missing:
                 self._attempts, self._due = 0, float("inf")
 

@@ -17,9 +17,9 @@ from bridge.errors import LinkError, RemoteProtocolError
 from bridge.link.events import Acked, Connected, Disconnected, GivenUp, Sent
 from bridge.link.traffic import OVERHEAD
 from bridge.messages import Observation
+from bridge.ranges import Range, minus
 from bridge.wire.data import decode_data
 from bridge.wire.formats import Format
-from edge_agent.ranges import Range, subtract
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class MqttWay:
         self._listener.receipt(stream, receipt)
         for answer, (message, missing) in list(self._unreceipted.items()):
             if (message.stream, message.epoch) == (stream, receipt.epoch) and not answer.done():
-                left = subtract(missing, receipt.safe)
+                left = minus(missing, receipt.safe)
                 self._unreceipted[answer] = (message, left)
                 if not left:
                     answer.set_result(TAKEN)

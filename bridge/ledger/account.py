@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from bridge.errors import Refused
-from bridge.ledger.ranges import Range, count, union
 from bridge.messages import SeriesKey
+from bridge.ranges import Range, count, union
 from bridge.topics import is_name
 from bridge.wire.fields import MAX_EPOCH, MAX_SEQ, MAX_TIME
 from bridge.wire.formats import Format

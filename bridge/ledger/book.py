@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.ledger.account import StreamAccount, WholeAccount, Windows
-from bridge.ledger.ranges import Range, union
 from bridge.ledger.tally import Tally, WholeTally
+from bridge.ranges import Range, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.ledger.ranges import Range, both, count, minus, numbers, text, union
+from bridge.ranges import Range, both, count, minus, numbers, text, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

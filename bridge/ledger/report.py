@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.ledger.ranges import text
+from bridge.ranges import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ import msgspec
 from bridge import topics
 from bridge.ledger.account import Account, GivenUp
 from bridge.ledger.book import windows_of
-from bridge.ledger.ranges import Range, minus, numbers, union
 from bridge.ledger.tally import Tally
 from bridge.messages import SeriesKey
+from bridge.ranges import Range, minus, numbers, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -8,8 +8,8 @@ import msgspec
 
 from bridge.ledger import proof
 from bridge.ledger.account import Account, AgentStatus, GivenUp, Page, Part, StreamAccount, WholeAccount
-from bridge.ledger.ranges import Range, count, minus, union
 from bridge.messages import SeriesKey
+from bridge.ranges import Range, count, minus, union
 from bridge.topics import AgentTopic
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.ledger.ranges import Range, union
+from bridge.ranges import Range, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bridge import topics
 from bridge.messages import Receipt
 from bridge.mqtt.messages import Publish
+from bridge.ranges import union
 from bridge.wire.answers import encode_answer
 
 if TYPE_CHECKING:
@@ -25,20 +26,9 @@ def receipts(key: SeriesKey, rows: list[tuple[int, int]], done: Callable[[int], 
         rows: inclusive ranges, in any order.
         done: told what the broker said of each.
     """
-    merged = merge(rows)
+    merged = union(rows)
     topic = topics.receipt(key.site, key.device, key.stream)
     return [
         Publish(topic, encode_answer(Receipt(key.epoch, merged[i : i + MAX_RANGES])), done=done)
         for i in range(0, len(merged), MAX_RANGES)
     ]
-
-
-def merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Inclusive ranges, sorted, with those that touch joined."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return merged

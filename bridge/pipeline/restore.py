@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 
 from bridge.errors import Refused
-from bridge.ledger.ranges import count, minus, numbers
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.turn import Decided
 from bridge.pipeline.window import Entry, Windower
+from bridge.ranges import count, minus, numbers
 from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
 from bridge.topics import DataTopic, parse_result
 

@@ -14,11 +14,11 @@ from bridge.config import BridgeSection, Config, RouteSection
 from bridge.errors import Refused
 from bridge.ledger.book import Book
 from bridge.ledger.proof import Check, check_series
-from bridge.ledger.ranges import both, count, minus, numbers, union
 from bridge.ledger.source import running_account
 from bridge.messages import Observation
 from bridge.pipeline.turn import Cut
 from bridge.pipeline.window import Patience, Windower
+from bridge.ranges import both, count, minus, numbers, union
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from bridge.store.outbox import Piece
-from edge_agent.ranges import subtract, text, union
 from edge_agent.sampler import Stamper, cut, halves, split
 
 
@@ -63,10 +62,3 @@ def test_a_pause_begins_a_chunk() -> None:
     values = np.zeros((4, 1), dtype=np.float32)
     chunks = list(split(values, np.array([0.0, 0.11, 5.0, 5.1]), 0.1))
     assert [(c.t, len(c.values)) for c in chunks] == [(0.0, 2), (5.0, 2)]
-
-
-def test_ranges() -> None:
-    assert union([(5, 6), (0, 2), (3, 4), (9, 8)]) == [(0, 6)]
-    assert subtract([(0, 9)], [(3, 4), (8, 20)]) == [(0, 2), (5, 7)]
-    assert text([(0, 4), (7, 7)]) == "0–4, 7"
-    assert text([(i * 3, i * 3) for i in range(10)]).endswith("… (2 more)")

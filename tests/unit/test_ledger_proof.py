@@ -21,9 +21,9 @@ from bridge.ledger.account import (
     WholeAccount,
     Windows,
 )
-from bridge.ledger.ranges import both, count, minus, numbers, text, union
 from bridge.ledger.statement import Statement, state
 from bridge.messages import SeriesKey
+from bridge.ranges import both, count, minus, numbers, text, union
 from tests.support.ledger import GOOD, KEY, PART, WHO, agent
 
 NO_END = "cut, and neither answered, nor refused, nor on the way"

@@ -15,7 +15,7 @@ from bridge.messages import Error as Told
 from bridge.pipeline.admit import ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.outbound import Outbound
-from bridge.pipeline.receipts import MAX_RANGES, merge
+from bridge.pipeline.receipts import MAX_RANGES
 from bridge.pipeline.turn import Decided, Refusal, Ticket
 from bridge.topics import DataTopic
 from bridge.wire.answers import decode_answer
@@ -231,18 +231,3 @@ async def test_it_waits_while_the_broker_takes_no_more(bench: Bench) -> None:
     assert not waiting.done()
     bench.full = False
     await asyncio.wait_for(waiting, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("ranges", "merged"),
-    [
-        ([], []),
-        ([(3, 4)], [(3, 4)]),
-        ([(5, 6), (0, 4)], [(0, 6)]),
-        ([(0, 9), (2, 3)], [(0, 9)]),
-        ([(0, 3), (5, 6)], [(0, 3), (5, 6)]),
-        ([(1, 1), (1, 1), (2, 2)], [(1, 2)]),
-    ],
-)
-def test_ranges_that_touch_are_joined(ranges: list[tuple[int, int]], merged: list[tuple[int, int]]) -> None:
-    assert merge(ranges) == merged
