@@ -160,6 +160,10 @@ class Outbound:
         """Whether an earlier process answered this window; who waits for it has its Result published again."""
         return bool(self._earlier) and window in self._earlier
 
+    def publish_again(self, window: str) -> None:
+        """Publish the Result of a window of an earlier process again, though nobody waits for it."""
+        self._recall(window, self._earlier[window])
+
     def recalled(self, window: str) -> None:
         """The kept Result of a window of an earlier process was published again, or is kept no more."""
         self._earlier.pop(window, None)

@@ -238,6 +238,8 @@ class Pipeline:
     async def _take_up(self, saved: Saved) -> None:
         """Continue where the last process stopped."""
         turn = Turn(now=time.monotonic(), wall=time.time())
+        saved, answered = restore.still_open(saved, self._out.was_published)
+        turn.changes.answered.extend(answered)
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
         source.take_up(self._out.book, self._windower.entries, saved, self._table)
         for known in saved.decided:
@@ -251,6 +253,8 @@ class Pipeline:
             )  # fmt: skip
         await self._commit(turn.changes)
         self._tell(turn)
+        for window in answered:
+            self._out.publish_again(window)
 
 
 def _nothing() -> None:

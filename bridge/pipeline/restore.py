@@ -18,6 +18,8 @@ from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, 
 from bridge.topics import DataTopic, parse_result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.pipeline.later import Later
     from bridge.pipeline.routes import Route, RouteTable
 
@@ -99,6 +101,18 @@ def load_decided(saved: SavedResult) -> Decided | None:
     answer = Answer(result.label, result.score, result.version, "")
     said = placement(result.tier, result.reason)
     return Decided(window, answer, said, saved.arrived, result.local, journalled=True, whole=True)
+
+
+def still_open(saved: Saved, was_published: Callable[[str], bool]) -> tuple[Saved, list[str]]:
+    """Without the questions that were answered and published: a damaged journal may have forgotten that they were.
+
+    Returns:
+        What is to be taken up; ids of those questions.
+    """
+    answered = [one.id for one in saved.asked if was_published(one.id)]
+    if not answered:
+        return saved, []
+    return msgspec.structs.replace(saved, asked=[one for one in saved.asked if one.id not in answered]), answered
 
 
 def in_order(saved: Saved) -> list[SavedWindow | SavedResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 
 from bridge.store.kept import Kept
 from tests.support.engines import ROWS, HeldEngine, until
-from tests.support.lives import ROUTES, Life, route
+from tests.support.lives import ROUTES, Life, PatientCloud, route
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,5 +87,39 @@ async def test_rows_that_come_again_after_the_journal_was_lost_get_the_first_ans
     life.take_all()
     await kept.flush()
     await until(lambda: set(numbers) <= set(life.verdicts))
+    await life.crash()
+    await kept.close()
+
+
+async def test_a_question_that_a_damaged_journal_brings_back_keeps_its_answer(tmp_path: Path) -> None:
+    def copied(source: Path, target: Path) -> None:
+        for suffix in ("", "-wal"):
+            shutil.copy(source.with_name(source.name + suffix), target.with_name(target.name + suffix))
+
+    kept, cloud, path = keeping(tmp_path), PatientCloud(), tmp_path / "journal.db"
+    cascade = msgspec.structs.replace(route("rows-unsure", "rows", model="fast"), policy="cascade", below=0.7)
+    life = Life(path, HeldEngine("slow"), [*ROUTES, cascade], kept, cloud)
+    life.fast.unsure.add(0)
+    life.deliver("rows-unsure", 0)
+    await until(lambda: bool(cloud.asked))
+    await asyncio.to_thread(copied, path, tmp_path / "earlier.db")
+    life.inbox.tell(cloud.silence(0))
+    await until(lambda: life.has_answered(1))
+    await kept.flush()
+    life.take_all()
+    first = life.sent[0].payload
+    await life.crash()
+    await kept.close()
+    await asyncio.to_thread(copied, tmp_path / "earlier.db", path)  # its newest commits are gone
+
+    kept, cloud, told = keeping(tmp_path), PatientCloud(), list[str]()
+    life = Life(path, HeldEngine("slow"), [*ROUTES, cascade], kept, cloud, tell=told.append)
+    await until(lambda: len(life.sent) == 1)
+    assert "set aside" in told[0]
+    assert life.sent[0].payload == first
+    assert not cloud.asked
+    life.take_all()
+    await until(lambda: not life.pipeline.open)
+    assert not life.journal.load().asked
     await life.crash()
     await kept.close()

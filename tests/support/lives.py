@@ -34,7 +34,7 @@ from bridge.wire.offload import Reply
 from tests.support.engines import CHANNELS, ROWS, HeldEngine, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from bridge.catalog import Manifest
@@ -107,6 +107,7 @@ class Life:
         routes: list[Route],
         kept: Kept | None = None,
         cloud: PatientCloud | None = None,
+        tell: Callable[[str], None] = pytest.fail,
     ) -> None:
         self.slow = slow
         self.fast = HeldEngine("fast", once=0.0)
@@ -116,7 +117,7 @@ class Life:
         self.full = False
         self.counts: Counter[str] = Counter()
         self.inbox = Inbox(1 << 25, lambda: None)
-        self.journal = Journal(path, pytest.fail)
+        self.journal = Journal(path, tell)
         self.replaying: asyncio.Task[None] | None = None
         self._arrivals = 0
         table = RouteTable(routes)
