@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT = "mqtt://127.0.0.1:1883"
 _AGO = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
-ATTEMPTS, PAUSE = 3, 1.0  # to ask a bridge that runs and does not answer, with so many seconds between
+ATTEMPTS, PAUSE = 6, 1.0  # s, to ask a bridge that runs and is silent: it notices a half-open connection after 7 s
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 

@@ -144,6 +144,8 @@ def _outcome(statement: Statement) -> str:
     proven, total = sum(line.adds_up is True for line in statement.series), len(statement.series)
     if not total and not statement.streams:
         return "nothing is known of what was asked for"
+    if not total:
+        return f"{'adds up' if statement.adds_up else 'nothing contradicts'}: {len(statement.streams)} streams"
     said = (
         f"adds up: {total} series" if proven == total else f"nothing contradicts; checked in full: {proven} of {total}"
     )

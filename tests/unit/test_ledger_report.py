@@ -81,6 +81,13 @@ def test_what_could_not_be_checked_is_told_once() -> None:
     assert "nothing contradicts; checked in full: 0 of 2" in said
 
 
+def test_without_series_nothing_is_said_to_add_up_that_is_not_there() -> None:
+    nothing = state([Page("gw-1", NOW, 50.0)], {})
+    assert report.as_text(nothing, NOW).endswith("nothing is known of what was asked for\n")
+    streams = [StreamAccount("ward", "w1", "whole")]
+    assert report.as_text(state([Page("gw-1", NOW, 50.0, streams=streams)], {}), NOW).endswith(": 1 streams\n")
+
+
 def test_two_bridges_have_a_row_each() -> None:
     pages = [Page(name, NOW, 50.0, series=[GOOD]) for name in ("gw-1", "gw-2")]
     rows = report.as_text(state(pages, {}), NOW).split("\n\n")[1].splitlines()
