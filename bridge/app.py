@@ -19,7 +19,6 @@ from bridge.ledger.earlier import Earlier
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
-from bridge.mqtt.messages import Settings
 from bridge.offload.client import CloudClient
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.doors import CoapDoor, MqttDoor
@@ -27,7 +26,6 @@ from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.unheard import Unheard
-from bridge.pipeline.window import Patience, Windower
 from bridge.presence import Presence
 from bridge.reload import Reloader
 from bridge.replay import Replayer
@@ -157,9 +155,10 @@ class App:
 
         inbox = Inbox(limits.inbox, lambda: door.space())
         door = MqttDoor(inbox, may_answer, limits.payload)
+        endpoint = self._devices_endpoint(broker)
         devices = door.connection = Connection(
-            self._devices_endpoint(broker),
-            self._session(table, broker),
+            endpoint,
+            assembly.session(config, table, endpoint, self._presence.will()),
             lambda deliveries: door.received(requests.sift(devices, self._twins.sift(devices, deliveries))),
             on_connected=lambda _session: self._connected(devices, door, replayer, outbound),
             backlog=limits.publishes if broker is None else max(limits.publishes, EMBEDDED_BACKLOG),
@@ -190,7 +189,7 @@ class App:
             recall=lambda window, record: replayer.recall(window, record),
         )
         replayer = Replayer(kept, devices, unheard, outbound.recalled, counts, again=config.results.again)
-        windower = self._windower(kept)
+        windower = assembly.windower(config, kept.whole)
         pipeline = Pipeline(
             inbox=inbox,
             admission=Admission(
@@ -239,21 +238,6 @@ class App:
         finally:
             await self._shut_down(devices, cloud, coap, coap_door, pipeline, kept, running)
 
-    def _windower(self, kept: Kept) -> Windower:
-        limits = self._config.limits
-        patience = Patience(
-            gap=limits.gap,
-            gap_receipts=limits.gap_receipts,
-            gap_backlog=limits.gap_backlog,
-            segments=limits.segments,
-            held_rows=limits.held_rows,
-            series=limits.series,
-        )
-        windower = Windower(patience, lambda: f"b-{secrets.token_hex(6)}")
-        for window in kept.whole:
-            windower.remember(window)
-        return windower
-
     @staticmethod
     def _totals(pipeline: Pipeline, desk: Desk, outbound: Outbound) -> dict[str, Any]:
         if pipeline.stalled:  # its turn does not end
@@ -274,27 +258,6 @@ class App:
             return assembly.endpoint_of(self._config.mqtt, self._base, "mqtt")
         _, host, port = parse_url(broker.url5, key="mqtt")
         return Endpoint(host, port)
-
-    def _session(self, table: RouteTable, broker: EmbeddedBroker | None) -> Settings:
-        section, me = self._config.mqtt, self._config.bridge.id
-        endpoint = self._devices_endpoint(broker)
-        return Settings(
-            client_id=me,
-            username=endpoint.username,
-            password=endpoint.password,
-            keep_alive=section.keep_alive,
-            session_expiry=section.session_expiry,
-            receive_maximum=section.receive_maximum,
-            maximum_packet=self._config.limits.packet,
-            subscriptions=(
-                *(topics.shared(section.share, text) for text in table.filters),
-                topics.bridge_status(me),
-                topics.replay(me),
-                topics.bridge_ledger(me),
-            ),
-            retained_once=() if section.share else table.filters,
-            will=self._presence.will(),
-        )
 
     def _connected(self, connection: Connection, door: MqttDoor, replayer: Replayer, outbound: Outbound) -> None:
         door.connected(connection.session)

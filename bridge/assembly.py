@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge import settings
+from bridge import settings, topics
 from bridge.catalog import Catalog, Manifest, default_directory, verify
 from bridge.errors import ConfigError, ModelError
 from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
+from bridge.mqtt.messages import Settings
 from bridge.pipeline.routes import Route, RouteTable
+from bridge.pipeline.window import Patience, Windower
 from bridge.runtime.choice import Chosen, choose
 from bridge.runtime.providers import BY_NAME
 from bridge.store.kept import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.config import BrokerSection, Config
 
@@ -176,6 +179,57 @@ def kept_results(config: Config, state: Path, tell: Callable[[str], None]) -> Ke
     """
     section = config.results
     return Kept(state / "results.db", tell, age=section.keep_age, size=section.keep_bytes)
+
+
+def windower(config: Config, seen: Iterable[str]) -> Windower:
+    """What cuts rows, within the settings' limits.
+
+    Args:
+        config: the settings.
+        seen: ids of whole windows that earlier processes answered.
+    """
+    limits = config.limits
+    patience = Patience(
+        gap=limits.gap,
+        gap_receipts=limits.gap_receipts,
+        gap_backlog=limits.gap_backlog,
+        segments=limits.segments,
+        held_rows=limits.held_rows,
+        series=limits.series,
+    )
+    made = Windower(patience, lambda: f"b-{secrets.token_hex(6)}")
+    for window in seen:
+        made.remember(window)
+    return made
+
+
+def session(config: Config, table: RouteTable, endpoint: Endpoint, will: tuple[str, bytes]) -> Settings:
+    """How the bridge speaks with the devices' broker, and what it subscribes to.
+
+    Args:
+        config: the settings.
+        table: the routes.
+        endpoint: the broker.
+        will: topic and payload that the broker publishes when we vanish.
+    """
+    section, me = config.mqtt, config.bridge.id
+    return Settings(
+        client_id=me,
+        username=endpoint.username,
+        password=endpoint.password,
+        keep_alive=section.keep_alive,
+        session_expiry=section.session_expiry,
+        receive_maximum=section.receive_maximum,
+        maximum_packet=config.limits.packet,
+        subscriptions=(
+            *(topics.shared(section.share, text) for text in table.filters),
+            topics.bridge_status(me),
+            topics.replay(me),
+            topics.bridge_ledger(me),
+        ),
+        retained_once=() if section.share else table.filters,
+        will=will,
+    )
 
 
 def state_folder(config: Config, base: Path) -> Path:
