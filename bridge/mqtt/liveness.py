@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from bridge.errors import LinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
 PONG_WITHIN = 5.0  # seconds that the PINGRESP may take; a broker that is there answers in a round trip
 ACK_WITHIN = 30.0  # seconds a PUBACK may take: Mosquitto 2.0.11 loses some when it drops packets of a full queue
+OVERTAKEN_WITHIN = 3.0  # the same where later ones are here: they come in order (section 4.6), so that this one is lost
 
 
 class Liveness:
@@ -25,7 +30,7 @@ class Liveness:
         self.sent = 0.0
         self.received = 0.0
         self._pinged: float | None = None  # PINGREQ without an answer yet
-        self._oldest: tuple[int, float] | None = None  # first message under way, and since when it is the first
+        self._oldest: tuple[int, int, float] | None = None  # first message under way, the last one then, since when
 
     def begin(self, now: float) -> None:
         """A new connection."""
@@ -46,20 +51,18 @@ class Liveness:
         if self.keep_alive and now - self.received > 1.5 * self.keep_alive:
             raise LinkError(f"nothing heard from the broker for {now - self.received:.0f} s")
 
-    def asks(self, now: float, first: int | None) -> bool:
+    def asks(self, now: float, flying: Mapping[int, object]) -> bool:
         """Whether a PINGREQ is to leave now.
 
         Args:
             now: monotonic seconds.
-            first: packet id of the first publish under way, if any.
+            flying: publishes under way, by packet id, in the order in which they were sent.
 
         Raises:
             LinkError: the connection is half-open or stuck.
         """
-        if first is None or self._oldest is None or self._oldest[0] != first:
-            self._oldest = None if first is None else (first, now)
-        elif now - self._oldest[1] > ACK_WITHIN:
-            raise LinkError(f"a publish was not acknowledged for {ACK_WITHIN:.0f} s")
+        first = next(iter(flying), None)
+        self._await_first(now, first, flying)
         silent = now - self.received
         if self._pinged is not None and silent < now - self._pinged:
             self._pinged = None
@@ -73,3 +76,18 @@ class Liveness:
             return False
         self._pinged = now
         return True
+
+    def _await_first(self, now: float, first: int | None, flying: Mapping[int, object]) -> None:
+        """Look how long the first publish under way waits, alone or behind others that were acknowledged."""
+        if first is None:
+            self._oldest = None
+            return
+        if self._oldest is None or self._oldest[0] != first:
+            self._oldest = first, [*flying][-1], now
+            return
+        _, last, since = self._oldest
+        waits = now - since
+        if waits > ACK_WITHIN:
+            raise LinkError(f"a publish was not acknowledged for {ACK_WITHIN:.0f} s")
+        if waits > OVERTAKEN_WITHIN and last not in flying:
+            raise LinkError(f"later publishes were acknowledged, and one was not for {OVERTAKEN_WITHIN:.0f} s")

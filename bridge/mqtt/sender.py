@@ -12,7 +12,7 @@ from bridge.mqtt.aliases import OurAliases
 from bridge.mqtt.messages import Acked, Publish, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
 
 PACKET_TOO_LARGE = 0x95
 MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
@@ -67,9 +67,9 @@ class Sender:
         return len(self._queue) + len(self._flying)
 
     @property
-    def oldest(self) -> int | None:
-        """Packet id of the first message under way."""
-        return next(iter(self._flying), None)
+    def flying(self) -> Mapping[int, object]:
+        """Messages under way by packet id, in the order in which they leave."""
+        return self._flying
 
     def begin(self, connack: codec.ConnAckPacket, subscribing: Container[int]) -> None:
         """A new connection, with the broker's limits.

@@ -6,7 +6,7 @@ import mqtt5
 import pytest
 
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
-from bridge.mqtt.liveness import ACK_WITHIN, ANSWER_WITHIN, PONG_WITHIN
+from bridge.mqtt.liveness import ACK_WITHIN, ANSWER_WITHIN, OVERTAKEN_WITHIN, PONG_WITHIN
 from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.mqtt.sender import MOST_FLYING
 from bridge.mqtt.session import Session, State
@@ -441,6 +441,20 @@ def test_a_ping_without_an_answer_ends_it_long_before_the_keep_alive() -> None:
     assert sent(session) == []
     with pytest.raises(LinkError, match="no answer to a ping"):
         session.tick(ANSWER_WITHIN + PONG_WITHIN + 0.1)
+
+
+def test_a_puback_that_later_ones_overtook_is_lost_and_its_publish_is_sent_again_soon() -> None:
+    session = connected(Settings("me", keep_alive=600))
+    session.publish([out(1), out(2)])
+    first, second = (packet.packet_id for packet in sent(session) if isinstance(packet, mqtt5.PublishPacket))
+    session.tick(1.0)
+    session.receive(mqtt5.PubAckPacket(second).write(), 1.1)
+    session.tick(1.0 + OVERTAKEN_WITHIN)
+    assert session.state is State.CONNECTED
+    with pytest.raises(LinkError, match="later publishes were acknowledged"):
+        session.tick(1.1 + OVERTAKEN_WITHIN)
+    again = [packet.packet_id for packet in reconnect(session) if isinstance(packet, mqtt5.PublishPacket)]
+    assert again == [first]
 
 
 def test_a_publish_that_is_never_acknowledged_ends_it_however_lively_the_broker() -> None:
