@@ -108,11 +108,8 @@ class Connection:
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Settle deliveries; their PUBACKs leave together, in the order of arrival."""
-        session = self.session
-        for delivery in deliveries:
-            if delivery.qos:
-                session.acknowledge(delivery)
-        if not self._flush_due and session.pending:
+        self.session.acknowledge_all(deliveries)
+        if not self._flush_due and self.session.pending:
             self._schedule_flush()
 
     def stop_delivering(self) -> None:

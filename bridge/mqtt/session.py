@@ -145,6 +145,13 @@ class Session:
         delivery.settled = code
         self._receiver.write_settled()
 
+    def acknowledge_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Settle deliveries with success; one of QoS 0 needs nothing."""
+        for delivery in deliveries:
+            if delivery.qos:
+                delivery.settled = 0
+        self._receiver.write_settled()
+
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """End subscriptions for good: on a later connection they are not asked for, but ended again."""
         ended = tuple(filters)

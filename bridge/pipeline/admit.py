@@ -62,16 +62,10 @@ class Admission:
         Raises:
             Refused: with a reason of the contract.
         """
-        model = topics.parse_infer(arrival.topic)
-        if model is None:
-            route, source = self._table.find(arrival.topic)
-        else:
-            if arrival.reply_to is None:
-                raise Refused("malformed", "_infer without a Response Topic that may be answered to")
-            route, source = self._infer_route(model), ASKER
+        route, source = self._table.known(arrival.topic) or self._find(arrival)
         seen = self._decode(arrival, route)
         if not isinstance(seen, Observation):
-            if model is not None:
+            if source is ASKER:
                 raise Refused("malformed", "_infer takes an Observation of one window, not a skip")
             return Admitted(route, source, seen)
         rows, channels = seen.values.shape
@@ -89,6 +83,14 @@ class Admission:
             return topics.parse_data(topic) or self._table.find(topic)[1]
         except Refused:
             return None
+
+    def _find(self, arrival: Arrival) -> tuple[Route, DataTopic]:
+        model = topics.parse_infer(arrival.topic)
+        if model is None:
+            return self._table.find(arrival.topic)
+        if arrival.reply_to is None:
+            raise Refused("malformed", "_infer without a Response Topic that may be answered to")
+        return self._infer_route(model), ASKER
 
     def _infer_route(self, model: str) -> Route:
         route = self._infer.get(model)

@@ -44,6 +44,7 @@ class MqttDoor:
         self._inbox = inbox
         self._may_answer = may_answer
         self._max_payload = max_payload
+        self._settled: list[Delivery] = []  # what is acknowledged together
         self.connection: Connection | None = None
 
     def received(self, deliveries: list[Delivery]) -> None:
@@ -65,27 +66,35 @@ class MqttDoor:
             self.connection.resume()
 
     def _arrival(self, delivery: Delivery, now: float, connection: int) -> Arrival:
-        qos = delivery.qos
+        qos, payload = delivery.qos, delivery.payload
+        if qos < 2:  # at QoS 2 it is compared with its copies
+            delivery.payload = b""  # only the arrival needs it, and not for as long
         arrival = Arrival(
             delivery.topic,
-            delivery.payload,
+            payload,
             now,
             partial(self._settle, delivery),
             delivery.content_type,
             comes_again=connection if qos == 1 else 0,
             sheddable=not qos,
         )
-        if len(delivery.payload) > self._max_payload and qos < 2:  # at QoS 2 it is compared with its copies
-            arrival.oversize = len(delivery.payload)
-            arrival.payload = delivery.payload = b""
+        if len(payload) > self._max_payload and qos < 2:
+            arrival.oversize = len(payload)
+            arrival.payload = b""
         reply_to = delivery.response_topic
         if reply_to is not None and topics.parse_infer(delivery.topic) is not None and self._may_answer(reply_to):
             arrival.reply_to, arrival.correlation = reply_to, delivery.correlation or b""
         return arrival
 
     def _settle(self, delivery: Delivery, _verdict: Verdict) -> None:
+        if not self._settled:
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+        self._settled.append(delivery)
+
+    def _acknowledge(self) -> None:
+        settled, self._settled = self._settled, []
         if self.connection is not None:
-            self.connection.acknowledge((delivery,))
+            self.connection.acknowledge(settled)
 
 
 class CoapDoor:

@@ -87,6 +87,7 @@ class Intake:
             turn.bytes_coap += len(arrival.payload)
         else:
             turn.bytes_mqtt += len(arrival.payload)
+        arrival.payload = b""  # decoded; what waits for the broker and the disk is to be small
         ticket = Ticket(
             arrival,
             taken.key,

@@ -18,6 +18,7 @@ import msgspec
 
 from bridge import topics
 from bridge.ledger.book import Book
+from bridge.messages import Result
 from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
 from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
@@ -25,16 +26,16 @@ from bridge.pipeline.receipts import receipts
 from bridge.pipeline.refusals import Refusals
 from bridge.pipeline.unheard import Unheard
 from bridge.store.kept import MOST_TOGETHER, Record
+from bridge.store.records import SavedResult
 from bridge.wire.answers import encode_answer
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from bridge.messages import Result, SeriesKey
+    from bridge.messages import SeriesKey
     from bridge.pipeline.admit import ErrorGate
     from bridge.pipeline.turn import Decided, Refusal, Ticket
-    from bridge.store.records import SavedResult
 
 log = logging.getLogger("bridge.pipeline")
 
@@ -77,6 +78,32 @@ class KeepsNothing:
         """Forget it."""
         record.kept = True
         record.done(record)
+
+
+class _Sent(msgspec.Struct, eq=False, gc=False):
+    """A Result on its way to the broker: no more of it than may be needed again, for many wait here.
+
+    Attributes:
+        result: as published.
+        topic: where to.
+        correlation: to repeat there.
+        arrived: seconds since 1970 at which the window's last row arrived.
+        journalled: it is in the journal until the broker has it.
+        record: in which it is kept.
+        place: its place there.
+    """
+
+    result: Result
+    topic: str
+    correlation: bytes | None
+    arrived: float
+    journalled: bool
+    record: Record
+    place: int = NOT_KEPT
+
+    def saved(self) -> SavedResult:
+        """As the journal keeps it; the latency is set anew when it is published."""
+        return SavedResult(self.result, self.arrived, self.topic, self.correlation)
 
 
 class Outbound:
@@ -130,8 +157,8 @@ class Outbound:
 
     async def room(self) -> None:
         """Wait while the broker or the disk takes no more: then the inbox fills, and the doors close."""
-        while self.full:  # noqa: ASYNC110 # the broker is slow or away; nobody is in a hurry
-            await asyncio.sleep(0.05)
+        while self.full:  # noqa: ASYNC110 # the broker is slow or away, or the disk is: for how long, nobody knows
+            await asyncio.sleep(0.002)
 
     def wait(self, window: str, ticket: Ticket) -> None:
         """The ticket waits for this window's Result."""
@@ -203,7 +230,7 @@ class Outbound:
                 record.whole.append(result.id)
             into = record if one.window.reply_to is None else _UNKEPT
             messages.append(
-                self._message(result, one.topic, one.window.correlation, one.journalled, one.saved, into, told)
+                self._message(_Sent(result, one.topic, one.window.correlation, one.arrived, one.journalled, into), told)
             )
         self._publish(messages, records)
         if told:
@@ -222,8 +249,7 @@ class Outbound:
             if into is record:
                 self._earlier.pop(result.id, None)
                 record.whole.append(result.id)  # maybe: nobody knows any more, and it does no harm
-            same = partial(_same, one)  # partial has no names
-            messages.append(self._message(result, one.topic, one.correlation, True, same, into, []))
+            messages.append(self._message(_Sent(result, one.topic, one.correlation, one.arrived, True, into), []))
         self._publish(messages, records)
 
     def _record(self, wall: float) -> Record:
@@ -235,17 +261,9 @@ class Outbound:
             if record.items:
                 self._kept.append(record)
 
-    def _message(
-        self,
-        result: Result,
-        topic: str,
-        correlation: bytes | None,
-        journalled: bool,
-        saved: Callable[[], SavedResult],
-        record: Record,
-        told: list[Ticket],
-    ) -> Publish:
+    def _message(self, sent: _Sent, told: list[Ticket]) -> Publish:
         """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`."""
+        result, topic, record = sent.result, sent.topic, sent.record
         payload = encode_answer(result)
         tickets = self._waiting.get(result.id)
         if tickets is None:
@@ -255,25 +273,22 @@ class Outbound:
                 if ticket.arrival.wants_result:
                     ticket.results += (result,)
                     told.append(ticket)
-        place = NOT_KEPT
         if record is not _UNKEPT:
-            place = len(record.items)
+            sent.place = len(record.items)
             record.items.append((topic, payload))
             self._on_result(topic, payload)
-        done = partial(self._published, result.id, journalled, saved, record, place)
-        return Publish(topic, payload, correlation=correlation, done=done)
+        return Publish(topic, payload, correlation=sent.correlation, done=partial(self._published, sent))
 
-    def _published(
-        self, window: str, journalled: bool, saved: Callable[[], SavedResult], record: Record, place: int, code: int
-    ) -> None:
+    def _published(self, sent: _Sent, code: int) -> None:
         """The broker took a Result, or refused it."""
+        window, journalled, record, place = sent.result.id, sent.journalled, sent.record, sent.place
         if code >= 0x80:
             self.book.refused(window, "broker")
             if self._refused_result(code):
                 tickets = self._waiting.pop(window, [])
                 for ticket in tickets:
                     ticket.open -= 1
-                self._refused.append((saved(), tickets))
+                self._refused.append((sent.saved(), tickets))
                 return
         else:
             self.book.answered(window)
@@ -286,18 +301,22 @@ class Outbound:
         if record.kept:
             self._end(window, journalled)
         else:
-            record.early.append((window, journalled))
+            record.early.append(sent)
 
     def _on_kept(self, record: Record) -> None:
         """A record is on the disk: what the broker has taken of it is settled."""
         tickets: list[Ticket] = []
-        for window, journalled in record.early:
-            tickets += self._waiting.pop(window, ())
-            if journalled:
+        pop = self._waiting.pop
+        for sent in record.early:
+            window = sent.result.id
+            for ticket in pop(window, ()):
+                ticket.open -= 1
+                tickets.append(ticket)
+            if sent.journalled:
                 self._taken.append(window)
         record.early.clear()
         if tickets:
-            self._release(tickets)
+            self.settle(tickets)
 
     def _end(self, window: str, journalled: bool) -> None:
         """The broker has a Result, and it is kept."""
@@ -340,10 +359,6 @@ class Outbound:
 
 
 _UNKEPT = Record(0.0, 0.0, lambda _record: None, kept=True)
-
-
-def _same(saved: SavedResult) -> SavedResult:
-    return saved
 
 
 def _latency(wall: float, arrived: float) -> float:

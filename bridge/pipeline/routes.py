@@ -125,6 +125,10 @@ class RouteTable:
         except Refused:
             return None
 
+    def known(self, topic: str) -> tuple[Route, DataTopic] | None:
+        """What `find` found before; None if it was not asked yet, or not lately."""
+        return self._found.get(topic)
+
     def find(self, topic: str) -> tuple[Route, DataTopic]:
         """The route of a message and whose rows it carries.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +37,7 @@ class Patience(msgspec.Struct, frozen=True):
         all_held_rows: the same over all series.
         series: series kept; the longest idle goes first.
         segments: parts of a series between which rows of the backlog are missing, besides the oldest.
-        seen: ids of whole windows remembered.
+        seen: ids of whole windows remembered at least; at most twice as many are.
     """
 
     gap: float = 2.0
@@ -125,7 +124,8 @@ class Windower:
         self._uses = 0
         self._idle: list[tuple[int, Entry]] = []  # the longest idle when last looked for, the longest last
         self._numbering: dict[tuple[str, str, str], str] = {}
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: set[str] = set()  # whole windows, the newest
+        self._seen_before: set[str] = set()  # as many before them
         self._gaps: dict[SeriesKey, int] = {}  # rows held, of each series that waits
         self._overdue: dict[SeriesKey, None] = {}
         self._strands = Strands(patience)
@@ -239,13 +239,14 @@ class Windower:
 
     def remember(self, window: str) -> None:
         """A whole window is known from before a restart: its copies are not asked about again."""
-        self._seen[window] = None
-        if len(self._seen) > self._patience.seen:
-            self._seen.popitem(last=False)
+        self._seen.add(window)
+        if len(self._seen) >= self._patience.seen:
+            self._seen, self._seen_before = set(), self._seen
 
     def forget(self, window: str) -> None:
         """A whole window was not answered after all: its next copy is new."""
-        self._seen.pop(window, None)
+        self._seen.discard(window)
+        self._seen_before.discard(window)
 
     def expire(self, now: float) -> list[tuple[SeriesKey, list[Window]]]:
         """Give up gaps that were waited for long enough.
@@ -286,8 +287,8 @@ class Windower:
         first = seen.seq or 0
         name = window_id(key, first, route.model)
         if numbered:
-            if name in self._seen:
-                self._seen.move_to_end(name)
+            if name in self._seen or name in self._seen_before:
+                self.remember(name)
                 return Taken(key, first, [], known=name)
             self.remember(name)
         t, t_source = seen.t, _DEVICE

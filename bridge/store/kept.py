@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge.store")
 
-MOST_WAITING = 16_384  # Results not committed yet above which no more are to be published
+MOST_WAITING = 1_280  # Results not committed yet above which no more are published: brokers queue 1,000 unsettled ones
 MOST_TOGETHER = 1_024  # Results of one record: what a reader holds at once is bounded by it
 MOST_IDS = 65_536  # of published Results that are read after a journal was lost
 RETRY = 1.0  # seconds after which a disk that refused is tried again
-BREATH = 2e-5  # seconds a Result that the thread rests after a commit: under load fewer, larger commits
-LONGEST_BREATH = 0.005  # seconds at most; less than a lone acknowledgement's way through the network costs
+BREATH = 5e-5  # seconds a Result that the thread rests after a commit: under load fewer, larger commits
+LONGEST_BREATH = 0.008  # seconds at most; less than a lone acknowledgement's way through the network costs
 FEW = 16  # Results after which it need not
 PATIENCE = 10.0  # seconds that closing waits for the disk
 IDLE = 60.0  # seconds without a record after which age is looked at
@@ -70,7 +70,7 @@ class Record(msgspec.Struct, eq=False):
     whole: list[str] = []
     n: int = 0
     kept: bool = False
-    early: list[tuple[str, bool]] = []
+    early: list[Any] = []
 
 
 _Work: TypeAlias = "Record | Callable[[], None] | None"
