@@ -35,7 +35,7 @@ MOST_IDS = 65_536  # of published Results that are read after a journal was lost
 RETRY = 1.0  # seconds after which a disk that refused is tried again
 BREATH = 5e-5  # seconds a Result that the thread rests after a commit: under load fewer, larger commits
 LONGEST_BREATH = 0.008  # seconds at most; less than a lone acknowledgement's way through the network costs
-FEW = 16  # Results after which it need not
+LEAST_BREATH = 0.001  # seconds at least: else each of a lone sender's Results is a commit, beside its next message
 PATIENCE = 10.0  # seconds that closing waits for the disk
 IDLE = 60.0  # seconds without a record after which age is looked at
 
@@ -272,8 +272,7 @@ class Kept:
             self.refusing = False
         self._tell(self._written, records)
         results = sum(len(one.items) for one in rows)
-        if results > FEW:
-            time.sleep(min(LONGEST_BREATH, results * BREATH))
+        time.sleep(min(LONGEST_BREATH, max(LEAST_BREATH, results * BREATH)))
 
     def _write(self, rows: list[Written]) -> bool:
         """Whether they are on the disk; a damaged file is opened anew at the next attempt."""
