@@ -88,6 +88,8 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
                 below=section.below,
                 late=section.late,
                 order=section.order,
+                provisional=section.provisional,
+                grace=section.grace,
                 filter=section.filter,
                 site=section.site,
                 device=section.device or "",

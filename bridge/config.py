@@ -191,6 +191,10 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         order: "strict": first Results of a stream's lane come in the order of its windows: one the bridge is sure of
             waits for those before it that the cloud is asked about, at most until their deadline; "free": each comes as
             soon as it is known.
+        provisional: where the bridge is unsure it answers at once, with a provisional Result, and a final one follows
+            when the cloud has answered, or confirms it when it did not; for `place = "cascade"` only. `_infer` gets one
+            Result in any case.
+        grace: seconds after the deadline within which that final one comes.
         filter: topic filter of foreign devices.
         site: site of foreign devices, may hold `{n}`.
         device: device name of foreign devices, may hold `{n}`.
@@ -205,12 +209,16 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     below: Share | None = None
     late: Literal["refuse", "answer"] = "refuse"
     order: Literal["strict", "free"] = "strict"
+    provisional: bool = False
+    grace: Seconds = 10.0
     filter: str | None = None
     site: str = "local"
     device: str | None = None
     decode: Decoding | None = None
 
     def __post_init__(self) -> None:
+        if self.provisional and self.place != "cascade":
+            raise InvalidKey("provisional", f'place = "{self.place}" has one tier answer: there is nothing to revise')
         if self.filter is None:
             if self.device is not None or self.decode is not None:
                 raise InvalidKey("device" if self.device is not None else "decode", "needs `filter`")

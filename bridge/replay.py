@@ -257,7 +257,8 @@ class Replayer:
             n = next(iter(self._recalls))
             found = await self._kept.read(Query(n - 1, n))
             windows = self._recalls.pop(n)  # not before: what cannot be read now is tried again
-            by_id = {_id(entry.payload): entry for entry in (found[0] if found is not None else ())}
+            entries = found[0] if found is not None else ()
+            by_id = {_id(entry.payload): entry for entry in entries}  # a final one is after its provisional one
             for window in windows:
                 entry = by_id.get(window)
                 if entry is None:  # over age or size by now

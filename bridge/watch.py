@@ -185,10 +185,10 @@ def _show(message: aiomqtt.Message, seen: dict[str, None], *, as_json: bool) -> 
     if as_json:
         sys.stdout.write(payload.decode() + "\n")
     else:
-        clock = _clock(result.t)
+        clock, kind = _clock(result.t), "  provisional" if result.provisional else "  final" if result.rev else ""
         sys.stdout.write(
-            f"{clock}  {place.site}/{result.device}/{result.stream}  {result.label} {result.score:.0%}  {result.tier}  "
-            f"{result.latency_ms:.1f} ms  {result.reason}\n"
+            f"{clock}  {place.site}/{result.device}/{result.stream}  {result.label} {result.score:.0%}  {result.tier}"
+            f"{kind}  {result.latency_ms:.1f} ms  {result.reason}\n"
         )
     sys.stdout.flush()
 

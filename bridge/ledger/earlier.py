@@ -42,6 +42,7 @@ class _Said(msgspec.Struct):
     stream: str
     epoch: str
     seq: int
+    provisional: bool = False
 
 
 _decode = msgspec.json.Decoder(_Said).decode
@@ -105,6 +106,8 @@ def note(entries: Iterable[Entry], table: RouteTable, book: Book) -> bool:
             said = _decode(entry.payload)
         except msgspec.DecodeError:
             complete = False
+            continue
+        if said.provisional:
             continue
         found.setdefault((entry.topic, said.device, said.stream, said.epoch), []).append(said.seq)
     for (topic, device, stream, epoch), seqs in found.items():

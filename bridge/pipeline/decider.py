@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bridge.errors import Refused
-from bridge.messages import Answer, Placement, Window
-from bridge.offload.client import Answered, Unanswered
+from bridge.messages import Answer
+from bridge.offload.client import Unanswered
 from bridge.pipeline import restore
+from bridge.pipeline.answering import Answering, Open, in_order
 from bridge.pipeline.lanes import HELD, Computed, Lanes
-from bridge.pipeline.order import MOST_HELD, Order
-from bridge.pipeline.turn import Cut, Decided, Refusal, Ticket, Turn
+from bridge.pipeline.turn import Cut, Refusal, Turn
 from bridge.place.confidence import CloudView, at_once, place
 from bridge.store.records import SavedResult
 
@@ -22,29 +20,13 @@ if TYPE_CHECKING:
 
     from bridge.offload.client import CloudClient
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.routes import Route, RouteTable
+    from bridge.pipeline.routes import RouteTable
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine, Outcome
     from bridge.store.records import Saved, SavedWindow
 
 INLINE = 0.005  # seconds of computing that a turn does itself; as much as the Python around a thousand small windows
 NO_CLOUD = CloudView(there=False, why="no cloud is configured")
-
-
-class Open(msgspec.Struct, frozen=True, eq=False):
-    """A window that the journal keeps until it is answered: it waits for a lane, for the cloud, or for earlier ones.
-
-    Attributes:
-        window: the window.
-        ticket: the arrival that completed it; None after a restart.
-        local: what the bridge's own model says of it; None while it waits for a lane.
-        why: why the cloud was asked, or what is said of the placement of a window that waits for earlier ones.
-    """
-
-    window: Window
-    ticket: Ticket | None
-    local: Answer | None
-    why: str = ""
 
 
 class Decider:
@@ -59,6 +41,7 @@ class Decider:
         counts: where to count.
 
     Attributes:
+        answering: what becomes of windows that are decided.
         open: windows that the journal keeps until they are answered, by id.
     """
 
@@ -78,8 +61,9 @@ class Decider:
         self._tell = tell
         self._counts = counts
         self._lanes: dict[str, Lanes] = {}
-        self._order = Order()
-        self.open: dict[str, Open] = {}
+        self.answering = Answering(windower, outbound, counts)
+        self.open = self.answering.open
+        self._order = self.answering.order
 
     @property
     def idle(self) -> bool:
@@ -107,30 +91,19 @@ class Decider:
         turn.changes.results.extend(saved.results)
         for kept in restore.in_order(saved):
             if isinstance(kept, SavedResult):
-                self._take_up_result(kept, turn)
+                self.answering.take_up_result(kept, turn)
             else:
                 self._take_up_window(kept, table, turn)
         if self._cloud is None:
             for window in turn.ask:
-                self.cloud_said(Unanswered(window.id, "no cloud is configured any more"), turn)
-
-    def _take_up_result(self, saved: SavedResult, turn: Turn) -> None:
-        decided = restore.load_decided(saved) if self._order.lines else None
-        if decided is None or not self._order.blocks(decided.window):
-            turn.again.append(saved)
-            return
-        self._windower.remember(decided.window.id)
-        self._in_line(decided, turn)
+                self.answering.cloud_said(Unanswered(window.id, "no cloud is configured any more"), turn)
 
     def _take_up_window(self, kept: SavedWindow, table: RouteTable, turn: Turn) -> None:
         window = restore.load_window(kept, now=turn.now, wall=turn.wall)
         self._windower.remember(window.id)
         if kept.local is not None:
-            known = table.for_window(window.key, window.model)
-            if _in_order(known, window):
-                self._order.asked(window)
-            self.open[window.id] = Open(window, None, kept.local, kept.why)
-            turn.ask.append(window)
+            ordered = in_order(table.for_window(window.key, window.model), window)
+            self.answering.take_up_question(kept, window, kept.local, turn, ordered=ordered)
             return
         try:
             route = restore.route_of(window, table)
@@ -219,93 +192,13 @@ class Decider:
                 if route.order == "strict":
                     self._order.journals(window)
         if placement.tier == "cloud":
-            self._ask(cut, answer, placement, turn)
+            provisional = route.provisional and route.policy == "cascade" and window.reply_to is None
+            self.answering.ask(cut, answer, placement.reason, turn, provisional=provisional)
             return
         durable = not placement.firm or ticket is None or ticket.durable
         whole = route.windows == "whole" and window.reply_to is None
         self._close(cut, turn)
-        if self._order.lines and _in_order(route, window) and self._order.blocks(window):
-            self._safe_at_commit(window, turn)
-            self._decide(turn, window, answer, placement, local=None, durable=True, whole=whole, behind=True)
+        if self._order.lines and in_order(route, window) and self._order.blocks(window):
+            self.answering.decide_behind(turn, window, answer, placement, whole=whole)
         else:
-            self._decide(turn, window, answer, placement, local=None, durable=durable, whole=whole)
-
-    def _ask(self, cut: Cut, answer: Answer, placement: Placement, turn: Turn) -> None:
-        window = cut.window
-        turn.changes.asked.append(restore.save_window(window, answer, placement.reason, now=turn.now, wall=turn.wall))
-        turn.ask.append(window)
-        self.open[window.id] = Open(window, cut.ticket, answer, placement.reason)
-        if _in_order(cut.route, window):
-            self._order.asked(window)
-        self._safe_at_commit(window, turn)
-
-    def _safe_at_commit(self, window: Window, turn: Turn) -> None:
-        """The commit makes this window safe: nobody waits for the network with it, nor is the message kept."""
-        for ticket in self._out.forget(window.id):
-            ticket.open -= 1
-            ticket.durable = True
-            turn.tickets.append(ticket)
-            if ticket.arrival.wants_result:
-                self._out.wait(window.id, ticket)
-
-    def cloud_said(self, event: Answered | Unanswered, turn: Turn) -> None:
-        """Answer a window that the cloud was asked about."""
-        opened = self.open.pop(event.id, None)
-        if opened is None:
-            return
-        window, mine = opened.window, opened.local
-        assert mine is not None  # noqa: S101 # the cloud is asked about windows that the bridge has an answer for
-        turn.changes.answered.append(window.id)
-        if isinstance(event, Answered) and event.reply.label is not None and event.reply.score is not None:
-            reply = event.reply
-            answer = Answer(event.reply.label, event.reply.score, reply.version, reply.variant)
-            placement = restore.placement("cloud", f"{opened.why}; {reply.cloud} answered on {reply.engine}")
-            local = {"label": mine.label, "score": mine.score}
-        else:
-            why = event.why if isinstance(event, Unanswered) else "its answer had no label"
-            answer, local = mine, None
-            placement = restore.placement("bridge", f"{opened.why}, but {why}")
-        behind = bool(self._order.lines) and self._order.knows(window)
-        self._decide(turn, window, answer, placement, local=local, durable=True, behind=behind)
-
-    def _decide(
-        self,
-        turn: Turn,
-        window: Window,
-        answer: Answer,
-        placement: Placement,
-        *,
-        local: dict[str, object] | None,
-        durable: bool,
-        whole: bool = False,
-        behind: bool = False,
-    ) -> None:
-        self._counts["results_bridge" if placement.tier == "bridge" else "results_cloud"] += 1
-        decided = Decided(window, answer, placement, turn.wall - (turn.now - window.arrived), local, durable, whole)
-        if durable:
-            turn.changes.results.append(decided.saved())
-        if behind:
-            self._in_line(decided, turn)
-        else:
-            turn.publish.append(decided)
-
-    def _in_line(self, one: Decided, turn: Turn) -> None:
-        """Publish a window and what waited for it, or hold it."""
-        due = self._order.decided(one)
-        if not due:
-            one.window = msgspec.structs.replace(one.window, values=restore.NO_ROWS)
-            self.open[one.window.id] = Open(one.window, None, one.answer, one.placement.reason)
-        for each in due:
-            self.open.pop(each.window.id, None)
-        turn.publish += due
-
-    def keep_order(self, turn: Turn) -> None:
-        """All windows of the turn are placed: bound what waits for earlier ones, and make the order outlive us."""
-        while self._order.held > MOST_HELD:
-            self.cloud_said(Unanswered(self._order.most_awaited, "too many windows wait for that"), turn)
-        turn.changes.results += self._order.secured(turn.publish)
-
-
-def _in_order(route: Route | None, window: Window) -> bool:
-    """Whether the window's Result has a place among others; the route may be gone since a restart."""
-    return window.reply_to is None and (route is None or route.order == "strict")
+            self.answering.decide(turn, window, answer, placement, durable=durable, whole=whole)

@@ -1,5 +1,7 @@
 """First Results of a stream come in the order of its windows, in each lane, though the cloud is asked about some.
 
+A provisional Result is a first one, and has its place like any other; the final one that follows it comes when it can.
+
 From a question to the cloud on, the windows behind it form a line: one decided meanwhile is held, and published when
 all before it are. Its Result is in the journal from the decision on, so that nobody waits for the network with
 acknowledging it, and a process that dies holds nothing in memory alone.
@@ -65,7 +67,7 @@ class Order:
         _put(line.windows, window, window)
 
     def decided(self, one: Decided) -> list[Decided]:
-        """Put a decided window in its place.
+        """Put a decided window in its place; a final answer takes that of a provisional one that is still held.
 
         Returns:
             What is to be published now, in order; empty where it is held.
@@ -73,8 +75,11 @@ class Order:
         name = name_of(one.window)
         line = self.lines[name]
         windows = line.windows
+        before = windows.get(one.window.id)
         _put(windows, one.window, one)
-        line.held += 1
+        if not isinstance(before, Decided):
+            line.held += 1
+            self.held += 1
         due: list[Decided] = []
         while windows and isinstance(first := next(iter(windows.values())), Decided):
             windows.popitem(last=False)
@@ -82,7 +87,7 @@ class Order:
         if not windows:
             del self.lines[name]
         line.held -= len(due)
-        self.held += 1 - len(due)
+        self.held -= len(due)
         return due
 
     def journals(self, window: Window) -> None:

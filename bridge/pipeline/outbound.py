@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +22,7 @@ from bridge.messages import Result
 from bridge.mqtt.codec import in_words
 from bridge.mqtt.messages import Publish
 from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
+from bridge.pipeline.ports import KeepsNothing
 from bridge.pipeline.receipts import receipts
 from bridge.pipeline.refusals import Refusals
 from bridge.pipeline.unheard import Unheard
@@ -35,49 +36,14 @@ if TYPE_CHECKING:
 
     from bridge.messages import SeriesKey
     from bridge.pipeline.admit import ErrorGate
+    from bridge.pipeline.ports import Keeper, Publisher
     from bridge.pipeline.turn import Decided, Refusal, Ticket
+    from bridge.store.kept import Published
 
 log = logging.getLogger("bridge.pipeline")
 
 MOST_REFUSED = 10_000  # Results that the broker refused, kept for the next start; further ones are counted and dropped
 NOT_KEPT = -1  # place in a record of what is not kept: answers to `_infer`
-
-
-class Publisher(Protocol):
-    """What the way out needs of a connection."""
-
-    @property
-    def full(self) -> bool:
-        """More publishes wait for the broker than may."""
-        ...
-
-    def publish(self, messages: list[Publish]) -> None:
-        """Queue messages."""
-        ...
-
-
-class Keeper(Protocol):
-    """What the way out needs of the log of published Results."""
-
-    @property
-    def full(self) -> bool:
-        """So much waits for the disk that no more Results are to be published."""
-        ...
-
-    def append(self, record: Record) -> None:
-        """Keep a record, and call its `done` once that is safe."""
-        ...
-
-
-class KeepsNothing:
-    """A keeper that forgets: what it is given counts as kept at once."""
-
-    full = False
-
-    def append(self, record: Record) -> None:
-        """Forget it."""
-        record.kept = True
-        record.done(record)
 
 
 class _Sent(msgspec.Struct, eq=False, gc=False):
@@ -122,6 +88,7 @@ class Outbound:
     Attributes:
         heard_at: monotonic seconds at which the newest Result that the broker took was published; None before any.
         book: told of each window that is answered, or gets no answer.
+        promised: windows of which an earlier process, whose journal was lost, published a provisional Result only.
     """
 
     def __init__(
@@ -148,6 +115,7 @@ class Outbound:
         self._waiting: dict[str, list[Ticket]] = {}
         self._taken: list[str] = []
         self._refused: list[tuple[SavedResult, list[Ticket]]] = []
+        self.promised: set[str] = set()
         self.heard_at: float | None = None
 
     @property
@@ -179,9 +147,10 @@ class Outbound:
         """
         return window in self._waiting or window in self._earlier
 
-    def published(self, earlier: dict[str, int]) -> None:
+    def published(self, earlier: Published) -> None:
         """Learn which windows an earlier process answered, whose journal was lost: they are not to be answered anew."""
-        self._earlier |= earlier
+        self._earlier |= earlier.final
+        self.promised |= earlier.provisional
 
     def was_published(self, window: str) -> bool:
         """Whether an earlier process answered this window; who waits for it has its Result published again."""
@@ -246,7 +215,7 @@ class Outbound:
             if len(record.items) == MOST_TOGETHER:
                 records.append(record := self._record(wall))
             into = record if topics.parse_result(one.topic) is not None else _UNKEPT
-            if into is record:
+            if into is record and not result.provisional:
                 self._earlier.pop(result.id, None)
                 record.whole.append(result.id)  # maybe: nobody knows any more, and it does no harm
             messages.append(self._message(_Sent(result, one.topic, one.correlation, one.arrived, True, into), []))
@@ -262,12 +231,16 @@ class Outbound:
                 self._kept.append(record)
 
     def _message(self, sent: _Sent, told: list[Ticket]) -> Publish:
-        """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`."""
+        """The PUBLISH of a Result; who waits for the Result itself is told, and added to `told`.
+
+        A provisional one ends nothing: what waits for its window goes on to wait.
+        """
         result, topic, record = sent.result, sent.topic, sent.record
         payload = encode_answer(result)
         tickets = self._waiting.get(result.id)
         if tickets is None:
-            self._waiting[result.id] = []  # so that `waits_for` a Result nobody waits for yet
+            if not result.provisional:
+                self._waiting[result.id] = []  # so that `waits_for` a Result nobody waits for yet
         else:
             for ticket in tickets:
                 if ticket.arrival.wants_result:
@@ -277,7 +250,8 @@ class Outbound:
             sent.place = len(record.items)
             record.items.append((topic, payload))
             self._on_result(topic, payload)
-        return Publish(topic, payload, correlation=sent.correlation, done=partial(self._published, sent))
+        told_by_broker = self._published_provisional if result.provisional else self._published
+        return Publish(topic, payload, correlation=sent.correlation, done=partial(told_by_broker, sent))
 
     def _published(self, sent: _Sent, code: int) -> None:
         """The broker took a Result, or refused it."""
@@ -292,16 +266,28 @@ class Outbound:
                 return
         else:
             self.book.answered(window)
-        if code < 0x80 and place != NOT_KEPT:
-            self.heard_at = record.at
-            if code == NO_MATCHING_SUBSCRIBERS:
-                self._unheard.note(*record.items[place], record.n)
-            elif self._unheard.marks:
-                self._unheard.heard(record.items[place][0])
+            if place != NOT_KEPT:
+                self._note_heard(record, place, code)
         if record.kept:
             self._end(window, journalled)
         else:
             record.early.append(sent)
+
+    def _published_provisional(self, sent: _Sent, code: int) -> None:
+        """The broker took a provisional Result, or refused it, which the final one makes good."""
+        if code >= 0x80:
+            self._refusals.note("a provisional Result", code)
+        else:
+            self.book.provisional(sent.result.id)
+            self._note_heard(sent.record, sent.place, code)
+
+    def _note_heard(self, record: Record, place: int, code: int) -> None:
+        """The broker took a Result that is kept, and gave it to somebody or to nobody."""
+        self.heard_at = record.at
+        if code == NO_MATCHING_SUBSCRIBERS:
+            self._unheard.note(*record.items[place], record.n)
+        elif self._unheard.marks:
+            self._unheard.heard(record.items[place][0])
 
     def _on_kept(self, record: Record) -> None:
         """A record is on the disk: what the broker has taken of it is settled."""

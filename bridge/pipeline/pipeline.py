@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine
     from bridge.store.journal import Journal
+    from bridge.store.kept import Published
     from bridge.store.records import Saved
 
 log = logging.getLogger("bridge.pipeline")
@@ -72,7 +73,7 @@ class Pipeline:
         outbound: Outbound,
         cloud: CloudClient | None,
         counts: Counter[str],
-        published: Callable[[], Awaitable[dict[str, int]]] | None = None,
+        published: Callable[[], Awaitable[Published]] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -86,7 +87,7 @@ class Pipeline:
             outbound: the way out.
             cloud: the cloud, if one is configured.
             counts: where to count.
-            published: asked for ids of Results published by earlier processes, when the journal is new or was damaged.
+            published: asked which windows earlier processes published Results of, when the journal is new or damaged.
         """
         self._published = published
         self._inbox = inbox
@@ -168,7 +169,7 @@ class Pipeline:
             elif isinstance(event, Computed):
                 self._decider.computed(event, turn)
             else:
-                self._decider.cloud_said(event, turn)
+                self._decider.answering.cloud_said(event, turn)
         self._intake.count(turn)
         if given_up := self._inbox.given_up():
             self._intake.overload(given_up, turn)
@@ -188,7 +189,7 @@ class Pipeline:
         self._decider.infer(turn)
         for cut in turn.computed:
             self._decider.place(cut, turn)
-        self._decider.keep_order(turn)
+        self._decider.answering.keep_order(turn)
 
     def _note_series(self, turn: Turn) -> None:
         evicted = self._windower.evicted

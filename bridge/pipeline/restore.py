@@ -36,7 +36,9 @@ def placement(tier: Tier, reason: str) -> Placement:
     return Placement(tier, reason, firm=False)
 
 
-def save_window(window: Window, local: Answer | None, why: str, *, now: float, wall: float) -> SavedWindow:
+def save_window(
+    window: Window, local: Answer | None, why: str, *, now: float, wall: float, provisional: bool = False
+) -> SavedWindow:
     """A window that waits for a lane (no answer yet) or for the cloud, as the journal keeps it."""
     return SavedWindow(
         id=window.id,
@@ -54,11 +56,15 @@ def save_window(window: Window, local: Answer | None, why: str, *, now: float, w
         why=why,
         reply_to=window.reply_to,
         correlation=window.correlation,
+        provisional=provisional,
     )
 
 
 def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
-    """The same window after a restart, with its patience begun anew."""
+    """The same window after a restart, with its patience begun anew; not where a provisional Result promised a time."""
+    patience = saved.patience
+    if saved.provisional:
+        patience = min(patience, saved.arrived + patience - wall)
     return Window(
         id=saved.id,
         key=saved.key,
@@ -69,7 +75,7 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
         arrived=now - max(0.0, wall - saved.arrived),
         model=saved.model,
         lane=saved.lane,
-        deadline=now + saved.patience,
+        deadline=now + patience,
         reply_to=saved.reply_to,
         correlation=saved.correlation,
     )
@@ -90,6 +96,13 @@ def route_of(window: Window, table: RouteTable) -> Route:
     return route
 
 
+def load_provisional(saved: SavedWindow, window: Window, local: Answer) -> Decided:
+    """The provisional Result that an earlier life promised, and maybe published: to be published, maybe once more."""
+    return Decided(
+        window, local, placement("bridge", saved.why), saved.arrived, journalled=True, provisional=True
+    )  # fmt: skip
+
+
 def load_decided(saved: SavedResult) -> Decided | None:
     """A window that waits for earlier ones, without its rows; None for an answer to `_infer`, which never does."""
     topic, result = parse_result(saved.topic), saved.result
@@ -100,7 +113,7 @@ def load_decided(saved: SavedResult) -> Decided | None:
     window = Window(result.id, key, result.seq, NO_ROWS, result.t, source, 0.0, result.model, result.lane, 0.0)
     answer = Answer(result.label, result.score, result.version, "")
     said = placement(result.tier, result.reason)
-    return Decided(window, answer, said, saved.arrived, result.local, journalled=True, whole=True)
+    return Decided(window, answer, said, saved.arrived, result.local, journalled=True, whole=True, rev=result.rev)
 
 
 def still_open(saved: Saved, was_published: Callable[[str], bool]) -> tuple[Saved, list[str]]:

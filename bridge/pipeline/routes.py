@@ -37,6 +37,8 @@ class Route(msgspec.Struct, frozen=True, eq=False):
             slow model: it is refused (`stale`), or answered all the same.
         order: "strict": first Results of a stream's lane come in the order of its windows, so that one the bridge is
             sure of waits for those before it that the cloud is asked about; "free": each comes as soon as it is known.
+        provisional: the bridge's answer may be published at once, as a provisional Result, while the cloud is asked.
+        grace: seconds after the deadline within which the final Result follows a provisional one.
         filter: topic filter of foreign devices; None for our own data topics.
         site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
         device: device name of foreign devices, likewise.
@@ -52,6 +54,8 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     below: float | None = None
     late: Literal["refuse", "answer"] = "refuse"
     order: Order = "strict"
+    provisional: bool = False
+    grace: float = 10.0
     filter: str | None = None
     site: str = "local"
     device: str = ""

@@ -100,7 +100,7 @@ class Cut(msgspec.Struct, eq=False):
 
 
 class Decided(msgspec.Struct, eq=False):
-    """A window with its final answer.
+    """A window with its answer: the final one, or a provisional one that a final one follows.
 
     Attributes:
         window: the window.
@@ -110,6 +110,8 @@ class Decided(msgspec.Struct, eq=False):
         local: what the bridge's own model said of a window that the cloud answered.
         journalled: it is in the journal until the broker has it.
         whole: it came as one message, and a copy that comes after a restart must not be answered anew.
+        provisional: a final answer follows; until then the window is an open question in the journal.
+        rev: 1 for a final answer that follows a provisional one, else 0.
     """
 
     window: Window
@@ -119,6 +121,8 @@ class Decided(msgspec.Struct, eq=False):
     local: dict[str, Any] | None = None
     journalled: bool = False
     whole: bool = False
+    provisional: bool = False
+    rev: int = 0
 
     @property
     def topic(self) -> str:
@@ -132,8 +136,8 @@ class Decided(msgspec.Struct, eq=False):
         key = window.key
         return Result(
             window.id, key.device, key.stream, window.seq, key.epoch, window.t, window.model, answer.version,
-            answer.label, answer.score, placement.tier, False, 0, latency_ms, placement.reason, window.lane,
-            window.t_source, self.local,
+            answer.label, answer.score, placement.tier, self.provisional, self.rev, latency_ms, placement.reason,
+            window.lane, window.t_source, self.local,
         )  # fmt: skip
 
     def saved(self) -> SavedResult:
@@ -155,7 +159,7 @@ class Turn(msgspec.Struct):
         changes: what the journal is to commit.
         publish: Results to publish after the commit.
         again: Results of an earlier life to publish after the commit.
-        ask: windows to ask the cloud about after the commit.
+        ask: windows to ask the cloud about after the commit, each with the deadline of its question.
         touched: series whose state changed.
         messages: admitted arrivals that came in this turn; so are their rows, and the bytes of their payloads by way.
     """

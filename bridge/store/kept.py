@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -44,9 +44,22 @@ _T = TypeVar("_T")
 
 class _Named(msgspec.Struct):
     id: str
+    provisional: bool = False
 
 
-_id_of = msgspec.json.Decoder(_Named).decode
+_name_of = msgspec.json.Decoder(_Named).decode
+
+
+class Published(NamedTuple):
+    """Which windows had a Result published, as far as it is kept.
+
+    Attributes:
+        final: ids of those with a final one, oldest first, each with the number of its record.
+        provisional: ids of those with a provisional one only.
+    """
+
+    final: dict[str, int]
+    provisional: set[str]
 
 
 class Record(msgspec.Struct, eq=False):
@@ -144,21 +157,28 @@ class Kept:
         """
         return await self._ask(lambda: self._file.read(query))
 
-    async def published(self) -> dict[str, int]:
-        """Ids of the newest Results kept, oldest first, at most `MOST_IDS`, each with the number of its record.
+    async def published(self) -> Published:
+        """The windows of the newest Results kept, at most `MOST_IDS` of either kind.
 
         Raises:
             StoreError: they cannot be read.
         """
         found: dict[str, int] = {}
+        provisional: dict[str, None] = {}
         query = Query()
         while (chunk := await self.read(query)) is not None:
             entries, last = chunk
-            found |= {_id_of(entry.payload).id: entry.n for entry in entries}
-            for old in list(islice(found, max(0, len(found) - MOST_IDS))):
-                del found[old]
+            for entry in entries:
+                name = _name_of(entry.payload)
+                if name.provisional:
+                    provisional[name.id] = None
+                else:
+                    found[name.id] = entry.n
+                    provisional.pop(name.id, None)
+            _keep_newest(found)
+            _keep_newest(provisional)
             query = query._replace(after=last)
-        return found
+        return Published(found, provisional.keys() - found.keys())
 
     async def newest(self) -> int:
         """Number of the newest record on the disk, once all that was handed over before is written.
@@ -302,6 +322,11 @@ def _joined(records: list[Record]) -> list[Written]:
         else:
             rows.append(Written(one.n, one.t, one.at, one.whole, one.items))
     return rows
+
+
+def _keep_newest(ids: dict[str, _T]) -> None:
+    for old in list(islice(ids, max(0, len(ids) - MOST_IDS))):
+        del ids[old]
 
 
 def _unless_done(tell: Callable[[object], None], answer: asyncio.Future[object], what: object) -> None:

@@ -126,11 +126,12 @@ class SavedWindow(msgspec.Struct, frozen=True):
         arrived: seconds since 1970 at which its last row arrived.
         model: model asked.
         lane: its lane.
-        patience: seconds for which an answer helped when it arrived.
+        patience: seconds for which an answer helped when it arrived; of a provisional one, until its final Result.
         local: the bridge's own answer; None while its own engine is waited for, not the cloud.
         why: why the cloud was asked; "" while the own engine is waited for.
         reply_to: where `_infer` wants its answer.
         correlation: to repeat in that answer.
+        provisional: a provisional Result was, or was about to be, published; earlier versions knew none.
     """
 
     id: str
@@ -148,6 +149,7 @@ class SavedWindow(msgspec.Struct, frozen=True):
     why: str
     reply_to: str | None = None
     correlation: bytes | None = None
+    provisional: bool = False
 
 
 class SavedResult(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ def test_a_seed_is_its_plan() -> None:
         assert {fault for plan in block[begin : begin + len(FAULTS)] for fault in plan.faults} == {*FAULTS}
     assert {plan.transport for plan in block} == {"mqtt", "coap"}
     assert {plan.source for plan in block} == {"stdin", "replay"}
+    assert {plan.provisional for plan in block} == {True, False}
 
 
 def test_finished_seeds_are_kept(tmp_path: Path) -> None:

@@ -95,11 +95,68 @@ def test_a_repeat_that_says_the_same_is_none(repeat: dict[str, Any]) -> None:
     assert judge(evidence).passed
 
 
-def test_a_provisional_one_before_is_none() -> None:
+def in_two_steps() -> Evidence:
+    """Window 128 got a provisional Result at once, and the final one two windows later."""
     evidence = sound()
-    evidence.heard.insert(2, heard(128, provisional=True))
-    evidence.heard[3] = heard(128, tier="cloud", label="abduction")
+    evidence.provisional = True
+    evidence.heard[2].provisional = True
+    evidence.heard.insert(5, heard(128, tier="cloud", label="abduction", rev=1))
+    return evidence
+
+
+def test_a_provisional_one_before_is_none() -> None:
+    assert judge(in_two_steps()).passed
+
+
+def test_a_final_one_whose_provisional_one_nobody_heard_is_right() -> None:
+    evidence = in_two_steps()
+    evidence.heard[2] = evidence.heard.pop(5)
     assert judge(evidence).passed
+
+
+def test_a_provisional_result_needs_a_route_that_allows_it() -> None:
+    evidence = in_two_steps()
+    evidence.provisional = False
+    assert [text.split(", ")[-1] for text in judge(evidence).wrong] == ["where none is allowed"] * 2
+
+
+def test_a_provisional_result_that_no_final_one_follows_is_a_loss() -> None:
+    """Also where nobody was told that the rows were accepted; but not where they may be lost."""
+    evidence = in_two_steps()
+    evidence.heard.append(heard(STARTS[-1] + HOP, provisional=True))
+    assert [text.split()[1] for text in judge(evidence).lost] == ["576–703"]
+    evidence.excuses = [Excuse("e", [(576, 703)], told=True, why="spoilt")]
+    assert judge(evidence).passed
+
+
+@pytest.mark.parametrize(
+    ("at", "fields", "why"),
+    [
+        (5, {"rev": 0}, "a final Result of revision 0 after a provisional one"),
+        (2, {"rev": 1}, "a provisional Result of revision 1 by bridge"),
+        (2, {"tier": "cloud"}, "a provisional Result of revision 0 by cloud"),
+    ],
+)
+def test_revisions_must_fit(at: int, fields: dict[str, Any], why: str) -> None:
+    evidence = in_two_steps()
+    evidence.heard[at] = msgspec.structs.replace(evidence.heard[at], **fields)
+    assert [text.split(": ")[1] for text in judge(evidence).wrong] == [why]
+    evidence.excuses = [Excuse("e", [(128, 255)], told=True, why="the store that knew is spoilt")]
+    assert judge(evidence).wrong == [] or at == 2
+
+
+def test_two_provisional_results_say_the_same() -> None:
+    evidence = in_two_steps()
+    evidence.heard.append(msgspec.structs.replace(evidence.heard[2], at=99.0))
+    assert judge(evidence).passed
+    evidence.heard[-1].label, evidence.heard[-1].tier = "abduction", "bridge"
+    assert "provisionally pendulum, then provisionally abduction" in " ".join(judge(evidence).wrong)
+
+
+def test_two_final_results_of_different_revisions_are_two_values() -> None:
+    evidence = in_two_steps()
+    evidence.heard[2] = heard(128, tier="cloud", label="abduction")
+    assert judge(evidence).wrong == ["window 128: two final Results, of revisions 0 and 1"]
 
 
 def test_wrong_order_is_seen() -> None:

@@ -59,14 +59,25 @@ class World:
     """What outlives the bridge: messages at the broker, the journal, what an operator saw."""
 
     def __init__(
-        self, path: Path, random: Random, windows: str, messages: Iterable[Observation | Skip], seconds: float
+        self,
+        path: Path,
+        random: Random,
+        windows: str,
+        messages: Iterable[Observation | Skip],
+        seconds: float,
+        *,
+        provisional: bool = False,
     ) -> None:
         self.random = random
         self.path = path
         self.seconds = seconds
         config = Config(
             BridgeSection(id="gw"),
-            routes=(RouteSection(stream=STREAM, model=MODEL, windows=cast("Any", windows), deadline=1e6),),
+            routes=(
+                RouteSection(
+                    stream=STREAM, model=MODEL, windows=cast("Any", windows), deadline=1e6, provisional=provisional
+                ),
+            ),
         )
         self.manifest = Catalog(default_directory())[MODEL]
         self.table = route_table(config, {MODEL: self.manifest})
@@ -75,7 +86,8 @@ class World:
             encode_skip(one, Format.CBOR) if isinstance(one, Skip) else encode_observation(one, Format.CBOR)
             for one in messages
         )
-        self.labels: dict[str, set[str]] = defaultdict(set)
+        self.labels: dict[str, set[str]] = defaultdict(set)  # of final Results, with their revisions
+        self.provisional: dict[str, set[str]] = defaultdict(set)
         self.windows: dict[str, int] = {}
         self.lanes: dict[str, list[int]] = defaultdict(list)  # windows as their first Results came
         self.errors: list[bytes] = []
@@ -158,7 +170,8 @@ class Life:
                 self.world.errors.append(message.payload)
             else:
                 result = _result(message.payload)
-                self.world.labels[result["id"]].add(f"{result['label']} {result['reason']}")
+                said = self.world.provisional if result["provisional"] else self.world.labels
+                said[result["id"]].add(f"{result['label']} {result['reason']} {result['rev']}")
                 if result["id"] not in self.world.windows:
                     self.world.lanes[result["lane"]].append(result["seq"])
                 self.world.windows[result["id"]] = result["seq"]
@@ -317,6 +330,24 @@ async def test_dies_between_any_two_steps_of_a_backlog(tmp_path: Path, seed: int
     await survive(World(tmp_path / "journal.db", random, "rows", messages, seconds), starts, f"seed {seed}")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.004, 0.01], ids=["in-turns", "in-both", "in-lanes"])
+@pytest.mark.parametrize("windows", ["rows", "whole"])
+@pytest.mark.parametrize("seed", seeds(6))
+async def test_dies_between_any_two_steps_of_provisional_results(
+    tmp_path: Path, seed: int, windows: str, seconds: float
+) -> None:
+    """Each provisional Result says one thing, whichever life publishes it, and one final one that says so follows."""
+    random = dice(seed)
+    starts = list(range(0, len(VALUES) - WINDOW + 1, HOP))
+    messages = packed(random) if windows == "rows" else [(first, first + WINDOW) for first in starts]
+    world = World(tmp_path / "journal.db", random, windows, [rows(*one) for one in messages], seconds, provisional=True)
+    await survive(world, starts, f"seed {seed}")
+    assert world.provisional, "no window was escalated: the test tests nothing"
+    assert all(len(said) == 1 and said.pop().endswith(" 0") for said in world.provisional.values())
+    for window, (said,) in world.labels.items():
+        assert said.endswith(" 1") or window not in world.provisional, said
+
+
 async def survive(world: World, starts: list[int], seed: str) -> None:
     """Live and die until everything is done: each window has one answer, in order, and nothing was refused."""
     random = world.random
@@ -327,6 +358,7 @@ async def survive(world: World, starts: list[int], seed: str) -> None:
         if await Life(world, random.randint(1, random.choice((3, 12, 60))) if lives < 200 else 1 << 30).live():
             break
     assert sorted(world.windows.values()) == starts, f"{seed}, {lives} lives"
+    assert world.windows.keys() == world.labels.keys(), f"{seed}, {lives} lives"
     for lane, seqs in world.lanes.items():
         assert seqs == sorted(seqs), f"{seed}, {lives} lives: {lane} is out of order"
     two = {window: said for window, said in world.labels.items() if len(said) > 1}

@@ -71,18 +71,21 @@ class PatientCloud:
 
     Attributes:
         asked: ids of the windows it was asked about, by their numbers.
+        deadlines: of the questions, by the same.
         there: it can be asked.
     """
 
     def __init__(self) -> None:
         self.asked: dict[int, str] = {}
+        self.deadlines: dict[int, float] = {}
         self.there = True
 
     def view(self, _model: str, _now: float, *, planned: int = 0) -> CloudView:
         return CloudView(there=self.there and planned < 64, why="it is away")
 
-    def ask(self, window: str, _model: str, values: Rows, _deadline: float) -> None:
+    def ask(self, window: str, _model: str, values: Rows, deadline: float) -> None:
         self.asked[int(values[0, 0])] = window
+        self.deadlines[int(values[0, 0])] = deadline
 
     def answer(self, number: int) -> Answered:
         return Answered(self.asked[number], Reply(self.asked[number], "gpu", f"cloud {number}", 0.99, engine="x"))

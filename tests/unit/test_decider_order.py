@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from bridge.pipeline import decider as decider_module
+from bridge.pipeline import answering as answering_module
 from bridge.store.journal import Journal
 from tests.support.engines import ROWS, until
 from tests.support.lives import Life, PatientCloud, World, route
@@ -249,7 +249,7 @@ async def test_a_clock_set_back_between_windows_does_not_reverse_them(
 async def test_where_too_many_wait_the_bridge_answers_what_most_of_them_wait_for(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decider_module, "MOST_HELD", 4)
+    monkeypatch.setattr(answering_module, "MOST_HELD", 4)
     life = case.live(unsure={0, 10, 12})
     send(life, "whole", 2)
     send(life, "whole", 4, begin=10, device="other")

@@ -16,6 +16,7 @@ import pytest
 
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
+from bridge.store.conversion import checksum
 from bridge.store.journal import Journal
 from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSegment, SavedSeries, SavedWindow
 
@@ -114,6 +115,29 @@ def test_everything_comes_back_as_it_was(reopened: Callable[[], Journal], journa
         "backlog",
     )
     assert np.array_equal(back.values, kept.values)
+
+
+def test_a_question_remembers_that_it_was_answered_provisionally(
+    journal: Journal, reopened: Callable[[], Journal]
+) -> None:
+    told = msgspec.structs.replace(window("w"), provisional=True)
+    journal.commit(Changes(asked=[told]))
+    assert reopened().load().asked == [told]
+
+
+def test_a_question_of_a_version_without_provisional_results_is_read(path: Path, told: list[str]) -> None:
+    """That version's records are as today's, but for the key."""
+    fields = msgspec.structs.asdict(window("w"))
+    del fields["provisional"]
+    body = msgspec.msgpack.encode({"asked": [fields]})
+    Journal(path, told.append).close()
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO turns VALUES (1, ?, ?)", (body, checksum(1, body)))
+    database.close()
+    journal = Journal(path, told.append)
+    assert (journal.load().asked, told) == ([window("w")], [])
+    assert not window("w").provisional
+    journal.close()
 
 
 def test_rows_go_once_their_last_window_is_cut(journal: Journal) -> None:

@@ -142,5 +142,5 @@ class Ear:
 
 
 def _result(said: dict[str, Any], session: int) -> Heard:
-    names = ("id", "stream", "epoch", "seq", "lane", "label", "score", "tier", "provisional", "reason")
+    names = ("id", "stream", "epoch", "seq", "lane", "label", "score", "tier", "provisional", "reason", "rev")
     return Heard(time.monotonic(), session, **{name: said[name] for name in names})

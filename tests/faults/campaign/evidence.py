@@ -36,6 +36,7 @@ class Heard(msgspec.Struct):
     tier: str
     provisional: bool
     reason: str = "confident"
+    rev: int = 0
 
 
 class Excuse(msgspec.Struct):
@@ -73,6 +74,7 @@ class Evidence(msgspec.Struct):
         attended: monotonic seconds since when the subscriber heard everything again; 0: it always did.
         ledger: what does not add up; None: the bridge keeps no ledger.
         shared: more than one bridge answered, and each message is a window.
+        provisional: the route allows provisional Results.
         stuck: what did not come to its end by itself.
     """
 
@@ -84,4 +86,5 @@ class Evidence(msgspec.Struct):
     attended: float = 0.0
     ledger: list[str] | None = None
     shared: bool = False
+    provisional: bool = False
     stuck: list[str] = []

@@ -17,6 +17,10 @@ subscriber cannot see the first ones of that time, only their repetitions; so or
 first session, and of windows whose rows were accepted once the subscriber was back. Two bridges promise no common
 order. Windows that the cloud is asked about are no exception: others wait for them.
 
+*Provisional.* Only where the route allows them, with `rev` 0, each saying one thing; then the final one has `rev` 1,
+and it does come, unless it is excused as above. A final one of `rev` 1 whose provisional one was not heard is right:
+the bridge may have died between its commit and the publication.
+
 *Wrong.* A Result for no window, an answer at the edge that is not the engine's for these very rows, or a row number
 given to two rows.
 
@@ -73,22 +77,30 @@ class Verdict(msgspec.Struct):
 def judge(evidence: Evidence) -> Verdict:
     """The verdict."""
     windows = expected(evidence)
-    answered = {(one.epoch, one.seq) for one in evidence.heard if not one.provisional}
     verdict = Verdict(windows=len(windows), ledger=_ledger(evidence), stuck=list(evidence.stuck))
-    for epoch, seq in windows:
-        if (epoch, seq) not in answered:
-            told = excused(evidence, epoch, seq)
-            (verdict.told if told else verdict.lost).append(
-                f"window {seq}–{seq + WINDOW - 1} of epoch {epoch} has no effective Result"
-                + (f" ({told})" * bool(told))
-            )
+    for epoch, seq in sorted(unfinished(windows, evidence.heard)):
+        told = excused(evidence, epoch, seq)
+        (verdict.told if told else verdict.lost).append(
+            f"window {seq}–{seq + WINDOW - 1} of epoch {epoch} has no effective Result" + (f" ({told})" * bool(told))
+        )
     verdict.doubled = doubled(evidence.heard)
     lines = [] if evidence.shared else _lines(evidence)
     verdict.disorder = [
         f"lane {after.lane}: window {after.seq} came first after window {before.seq}" for before, after in _back(lines)
     ]
-    verdict.wrong = [*_wrong(evidence, set(windows)), *_numbered_twice(evidence.accepted)]
+    verdict.wrong = [
+        *_wrong(evidence, set(windows)), *_in_two_steps(evidence), *_numbered_twice(evidence.accepted)
+    ]  # fmt: skip
     return verdict
+
+
+def unfinished(windows: Iterable[tuple[str, int]], heard: Iterable[Heard]) -> set[tuple[str, int]]:
+    """Of these windows and of those with a provisional Result, the ones without a final one."""
+    begun = set(windows)
+    ended: set[tuple[str, int]] = set()
+    for one in heard:
+        (begun if one.provisional else ended).add((one.epoch, one.seq))
+    return begun - ended
 
 
 def expected(evidence: Evidence) -> list[tuple[str, int]]:
@@ -165,6 +177,28 @@ def _wrong(evidence: Evidence, windows: set[tuple[str, int]]) -> Iterator[str]:
                 f"window {one.seq}: {one.label} {one.score:.3f}, but the engine says of these rows "
                 f"{truth.label} {truth.score:.3f}"
             )
+
+
+def _in_two_steps(evidence: Evidence) -> Iterator[str]:
+    """Provisional Results that there may not be, or that say two things; revisions that do not fit them."""
+    first: dict[str, Heard] = {}
+    for one in evidence.heard:
+        if not evidence.provisional and (one.provisional or one.rev):
+            yield f"window {one.seq}: a provisional Result, or one that follows it, where none is allowed"
+        if one.provisional:
+            before = first.setdefault(one.id, one)
+            if (one.rev, one.tier) != (0, "bridge"):
+                yield f"window {one.seq}: a provisional Result of revision {one.rev} by {one.tier}"
+            if one.label != before.label or abs(one.score - before.score) > SAME:
+                yield f"window {one.seq}: provisionally {before.label}, then provisionally {one.label}"
+    revisions: dict[str, int] = {}
+    for one in evidence.heard:
+        if one.provisional or excused(evidence, one.epoch, one.seq):
+            continue
+        if one.rev != revisions.setdefault(one.id, one.rev):
+            yield f"window {one.seq}: two final Results, of revisions {revisions[one.id]} and {one.rev}"
+        if one.id in first and one.rev != 1:
+            yield f"window {one.seq}: a final Result of revision {one.rev} after a provisional one"
 
 
 def _alike(one: Heard, truth: Truth) -> bool:

@@ -21,7 +21,7 @@ NOT_SEEN_OVER_COAP = {*STORES, "agent-half-open", SHARED}  # no receipts to read
 NOT_FOR_REPLAYS = {"agent-half-open", "agent-stalled", SHARED}  # its time-out of a publish cannot be set: 20 s
 BESIDE_SHARED = ("agent-killed", "agent-cut", "broker-killed", "agent-disk-full")
 TWICE = 0.35  # share of seeds with a second fault
-COAP, REPLAY = 0.25, 0.2  # shares, where the faults allow it
+COAP, REPLAY, PROVISIONAL = 0.25, 0.2, 0.4  # shares, where the faults allow it
 PACKS = (7, 25, 64, 128)
 WINDOW = 128
 
@@ -47,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
         seconds: that the source takes.
         recording: which of the sample's.
         deeds: one or two, by time.
+        provisional: unsure windows are answered at once, and once more when the cloud has.
     """
 
     seed: int
@@ -58,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     seconds: float
     recording: int
     deeds: tuple[Deed, ...]
+    provisional: bool = False
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -71,12 +73,15 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def stream(self) -> str:
-        """Each kind of windows has its own, so its own bridges."""
-        return "whole" if self.shared else "rows"
+        """Each kind of windows has its own, and whole ones their own bridges."""
+        if self.shared:
+            return "whole"
+        return "hasty" if self.provisional else "rows"
 
     def __str__(self) -> str:
         what = ", ".join(f"{one.fault} at {one.at:.2f} s for {one.hold:.2f} s" for one in self.deeds)
         windows = "whole windows, two bridges" if self.shared else f"{self.pack} rows a message"
+        windows += ", provisional Results" * self.provisional
         return (
             f"seed {self.seed}: {self.rows} rows in {self.seconds:.1f} s by {self.source} over {self.transport}, "
             f"{windows}: {what}"
@@ -107,4 +112,5 @@ def draw(seed: int) -> Plan:
         seconds=seconds,
         recording=dice.randrange(8),
         deeds=tuple(sorted(deeds, key=lambda deed: deed.at)),
+        provisional=not shared and dice.random() < PROVISIONAL,
     )

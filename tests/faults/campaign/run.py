@@ -13,7 +13,7 @@ from tests.faults.campaign import ledger, supervisor
 from tests.faults.campaign.agent import make_agent, rows_of
 from tests.faults.campaign.evidence import Evidence, Truth
 from tests.faults.campaign.faults import Inflictor
-from tests.faults.campaign.judge import Verdict, excused, expected, judge
+from tests.faults.campaign.judge import Verdict, excused, expected, judge, unfinished
 from tests.faults.campaign.plan import WINDOW, Plan
 from tests.support import fleet
 
@@ -73,7 +73,7 @@ class Seed:
         url = rig.agent_path.url if plan.transport == "mqtt" else f"coap://127.0.0.1:{rig.coap_path.port}"
         self._rig, self._plan = rig, plan
         self._agent: Agent = make_agent(plan, directory, url)
-        self._evidence = Evidence(plan.stream, shared=plan.shared)
+        self._evidence = Evidence(plan.stream, shared=plan.shared, provisional=plan.provisional)
         self._timeline: list[str] = []
         self._begun = time.monotonic()
         self._since = time.time() - 1.0
@@ -134,7 +134,7 @@ class Seed:
         wanted = set(expected(evidence))
         hopeless = {window for window in wanted if excused(evidence, *window)}
         moved, count, asked = time.monotonic(), -1, float("-inf")
-        while missing := wanted - {(one.epoch, one.seq) for one in ear.heard(device) if not one.provisional}:
+        while missing := unfinished(wanted, ear.heard(device)):
             now = time.monotonic()
             if len(missing) != count:
                 moved, count = now, len(missing)
