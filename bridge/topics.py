@@ -16,7 +16,7 @@ DATA_FILTER = f"{ROOT}/+/+/data/+"
 INFER_FILTER = f"{ROOT}/_infer/+"
 REPLY_ROOT = f"{ROOT}/_reply"
 CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
-ESCALATE_FILTER = f"{ROOT}/_escalate/+"
+ESCALATE_FILTER = f"{ROOT}/_escalate/+"  # what agents share; those for one agent have a level more
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
 RESULT_FILTER = f"{ROOT}/+/+/result/+"
 STATUS_FILTER = f"{ROOT}/+/+/status"
@@ -29,7 +29,7 @@ RESERVED_FILTERS = (
     f"{ROOT}/+/+/error",
     f"{ROOT}/_bridge/#",
     f"{REPLY_ROOT}/#",
-    ESCALATE_FILTER,
+    f"{ROOT}/_escalate/#",
     f"{ROOT}/_cloud/#",
     INFER_FILTER,
     DATA_FILTER,
@@ -57,6 +57,13 @@ class ResultTopic(NamedTuple):
     site: str
     device: str
     model: str
+
+
+class EscalateTopic(NamedTuple):
+    """Names found in a topic for questions; no agent where agents share it."""
+
+    model: str
+    agent: str | None
 
 
 def is_name(text: str) -> bool:
@@ -117,9 +124,14 @@ def cloud_status(cloud: str) -> str:
     return f"{ROOT}/_cloud/{cloud}/status"
 
 
-def escalate(model: str) -> str:
-    """Where the bridge asks cloud agents about a window."""
-    return f"{ROOT}/_escalate/{model}"
+def escalate(model: str, agent: str | None = None) -> str:
+    """Where the bridge asks about windows: any cloud agent, or this one."""
+    return f"{ROOT}/_escalate/{model}" if agent is None else f"{ROOT}/_escalate/{model}/{agent}"
+
+
+def escalate_filter(agent: str) -> str:
+    """What is asked of this cloud agent alone, whatever the model."""
+    return f"{ROOT}/_escalate/+/{agent}"
 
 
 def reply(bridge: str) -> str:
@@ -163,10 +175,13 @@ def parse_infer(topic: str) -> str | None:
     return levels[3] if levels is not None and is_name(levels[3]) else None
 
 
-def parse_escalate(topic: str) -> str | None:
-    """Model of an `_escalate` topic; None if it is not one."""
-    levels = _levels(topic, "_escalate", 4)
-    return levels[3] if levels is not None and is_name(levels[3]) else None
+def parse_escalate(topic: str) -> EscalateTopic | None:
+    """Model and agent of an `_escalate` topic; None if it is not one or a name is not allowed."""
+    root, _, rest = topic.partition("/_escalate/")
+    names = rest.split("/")
+    if root != ROOT or len(names) > 2 or not all(map(is_name, names)):
+        return None
+    return EscalateTopic(names[0], names[1] if len(names) == 2 else None)
 
 
 def parse_cloud_status(topic: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,10 +15,9 @@ from bridge.wire.offload import decode_question
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.topics import EscalateTopic
     from bridge.wire.offload import Question
     from cloud_agent.engines.port import Served
-
-LONGEST_ID = 256  # characters that a reply repeats
 
 # How `Reply.error` begins, beside the contract's reasons; a colon and the detail follow.
 TOO_LATE = "too late"  # an answer no longer helps
@@ -74,13 +72,9 @@ def admit(delivery: Delivery, reply_to: str, served: Mapping[str, Served], *, no
     return Task(delivery, reply_to, question.id, question.model, question.values, deadline)
 
 
-def _check(question: Question, asked: str | None, served: Mapping[str, Served]) -> None:
-    if len(question.id) > LONGEST_ID:
-        raise Refused("malformed", f"id: longer than {LONGEST_ID} characters")
-    if not math.isfinite(question.patience):
-        raise Refused("malformed", "patience: not a finite number of seconds")
-    if question.model != asked:
-        raise Refused("malformed", f"model: {question.model[:64]!r} asked on the topic of {asked!r}")
+def _check(question: Question, asked: EscalateTopic | None, served: Mapping[str, Served]) -> None:
+    if asked is None or question.model != asked.model:
+        raise Refused("malformed", f"model: {question.model[:64]!r} asked on the topic of {asked and asked.model!r}")
     model = served.get(question.model)
     if model is None:
         raise Refused("no_route", f"no model {question.model[:64]!r} here, only {', '.join(map(repr, served))}")

@@ -1,11 +1,20 @@
-"""What bridge and cloud agent say to each other about a hard window: CBOR on both ways.
+"""What bridge and cloud agent say to each other about hard windows: CBOR on both ways.
 
-A question carries the window and how long an answer still helps; a reply carries the answer, how long it ran and how
-long the queue behind it is, so that the bridge learns what asking costs.
+A question carries the window and how long an answer still helps; a reply carries the answer, how long it waited and
+ran and how long the queue behind it is, so that the bridge learns what asking costs.
+
+One message holds several of either::
+
+    {"ask": [{"id", "model", "values", "patience", …}, …], "cancel": [id, …]}
+    {"replies": [{"id", "cloud", "label", …}, …]}
+
+or one of them bare, without the map around it. A message of several is bounded (`MOST`, `MAX_BYTES`); a bare question
+is bounded by the connection's Maximum Packet Size alone, for a window cannot be divided.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import cbor2
@@ -16,6 +25,10 @@ from bridge.messages import Rows
 from bridge.wire.arrays import Packing, decode_rows, encode_rows
 from bridge.wire.formats import Format
 from bridge.wire.parse import finite, parse
+
+MOST = 64  # questions, ids to cancel, or replies in one message
+MAX_BYTES = 262_144  # of a message that may hold several
+LONGEST_ID = 256  # characters that a reply repeats
 
 _T = TypeVar("_T")
 
@@ -36,6 +49,42 @@ class Question(msgspec.Struct, frozen=True, eq=False):
     patience: float
 
 
+class BadQuestion(msgspec.Struct, frozen=True):
+    """One question of a message that cannot be taken; those beside it can.
+
+    Attributes:
+        id: the window's id; empty where it could not be read.
+        why: what was wrong.
+    """
+
+    id: str
+    why: Refused
+
+
+class Asking(msgspec.Struct, frozen=True, eq=False):
+    """What one message asks of a cloud agent.
+
+    Attributes:
+        questions: to be answered.
+        cancel: ids of earlier questions of the same asker, to be forgotten first: no reply is wanted any more.
+    """
+
+    questions: list[Question] = []
+    cancel: list[str] = []
+
+
+class Packed(msgspec.Struct, frozen=True, eq=False):
+    """A message ready to be sent, and what is in it.
+
+    Attributes:
+        payload: CBOR.
+        questions: the questions that it holds.
+    """
+
+    payload: bytes
+    questions: tuple[Question, ...]
+
+
 class Reply(msgspec.Struct, frozen=True):
     """A cloud agent's reply.
 
@@ -51,6 +100,7 @@ class Reply(msgspec.Struct, frozen=True):
         batch: windows that ran together.
         queue: windows waiting behind it.
         error: why it was refused, in words.
+        wait_ms: milliseconds that it waited in the agent's queue before its batch began.
     """
 
     id: str
@@ -64,6 +114,7 @@ class Reply(msgspec.Struct, frozen=True):
     batch: int = 1
     queue: int = 0
     error: str | None = None
+    wait_ms: float = 0.0
 
 
 class _QuestionFields(msgspec.Struct):
@@ -76,39 +127,189 @@ class _QuestionFields(msgspec.Struct):
 
 
 def encode_question(question: Question, *, packing: Packing = "float32") -> bytes:
-    """CBOR of a question."""
+    """CBOR of a bare question."""
     array, beside = encode_rows(question.values, packing)
     fields = {"id": question.id, "model": question.model, "patience": question.patience}
     return cbor2.dumps({**fields, "values": array, **beside})
 
 
 def decode_question(payload: bytes) -> Question:
-    """The question that CBOR bytes encode; its patience may be any number, who takes it bounds it.
+    """The bare question that CBOR bytes encode; its patience is finite and may be negative: who takes it bounds it.
 
     Raises:
         Refused: with a reason of the contract.
     """
-    fields = _convert(payload, _QuestionFields)
-    values = decode_rows(fields.values, scale=fields.scale, zero=fields.zero)
-    return Question(fields.id, fields.model, values, fields.patience)
+    return _question(parse(payload, Format.CBOR))
+
+
+def encode_asking(asking: Asking, *, packing: Packing = "float32") -> bytes:
+    """CBOR of a message of several questions, be it only one.
+
+    Raises:
+        ValueError: it holds more than `MOST` or `MAX_BYTES`; `pack_asking` divides.
+    """
+    if max(len(asking.questions), len(asking.cancel)) > MOST:
+        raise ValueError(f"{len(asking.questions)} questions, {len(asking.cancel)} ids to cancel: at most {MOST} each")
+    payload = _joined([encode_question(question, packing=packing) for question in asking.questions], asking.cancel)
+    if len(payload) > MAX_BYTES:
+        raise ValueError(f"{len(payload)} bytes in one message of questions: at most {MAX_BYTES}")
+    return payload
+
+
+def pack_asking(asking: Asking, *, packing: Packing = "float32") -> list[Packed]:
+    """As few messages as hold everything, in this order; none for nothing.
+
+    What is cancelled comes first, in the same message where it fits. A question too large for company travels bare.
+    """
+    *rest, cancel = [asking.cancel[i : i + MOST] for i in range(0, len(asking.cancel), MOST)] or [[]]
+    messages = [Packed(_joined([], some), ()) for some in rest]
+    room = MAX_BYTES - len(_joined([], cancel)) - _FRAME
+    each = [(question, encode_question(question, packing=packing)) for question in asking.questions]
+    for group in _groups(each, room):
+        encoded = [payload for _, payload in group]
+        large = len(encoded[0]) > room
+        if large and cancel:
+            messages.append(Packed(_joined([], cancel), ()))
+            cancel = []
+        payload = encoded[0] if large else _joined(encoded, cancel)
+        messages.append(Packed(payload, tuple(question for question, _ in group)))
+        cancel = []
+    return [*messages, Packed(_joined([], cancel), ())] if cancel else messages
+
+
+def decode_asking(payload: bytes) -> tuple[list[Question | BadQuestion], list[str]]:
+    """The questions and the ids to cancel that CBOR bytes encode; a bare question is one, and nothing to cancel.
+
+    Raises:
+        Refused: with a reason of the contract: nothing in it can be told apart, or it is over a bound.
+    """
+    fields = _map(payload)
+    if "ask" not in fields and "cancel" not in fields:
+        return [_judged(fields)], []
+    ask = _several(payload, fields.get("ask", []), "ask")
+    cancel = _several(payload, fields.get("cancel", []), "cancel")
+    if not all(isinstance(name, str) and len(name) <= LONGEST_ID for name in cancel):
+        raise Refused("malformed", f"cancel: ids are texts of at most {LONGEST_ID} characters")
+    return [_judged(item) for item in ask], cancel
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """CBOR of a reply."""
-    return cbor2.dumps({key: value for key, value in msgspec.structs.asdict(reply).items() if value is not None})
+    """CBOR of a bare reply."""
+    return cbor2.dumps(_told(reply))
 
 
 def decode_reply(payload: bytes) -> Reply:
-    """The reply that CBOR bytes encode.
+    """The bare reply that CBOR bytes encode.
 
     Raises:
         Refused: with a reason of the contract.
     """
-    return finite(_convert(payload, Reply))
+    return _reply(parse(payload, Format.CBOR))
 
 
-def _convert(payload: bytes, kind: type[_T]) -> _T:
+def encode_replies(replies: list[Reply]) -> bytes:
+    """CBOR of a message of replies; one alone is bare.
+
+    Raises:
+        ValueError: none, or more than `MOST`.
+    """
+    if not 1 <= len(replies) <= MOST:
+        raise ValueError(f"{len(replies)} replies in one message: 1 to {MOST}")
+    return encode_reply(replies[0]) if len(replies) == 1 else cbor2.dumps({"replies": [_told(one) for one in replies]})
+
+
+def decode_replies(payload: bytes) -> list[Reply]:
+    """The replies that CBOR bytes encode, or the bare one.
+
+    Raises:
+        Refused: with a reason of the contract.
+    """
+    fields = _map(payload)
+    if "replies" not in fields:
+        return [_reply(fields)]
+    return [_reply(item) for item in _several(payload, fields["replies"], "replies")]
+
+
+# ---- parts
+
+
+_ASK, _CANCEL = cbor2.dumps("ask"), cbor2.dumps("cancel")
+_FRAME = 16  # bytes around questions and ids, at most
+
+
+def _joined(questions: list[bytes], cancel: list[str]) -> bytes:
+    """The map around questions that are encoded already: CBOR's containers are a head and their items in a row."""
+    parts = [_head(5, bool(questions) + bool(cancel))]
+    if questions:
+        parts += [_ASK, _head(4, len(questions)), *questions]
+    if cancel:
+        parts += [_CANCEL, cbor2.dumps(cancel)]
+    return b"".join(parts)
+
+
+def _head(major: int, count: int) -> bytes:
+    """Head of an array (major type 4) or a map (5) of fewer than 256 items (RFC 8949 section 3)."""
+    return bytes([major << 5 | count]) if count < 24 else bytes([major << 5 | 24, count])
+
+
+def _groups(encoded: list[tuple[Question, bytes]], room: int) -> list[list[tuple[Question, bytes]]]:
+    """Questions with their CBOR, divided into parts of at most `MOST` and `room` bytes; one that has more is alone."""
+    groups: list[list[tuple[Question, bytes]]] = []
+    left = 0
+    for pair in encoded:
+        if not groups or len(pair[1]) > left or len(groups[-1]) == MOST:
+            groups.append([])
+            left = room
+        groups[-1].append(pair)
+        left -= len(pair[1])
+    return groups
+
+
+def _map(payload: bytes) -> dict[Any, Any]:
+    fields = parse(payload, Format.CBOR)
+    if not isinstance(fields, dict):
+        raise Refused("malformed", "a message between bridge and cloud agent is a map")
+    return fields
+
+
+def _several(payload: bytes, items: Any, name: str) -> list[Any]:
+    if len(payload) > MAX_BYTES:
+        raise Refused("too_large", f"{len(payload)} bytes in a message with `{name}`, which holds at most {MAX_BYTES}")
+    if not isinstance(items, list):
+        raise Refused("malformed", f"{name}: an array is expected")
+    if len(items) > MOST:
+        raise Refused("too_large", f"{name}: {len(items)} in one message, which holds at most {MOST}")
+    return items
+
+
+def _judged(fields: Any) -> Question | BadQuestion:
     try:
-        return msgspec.convert(parse(payload, Format.CBOR), kind)
+        return _question(fields)
+    except Refused as why:
+        name = fields.get("id") if isinstance(fields, dict) else None
+        return BadQuestion(name if isinstance(name, str) and len(name) <= LONGEST_ID else "", why)
+
+
+def _question(fields: Any) -> Question:
+    found = _convert(fields, _QuestionFields)
+    if len(found.id) > LONGEST_ID:
+        raise Refused("malformed", f"id: longer than {LONGEST_ID} characters")
+    if not math.isfinite(found.patience):
+        raise Refused("malformed", "patience: not a finite number of seconds")
+    values = decode_rows(found.values, scale=found.scale, zero=found.zero)
+    return Question(found.id, found.model, values, found.patience)
+
+
+def _told(reply: Reply) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(reply).items() if value is not None}
+
+
+def _reply(fields: Any) -> Reply:
+    return finite(_convert(fields, Reply))
+
+
+def _convert(fields: Any, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"not a {kind.__name__.strip('_')}: {why}") from why

@@ -25,12 +25,18 @@ def test_what_is_built_is_parsed(site: str, device: str, last: str) -> None:
     assert topics.parse_data(topics.data(site, device, last)) == (site, device, last)
     assert topics.parse_result(topics.result(site, device, last)) == (site, device, last)
     assert topics.parse_infer(topics.infer(last)) == last
-    assert topics.parse_escalate(topics.escalate(last)) == last
+    assert topics.parse_escalate(topics.escalate(last)) == (last, None)
+    assert topics.parse_escalate(topics.escalate(last, device)) == (last, device)
     assert topics.parse_cloud_status(topics.cloud_status(last)) == last
 
 
 @steady
-@given(st.lists(st.sampled_from(["edge", "v1", "data", "result", "_infer", "_cloud", "status", "x", ""]), max_size=7))
+@given(
+    st.lists(
+        st.sampled_from(["edge", "v1", "data", "result", "_infer", "_cloud", "_escalate", "status", "x", ""]),
+        max_size=7,
+    )
+)
 def test_what_is_parsed_is_what_was_built(levels: list[str]) -> None:
     topic = "/".join(levels)
     data, result = topics.parse_data(topic), topics.parse_result(topic)
@@ -39,6 +45,8 @@ def test_what_is_parsed_is_what_was_built(levels: list[str]) -> None:
     model, agent = topics.parse_infer(topic), topics.parse_cloud_status(topic)
     assert model is None or topics.infer(model) == topic
     assert agent is None or topics.cloud_status(agent) == topic
+    asked = topics.parse_escalate(topic)
+    assert asked is None or topics.escalate(*asked) == topic
 
 
 @steady

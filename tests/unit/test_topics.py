@@ -65,6 +65,20 @@ def test_what_is_no_infer_topic(topic: str) -> None:
     assert topics.parse_infer(topic) is None
 
 
+def test_questions_for_any_agent_and_for_one() -> None:
+    assert topics.parse_escalate("edge/v1/_escalate/m") == ("m", None)
+    assert topics.parse_escalate("edge/v1/_escalate/m/gpu-1") == ("m", "gpu-1")
+    assert topics.matches(topics.escalate_filter("gpu-1"), topics.escalate("m", "gpu-1"))
+    assert not topics.matches(topics.escalate_filter("gpu-1"), topics.escalate("m", "gpu-2"))
+    assert not topics.overlaps(topics.escalate_filter("gpu-1"), topics.ESCALATE_FILTER)
+
+
+@pytest.mark.parametrize("below", ["", "_m", "m/", "m/_a", "m/a/b", "/a", "m/a+", "#"])
+def test_what_is_no_topic_for_questions(below: str) -> None:
+    assert topics.parse_escalate(f"edge/v1/_escalate/{below}") is None
+    assert topics.parse_escalate(f"edge/v2/_escalate/m{below}") is None
+
+
 @pytest.mark.parametrize("text", ["a", "/", "a/b", "+", "#", "a/+/#", "+/+", "$SYS/#", "a//b", "é/+", "x" * 65_535])
 def test_filters(text: str) -> None:
     assert topics.is_filter(text)
@@ -145,6 +159,7 @@ def test_where_an_answer_may_go(topic: str, safe: bool) -> None:
         topics.bridge_status("b"),
         topics.bridge_ledger("b"),
         topics.escalate("m"),
+        topics.escalate("m", "gpu-1"),
         topics.reply("b"),
         topics.infer("m"),
         topics.cloud_status("c"),
