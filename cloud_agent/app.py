@@ -74,7 +74,12 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)  # raised by `_end` where it matters
             service = self._service
-            log.info("stopped: %d questions answered, %d refused", service.answered, service.refused)
+            log.info(
+                "stopped: %d questions answered, %d refused, %d cancelled",
+                service.answered,
+                service.refused,
+                service.cancelled,
+            )
 
     async def _end(self, link: asyncio.Task[None], work: asyncio.Task[None]) -> int:
         if link.done() or self._twin.is_set():
@@ -121,13 +126,17 @@ class App:
             clean_start=True,
             receive_maximum=limits.receive_maximum,
             maximum_packet=limits.maximum_packet,
-            subscriptions=(f"$share/{cloud.group}/{topics.ESCALATE_FILTER}", self._presence.topic),
+            subscriptions=(
+                topics.shared(cloud.group, topics.ESCALATE_FILTER),
+                topics.escalate_filter(cloud.id),
+                self._presence.topic,
+            ),
             will=(self._presence.topic, self._presence.offline(time.time(), "vanished")),
         )
 
     def _connected(self, state: Session) -> None:
         if state.connects == 1:  # whatever is retained there is from before us
-            self._tell(self._presence.online(time.time()))
+            self._tell(self._online())
             facts = {**self._presence.facts, "cloud": str(self._connection.endpoint)}
             print(f"ready {json.dumps(facts)}", flush=True)  # noqa: T201 # the contract's line on stdout
             return
@@ -158,7 +167,10 @@ class App:
     def _announce(self) -> None:
         self._announcing = None
         if not self._twin.is_set():
-            self._tell(self._presence.online(time.time()))
+            self._tell(self._online())
+
+    def _online(self) -> bytes:
+        return self._presence.online(time.time(), run_ms=self._service.forecast.full_batches(time.monotonic()))
 
     def _tell(self, payload: bytes) -> None:
         self._connection.publish([Publish(self._presence.topic, payload, retain=True)])
@@ -167,6 +179,7 @@ class App:
 def _facts(engine: CloudEngine) -> dict[str, Any]:
     served = engine.served
     return {
+        "direct": True,
         "engine": ", ".join(sorted({model.provider for model in served.values()})),
         "models": {name: model.version for name, model in served.items()},
         "variants": {name: model.variant for name, model in served.items()},

@@ -63,10 +63,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`[limits]`: what is refused, so that memory and delays stay bounded."""
 
     receive_maximum: Annotated[
-        int, Meta(ge=1, le=65_535, description="Questions the broker may send ahead of our replies.")
+        int, Meta(ge=1, le=65_535, description="Messages of questions the broker may send ahead of our replies.")
     ] = 256
     queue: Annotated[Count, Meta(description="Questions waiting at most; over it, overload is the reply.")] = 1024
-    maximum_packet: Annotated[int, Meta(ge=1024, description="Bytes of the largest question.")] = 2_097_152
+    maximum_packet: Annotated[int, Meta(ge=1024, description="Bytes of the largest message of questions.")] = 2_097_152
     patience: Annotated[float, Meta(gt=0, le=3600, description="Seconds a question may wait, whatever it says.")] = 60.0
     drain: Annotated[float, Meta(ge=0, le=600, description="Seconds to answer what waits after SIGTERM.")] = 10.0
 

@@ -1,4 +1,4 @@
-"""From a delivery to a task, or to the words that refuse it: strict, since anyone on the broker may ask."""
+"""From a delivery to tasks, or to the words that refuse them: strict, since anyone on the broker may ask."""
 
 from __future__ import annotations
 
@@ -10,39 +10,67 @@ from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Rows
 from bridge.mqtt.messages import Delivery
-from bridge.wire.offload import decode_question
+from bridge.wire.offload import BadQuestion, Question, decode_asking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.topics import EscalateTopic
-    from bridge.wire.offload import Question
     from cloud_agent.engines.port import Served
 
 # How `Reply.error` begins, beside the contract's reasons; a colon and the detail follow.
-TOO_LATE = "too late"  # an answer no longer helps
+TOO_LATE = "too late"  # an answer no longer helps, or would no longer when it is there
 STOPPING = "stopping"  # this agent goes away: ask again, another one may be there
 ENGINE_FAILED = "engine failed"
+
+
+class Ticket(msgspec.Struct, eq=False):
+    """A delivery that waits for the end of each of its questions before it is acknowledged.
+
+    Attributes:
+        delivery: as it came.
+        reply_to: topic to reply to: who asked.
+        open: questions in it that have not come to their end.
+    """
+
+    delivery: Delivery
+    reply_to: str
+    open: int = 0
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
     """A question that was taken.
 
     Attributes:
-        delivery: what it came in, to be acknowledged once the reply is out.
-        reply_to: topic to reply to.
+        ticket: of the delivery it came in.
         id: the window's id.
         model: model asked.
         values: float32, of the shape the model takes.
+        came: monotonic seconds at which it came.
         deadline: monotonic seconds at which an answer no longer helps.
     """
 
-    delivery: Delivery
-    reply_to: str
+    ticket: Ticket
     id: str
     model: str
     values: Rows
+    came: float
     deadline: float
+
+
+class Admitted(msgspec.Struct, frozen=True, eq=False):
+    """What a delivery holds.
+
+    Attributes:
+        ticket: of the delivery; open for every question, good or bad.
+        tasks: what can be computed.
+        bad: id (empty where it could not be read) and why, of each question that cannot.
+        cancel: ids of earlier questions of the same asker that need no reply any more.
+    """
+
+    ticket: Ticket
+    tasks: list[Task]
+    bad: list[tuple[str, Refused]]
+    cancel: list[str]
 
 
 def reply_topic(delivery: Delivery) -> str | None:
@@ -53,33 +81,43 @@ def reply_topic(delivery: Delivery) -> str | None:
     return topic
 
 
-def admit(delivery: Delivery, reply_to: str, served: Mapping[str, Served], *, now: float, longest: float) -> Task:
-    """Check a question as far as can be without running it.
+def admit(delivery: Delivery, reply_to: str, served: Mapping[str, Served], *, now: float, longest: float) -> Admitted:
+    """Check questions as far as can be without running them.
 
     Args:
         delivery: as it came.
         reply_to: from `reply_topic`.
         served: the engine's models.
         now: monotonic seconds.
-        longest: seconds that it may wait, whatever it says.
-
-    Raises:
-        Refused: with a reason of the contract; `no_route` for a model that is not served here.
+        longest: seconds that a question may wait, whatever it says.
     """
-    question = decode_question(delivery.payload)
-    _check(question, topics.parse_escalate(delivery.topic), served)
-    deadline = now + min(question.patience, longest)
-    return Task(delivery, reply_to, question.id, question.model, question.values, deadline)
+    asked: list[Question | BadQuestion]
+    try:
+        asked, cancel = decode_asking(delivery.payload)
+    except Refused as refused:
+        asked, cancel = [BadQuestion("", refused)], []
+    ticket = Ticket(delivery, reply_to, len(asked))
+    topic = topics.parse_escalate(delivery.topic)
+    found = Admitted(ticket, [], [], cancel)
+    for one in asked:
+        why = one.why if isinstance(one, BadQuestion) else _wrong(one, topic and topic.model, served)
+        if why is not None:
+            found.bad.append((one.id, why))
+        elif isinstance(one, Question):
+            deadline = now + min(one.patience, longest)
+            found.tasks.append(Task(ticket, one.id, one.model, one.values, now, deadline))
+    return found
 
 
-def _check(question: Question, asked: EscalateTopic | None, served: Mapping[str, Served]) -> None:
-    if asked is None or question.model != asked.model:
-        raise Refused("malformed", f"model: {question.model[:64]!r} asked on the topic of {asked and asked.model!r}")
+def _wrong(question: Question, asked: str | None, served: Mapping[str, Served]) -> Refused | None:
+    if question.model != asked:
+        return Refused("malformed", f"model: {question.model[:64]!r} asked on the topic of {asked!r}")
     model = served.get(question.model)
     if model is None:
-        raise Refused("no_route", f"no model {question.model[:64]!r} here, only {', '.join(map(repr, served))}")
+        return Refused("no_route", f"no model {question.model[:64]!r} here, only {', '.join(map(repr, served))}")
     if question.values.shape != (model.rows, model.channels):
         rows, channels = question.values.shape
-        raise Refused(
+        return Refused(
             "shape", f"{question.model} takes windows of {model.rows} × {model.channels}, not {rows} × {channels}"
         )
+    return None

@@ -34,9 +34,9 @@ class Presence:
         self._instance = secrets.token_hex(8)
         self.facts = {"id": cloud, "instance": self._instance, **facts}
 
-    def online(self, t: float) -> bytes:
-        """Payload for a beginning; `t` in seconds since 1970."""
-        return encode_status(online=True, t=t, **self.facts)
+    def online(self, t: float, **measured: Any) -> bytes:
+        """Payload for a beginning; `t` in seconds since 1970, and facts that change."""
+        return encode_status(online=True, t=t, **self.facts, **measured)
 
     def offline(self, t: float, why: str) -> bytes:
         """Payload for an end; `t` in seconds since 1970, for the will that of the start."""

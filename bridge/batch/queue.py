@@ -12,7 +12,7 @@ deadline (∞) is never given up, nor turned away: who adds such items bounds th
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -118,17 +118,60 @@ class Queue(Generic[T]):
         keys = [(key, model) for model in self._agenda if (key := self._first(model)) is not None]
         return min(keys)[1] if keys else None
 
-    def take(self, now: float, limit: int) -> list[T]:
-        """The next batch: items of one model, none stale, in the order in which they are due; [] when nothing waits."""
+    def take(self, now: float, limit: int, *, joins: Callable[[list[T], T], bool] | None = None) -> list[T]:
+        """The next batch: items of one model, none stale, in the order in which they are due; [] when nothing waits.
+
+        Args:
+            now: the present.
+            limit: items in the batch at most.
+            joins: asked of each item but the first, with those before it; the batch ends before the first that is not
+                to join them.
+        """
         model = self.turn(now)
         taken: list[T] = []
         while model is not None and len(taken) < limit and (key := self._first(model)) is not None:
             owner = self._owners[key[3]]
+            if taken and joins is not None and not joins(taken, owner.flows[model][0][2]):
+                break
             owner.turn += 1
             _, number, item = heappop(owner.flows[model])
             self._left(number)
             taken.append(item)
         return taken
+
+    def ahead(self, owner: Hashable, due: float) -> dict[str, int]:
+        """Items of each model that would be handed out before a new one of this owner, if nothing else came.
+
+        At most: of each other owner as many as turns are left until the new item's, and one more, whose deadline might
+        be the earlier one. O(owners + the owner's items).
+
+        Args:
+            owner: whom the new item would be for.
+            due: its deadline.
+        """
+        mine = self._owners.get(owner)
+        found = dict.fromkeys(self._agenda, 0)
+        for model, flow in mine.flows.items() if mine else ():
+            found[model] = sum(entry[0] <= due for entry in flow)
+        turn = sum(found.values()) + (mine.turn if mine and mine.held else self._lowest(mine))
+        for other in self._owners.values():
+            if other is not mine:
+                for model, flow in other.flows.items():
+                    found[model] += max(0, min(len(flow), turn - other.turn + 1))
+        return {model: count for model, count in found.items() if count}
+
+    def withdraw(self, owner: Hashable, wanted: Callable[[T], bool]) -> list[T]:
+        """Remove and return those items of an owner that are no longer `wanted`; O(the owner's items)."""
+        mine = self._owners.get(owner)
+        if mine is None:
+            return []
+        flows = mine.flows.items()
+        unwanted = [(model, number) for model, flow in flows for _, number, item in flow if not wanted(item)]
+        items = []
+        for model, number in unwanted:
+            items.append(_take_out(mine.flows[model], number))
+            self._left(number)
+        return items
 
     def expired(self, now: float) -> list[T]:
         """Remove and return what is stale: items whose deadline is not after `now`."""
@@ -160,10 +203,14 @@ class Queue(Generic[T]):
             self._owners = {key: owner for key, owner in self._owners.items() if owner.held}
         owner = self._owners.setdefault(name, _Owner())
         if not owner.held:
-            turns = [key[0] for model in self._agenda if (key := self._first(model)) is not None]
-            owner.turn = max(owner.turn, min(turns, default=0))
+            owner.turn = self._lowest(owner)
             self._active += 1
         return owner
+
+    def _lowest(self, owner: _Owner[T] | None) -> int:
+        """The turn at which an owner without items comes in."""
+        turns = [key[0] for model in self._agenda if (key := self._first(model)) is not None]
+        return max(owner.turn if owner else 0, min(turns, default=0))
 
     def _left(self, number: int) -> None:
         """An item has left its heap; when it was the last of all, debts are void."""

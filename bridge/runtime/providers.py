@@ -90,8 +90,12 @@ class Choice(msgspec.Struct, frozen=True):
     @property
     def stack(self) -> list[tuple[str, dict[str, str]]]:
         """What ONNX Runtime is asked for: the provider, its helper, and the CPU for what they cannot run."""
-        others = (BY_NAME[name] for name in (self.provider.helper, "cpu") if name and name != self.provider.name)
-        return [(self.provider.ort, dict(self.options)), *((other.ort, dict(other.options)) for other in others)]
+        found = [(self.provider.ort, dict(self.options))]
+        if self.provider.helper is not None:
+            helper = BY_NAME[self.provider.helper]
+            device = {"device_id": self.options["device_id"]} if "device_id" in self.options else {}
+            found.append((helper.ort, {**helper.options, **device}))  # else it would compute on another GPU, the first
+        return found if self.provider.name == "cpu" else [*found, (BY_NAME["cpu"].ort, {})]
 
     def with_threads(self, threads: int) -> Choice:
         """This choice with so many threads of the provider's own, unless the owner's options say how many."""

@@ -42,11 +42,14 @@ class InProcess:
 
 
 def _describe(engine: Engine) -> Served:
+    batch = best_size(engine.run_seconds, engine.max_batch, overhead=HANDOVER)
+    sizes = [1 << power for power in range(batch.bit_length()) if 1 << power < batch]
     return Served(
         version=engine.version,
         variant=engine.variant,
         provider=engine.provider,
         rows=engine.rows,
         channels=engine.channels,
-        batch=best_size(engine.run_seconds, engine.max_batch, overhead=HANDOVER),
+        batch=batch,
+        times=tuple((size, engine.run_seconds(size) + HANDOVER) for size in (*sizes, batch)),
     )

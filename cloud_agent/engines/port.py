@@ -23,6 +23,7 @@ class Served(msgspec.Struct, frozen=True):
         rows: rows of a window.
         channels: channels of a row.
         batch: windows worth running together; more only wait longer.
+        times: windows and seconds of a run, as measured when it was loaded, ascending; empty where nobody measured.
     """
 
     version: str
@@ -31,6 +32,7 @@ class Served(msgspec.Struct, frozen=True):
     rows: int
     channels: int
     batch: int
+    times: tuple[tuple[int, float], ...] = ()
 
 
 class CloudEngine(Protocol):

@@ -3,169 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
-import textwrap
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from bridge import topics
 from bridge.catalog import Catalog
 from bridge.messages import Answer
-from bridge.mqtt.connection import Connection
-from bridge.mqtt.endpoint import Endpoint
-from bridge.mqtt.messages import Delivery, Publish, Settings
 from bridge.runtime.load import load
-from bridge.wire.offload import Question, Reply, decode_reply, encode_question
 from tests.support.brokers import TlsFiles, free_port, start_mosquitto
+from tests.support.cloud_agents import COMMAND, MODEL, SLOW, Agent, agent, asker, here, plain, recorded, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from bridge.messages import Rows
+    from bridge.wire.offload import Reply
     from tests.support.brokers import RunningBroker
 
 pytestmark = pytest.mark.real
-
-ROOT = Path(__file__).parents[2]
-MODEL = "activity"
-REPLY_TO = topics.reply("gw-1")
-COMMAND = (sys.executable, "-m", "cloud_agent.cli", "run")
-# The same agent with a model that takes its time: what is under way can be killed.
-SLOW = (
-    sys.executable,
-    "-c",
-    textwrap.dedent("""
-        import sys, time
-        from bridge.runtime.fake import FakeEngine
-        from cloud_agent import cli
-        from cloud_agent.engines import onnx
-        from cloud_agent.engines.inprocess import InProcess
-        def rule(window):
-            time.sleep(0.02)
-            return [0.0, float(window[0, 0])]
-        def load(settings):
-            return InProcess([FakeEngine(model="activity", max_batch=settings.max_batch, rule=rule)])
-        from cloud_agent import app
-        app.run.__kwdefaults__["load"] = load
-        sys.exit(cli.main())
-    """),
-    "run",
-)
-
-
-class Agent:
-    """A cloud agent in a child process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    async def ready(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            line = (await self.process.stdout.readline()).decode()
-        assert line.startswith("ready "), f"{line!r}; {self.log.read_text()}"
-        found = json.loads(line.removeprefix("ready "))
-        assert isinstance(found, dict)
-        return found
-
-    async def ended(self) -> int:
-        async with asyncio.timeout(20):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def agent(
-    directory: Path, url: str, name: str = "gpu-1", *, command: Sequence[str] = COMMAND, more: str = ""
-) -> AsyncIterator[Agent]:
-    config = directory / f"{name}.toml"
-    config.write_text(f'[cloud]\nid = "{name}"\nurl = "{url}"\n{more}\n')
-    log = directory / f"{name}.log"
-    with log.open("ab") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *command, "--config", str(config), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=stderr
-        )
-    try:
-        yield Agent(process, log)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-class Asker:
-    """Asks as a bridge does, and keeps replies by correlation and every status seen."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.replies: dict[bytes, list[Reply]] = {}
-        self.statuses: dict[str, dict[str, Any]] = {}
-        subscriptions = (REPLY_TO, topics.CLOUD_STATUS_FILTER)
-        settings = Settings("asker", subscriptions=subscriptions, session_expiry=0, clean_start=True)
-        self.connection = Connection(endpoint, settings, self._received)
-
-    def ask(self, windows: dict[str, Rows], *, patience: float = 20.0) -> None:
-        for name, window in windows.items():
-            self.ask_bytes(encode_question(Question(name, MODEL, window, patience)), name.encode())
-
-    def ask_bytes(self, payload: bytes, correlation: bytes) -> None:
-        message = Publish(topics.escalate(MODEL), payload, response_topic=REPLY_TO, correlation=correlation, expiry=20)
-        self.connection.publish([message])
-
-    def answer(self, name: str) -> Reply | None:
-        return next((one for one in self.replies.get(name.encode(), []) if one.error is None), None)
-
-    def _received(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:
-            cloud = topics.parse_cloud_status(delivery.topic)
-            if cloud is not None:
-                self.statuses[cloud] = json.loads(delivery.payload)
-            elif delivery.correlation is not None:
-                self.replies.setdefault(delivery.correlation, []).append(decode_reply(delivery.payload))
-        self.connection.acknowledge(deliveries)
-
-
-@asynccontextmanager
-async def asker(endpoint: Endpoint) -> AsyncIterator[Asker]:
-    found = Asker(endpoint)
-    running = asyncio.create_task(found.connection.run())
-    try:
-        async with asyncio.timeout(10):
-            await found.connection.ready()
-        yield found
-    finally:
-        await found.connection.close()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def until(true: Callable[[], object], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is awaited happens in other processes
-            await asyncio.sleep(0.005)
-
-
-def here(broker: RunningBroker) -> Endpoint:
-    return Endpoint("127.0.0.1", broker.port)
-
-
-def recorded(count: int) -> dict[str, Rows]:
-    """Windows of a person whom no model saw."""
-    manifest = Catalog()[MODEL]
-    recording = np.load(manifest.folder / "sample" / "s08-r01.npz")["values"].astype(np.float32)
-    rows = manifest.input.rows
-    starts = np.linspace(0, len(recording) - rows, count).astype(int)
-    return {f"w{i}": recording[start : start + rows] for i, start in enumerate(starts)}
-
-
-def plain(count: int) -> dict[str, Rows]:
-    return {f"w{i}": np.full((128, 6), i % 7, np.float32) for i in range(count)}
 
 
 async def test_a_question_gets_the_big_model_s_answer(mosquitto: RunningBroker, tmp_path: Path) -> None:
@@ -176,6 +32,7 @@ async def test_a_question_gets_the_big_model_s_answer(mosquitto: RunningBroker, 
         facts = await gpu.ready()
         assert (facts["id"], facts["engine"], facts["cloud"]) == ("gpu-1", "CPUExecutionProvider", mosquitto.url)
         assert facts["models"] == {MODEL: manifest.version}
+        assert (facts["direct"], facts["batch"][MODEL] >= 1) == (True, True)
         bridge.ask_bytes(b"\xa1bad", b"bad")
         bridge.ask(windows)
         await until(lambda: len(bridge.replies) == 41)
@@ -189,8 +46,11 @@ async def test_a_question_gets_the_big_model_s_answer(mosquitto: RunningBroker, 
             assert reply.score == pytest.approx(right.score, abs=1e-4)
             assert (reply.variant, reply.engine) == (manifest.tiers.cloud, "CPUExecutionProvider")
             assert reply.run_ms > 0
+            assert reply.wait_ms >= 0
         assert bridge.statuses["gpu-1"]["online"] is True
         assert bridge.statuses["gpu-1"]["models"] == {MODEL: manifest.version}
+        assert bridge.statuses["gpu-1"]["direct"] is True
+        assert bridge.statuses["gpu-1"]["run_ms"][MODEL] > 0
         gpu.process.send_signal(signal.SIGTERM)
         assert await gpu.ended() == 0
         await until(lambda: bridge.statuses["gpu-1"]["online"] is False)
@@ -241,7 +101,7 @@ async def test_sigterm_answers_what_waits(mosquitto: RunningBroker, tmp_path: Pa
         assert late.error == "stopping: gpu-1 goes away, ask again"
         assert sorted(bridge.replies) == sorted(name.encode() for name in windows)
         assert all(bridge.answer(name) for name in windows)
-        assert gpu.log.read_text().splitlines()[-1].endswith("stopped: 100 questions answered, 1 refused")
+        assert gpu.log.read_text().splitlines()[-1].endswith("stopped: 100 questions answered, 1 refused, 0 cancelled")
 
 
 async def test_a_twin_with_its_id_ends_the_first_and_stays_online(mosquitto: RunningBroker, tmp_path: Path) -> None:

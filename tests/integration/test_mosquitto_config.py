@@ -132,7 +132,7 @@ ALLOWED = {
     "wrist-8": "plant/wrist-8/data/wrist plant/wrist-8/status",
     "gw-1": (
         "plant/wrist-8/result/activity plant/wrist-8/receipt/wrist plant/wrist-8/error "
-        "_bridge/gw-1/status _escalate/activity _reply/operator/1"
+        "_bridge/gw-1/status _escalate/activity _escalate/activity/gpu-1 _reply/operator/1"
     ),
     "gpu-1": "_reply/gw-1/cloud _cloud/gpu-1/status",
     "operator": "_bridge/gw-1/replay _infer/activity",
@@ -142,7 +142,7 @@ FORBIDDEN = {
     "wrist-8": (
         "plant/wrist-9/data/wrist plant/wrist-9/status plant/wrist-8/receipt/wrist "
         "plant/wrist-8/result/activity plant/wrist-8/error _bridge/gw-1/status _bridge/wrist-8/status "
-        "_cloud/wrist-8/status _reply/wrist-8/data/x _reply/gw-1/cloud _escalate/activity "
+        "_cloud/wrist-8/status _reply/wrist-8/data/x _reply/gw-1/cloud _escalate/activity _escalate/activity/gpu-1 "
         "_infer/activity _bridge/gw-1/replay anything/else"
     ),
     "gpu-1": "plant/wrist-8/result/activity plant/wrist-8/receipt/wrist _bridge/gw-1/status",
@@ -183,6 +183,7 @@ READS = [
     ("gw-1", "plant/w/result/a _reply/operator/1", "operator", "edge/v1/#", [0, 1]),
     ("gw-1", "plant/w/result/a _escalate/a", "gpu-1", "edge/v1/#", [1]),
     ("gw-1", "_escalate/a", "gpu-1", "$share/gpus/edge/v1/_escalate/+", [0]),
+    ("gw-1", "_escalate/a/gpu-2 _escalate/a/gpu-1", "gpu-1", "edge/v1/#", [1]),
     ("wrist-8", "plant/wrist-8/status plant/wrist-8/data/w", "gw-1", "edge/v1/#", [0, 1]),
     ("wrist-8", "plant/wrist-8/data/w plant/wrist-8/status", "operator", "edge/v1/#", [1]),
     ("gpu-1", "_cloud/gpu-1/status _reply/gw-1/cloud", "gw-1", "edge/v1/#", [0, 1]),

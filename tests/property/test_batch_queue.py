@@ -82,6 +82,29 @@ class QueueMachine(RuleBasedStateMachine):
             assert due[: len(got)] == got
         assert not batch or model == batch[0].model
 
+    @rule(owner=st.integers(0, 4), cancelled=st.sets(st.integers(0, 30)))
+    def withdraw(self, owner: int, cancelled: set[int]) -> None:
+        wanted = [one for one in self.inside.values() if one.owner == owner and one.number not in cancelled]
+        for item in self.queue.withdraw(owner, lambda one: one.number not in cancelled):
+            assert (item.owner, item.number in cancelled) == (owner, True)
+            self.leave(item)
+        left = [one for one in self.inside.values() if one.owner == owner and one.deadline > self.now]
+        assert left == [one for one in wanted if one.deadline > self.now]
+
+    @rule(owner=st.integers(0, 5), patience=st.integers(0, 9))
+    def foretell(self, owner: int, patience: int) -> None:
+        found = self.queue.ahead(owner, self.now + patience)
+        held = Counter(one.model for one in self.inside.values())
+        assert all(0 < count <= held[model] for model, count in found.items())
+
+    @rule(limit=st.integers(2, 6), after=st.integers(1, 4))
+    def take_while_they_join(self, limit: int, after: int) -> None:
+        batch = self.queue.take(self.now, limit, joins=lambda taken, _: len(taken) < after)
+        for item in batch:
+            self.leave(item)
+        assert len(batch) <= min(limit, after)
+        assert batch or all(one.deadline <= self.now for one in self.inside.values())
+
     @rule(seconds=st.integers(1, 5))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -140,6 +163,24 @@ def test_a_flood_delays_others_by_a_few_batches(
             return
         others(flood[turn % len(flood)])
     raise AssertionError(f"victim {rank} still waits after {bound} batches")
+
+
+@given(
+    owners=st.lists(st.integers(0, 3), max_size=25),
+    taken=st.integers(0, 10),
+    owner=st.integers(0, 3),
+    random=st.randoms(use_true_random=False),
+)
+def test_no_more_comes_first_than_was_foretold(owners: list[int], taken: int, owner: int, random: Random) -> None:
+    queue: Queue[str] = Queue(100)
+    for other in owners:
+        queue.add("other", model="m", deadline=1.0 + random.random(), owner=other, now=0.0)
+    queue.take(0.0, taken)
+    due = 1.0 + random.random()
+    foretold = queue.ahead(owner, due).get("m", 0)
+    assert foretold <= len(queue)
+    queue.add("new", model="m", deadline=due, owner=owner, now=0.0)
+    assert queue.take(0.0, 100).index("new") <= foretold
 
 
 @given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.integers(1, 200), st.floats(0, 1))

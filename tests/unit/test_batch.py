@@ -30,6 +30,38 @@ def test_earliest_deadline_first_within_an_owner() -> None:
     assert queue.take(0.0, 2) == ["a3.0"]
 
 
+def test_a_batch_ends_before_what_does_not_join_and_goes_on_with_it() -> None:
+    queue: Queue[str] = Queue(8)
+    fill(queue, "a1", "a2", "a3")
+    assert queue.take(0.0, 8, joins=lambda taken, item: item != "a3" or len(taken) < 2) == ["a1", "a2"]
+    assert queue.take(0.0, 8, joins=lambda *_: False) == ["a3"]
+
+
+def test_what_comes_first_is_foretold_by_model() -> None:
+    queue: Queue[str] = Queue(64)
+    assert queue.ahead("a", FAR) == {}
+    fill(queue, *(f"a{i}" for i in range(10)), deadline=10.0)
+    fill(queue, *(f"b{i}" for i in range(10)), model="n", deadline=20.0)
+    assert queue.ahead("a", 5.0) == {"n": 1}, "its owner's turn has come as far as b's"
+    assert queue.ahead("a", 10.0) == {"m": 10, "n": 10}
+    assert queue.ahead("b", 15.0) == {"m": 1}
+    assert queue.ahead("c", FAR) == {"m": 1, "n": 1}
+    queue.take(0.0, 4)
+    assert queue.ahead("c", FAR) == {"n": 1}, "a has had four turns"
+
+
+def test_what_is_withdrawn_is_its_owner_s_alone_and_the_rest_keeps_its_order() -> None:
+    queue: Queue[str] = Queue(16)
+    fill(queue, "a1", "a2", "a3", "b1")
+    fill(queue, "a4", model="n")
+    assert queue.withdraw("c", lambda _: False) == []
+    assert queue.withdraw("a", lambda item: item == "a2") == ["a1", "a3", "a4"]
+    assert (len(queue), queue.take(0.0, 8)) == (2, ["a2", "b1"])
+    fill(queue, "a1")
+    assert queue.withdraw("a", lambda _: False) == ["a1"]
+    assert (len(queue), queue.turn(0.0)) == (0, None)
+
+
 def test_owners_take_turns_and_the_more_urgent_one_starts() -> None:
     queue: Queue[str] = Queue(16)
     fill(queue, "a1", "a2", "a3", "a4")

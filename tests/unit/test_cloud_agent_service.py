@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 import cbor2
@@ -13,93 +12,20 @@ import pytest
 
 from bridge import topics
 from bridge.errors import ModelError
-from bridge.mqtt.messages import Delivery, Publish
-from bridge.runtime.fake import FakeEngine
-from bridge.wire.offload import Question, Reply, decode_reply, encode_question
-from cloud_agent.config import Limits
-from cloud_agent.engines.inprocess import InProcess
-from cloud_agent.service import GIVE_UP, Service
+from bridge.wire.offload import Question, encode_question
+from cloud_agent.service import GIVE_UP
+from tests.support.cloud_service import REPLY_TO, WINDOW, Bench, delivery, served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
-WINDOW = np.ones((4, 2), np.float32)
-REPLY_TO = topics.reply("gw-1")
-
-
-class RememberingLine:
-    """Publishes to nobody; `settle` says that the broker has them."""
-
-    def __init__(self) -> None:
-        self.full = False
-        self.published: list[Publish] = []
-        self.acknowledged: list[Delivery] = []
-
-    def publish(self, messages: Iterable[Publish]) -> None:
-        self.published += messages
-
-    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        self.acknowledged += deliveries
-
-    def settle(self, code: int = 0) -> None:
-        for message in self.published:
-            assert message.done is not None
-            message.done(code)
-
-    @property
-    def replies(self) -> list[Reply]:
-        return [decode_reply(message.payload) for message in self.published]
-
-
-class Bench:
-    """A service that is served, its engine held back until `go`, and a clock set by hand."""
-
-    def __init__(self, **limits: int) -> None:
-        self.now = 100.0
-        self.go = threading.Event()
-        self.go.set()
-        self.fake = FakeEngine(rows=4, channels=2, model="activity", version="2.0.0", max_batch=8, rule=self.rule)
-        self.line = RememberingLine()
-        self.engine = InProcess([self.fake])
-        self.service = Service("gpu-1", self.engine, self.line, Limits(**limits), clock=lambda: self.now)
-        self.serving = asyncio.create_task(self.service.serve())
-
-    def rule(self, window: np.ndarray) -> list[float]:
-        assert self.go.wait(20)
-        return [0.0, float(window[0, 0])]
-
-    def ask(self, *questions: Delivery) -> None:
-        self.service.take(questions)
-
-    async def replies(self, count: int) -> list[Reply]:
-        async with asyncio.timeout(10):
-            while len(self.line.published) < count:  # noqa: ASYNC110 - a thread computes
-                await asyncio.sleep(0.001)
-        return self.line.replies
+    from bridge.mqtt.messages import Delivery
 
 
 @pytest.fixture
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    bench = Bench(**getattr(request, "param", {}))
-    yield bench
-    bench.go.set()
-    bench.serving.cancel()
-    await asyncio.gather(bench.serving, return_exceptions=True)
-    bench.engine.close()
-
-
-def delivery(
-    payload: bytes | None = None,
-    *,
-    name: str = "w1",
-    patience: float = 5.0,
-    topic: str = "edge/v1/_escalate/activity",
-    reply_to: str | None = REPLY_TO,
-    qos: int = 1,
-) -> Delivery:
-    if payload is None:
-        payload = encode_question(Question(name, "activity", WINDOW, patience))
-    return Delivery(topic, payload, qos, False, "application/cbor", reply_to, name.encode(), 1)
+    async with served(**getattr(request, "param", {})) as bench:
+        yield bench
 
 
 async def test_a_reply_tells_all_the_bridge_wants_to_know(bench: Bench) -> None:
@@ -109,7 +35,7 @@ async def test_a_reply_tells_all_the_bridge_wants_to_know(bench: Bench) -> None:
     assert (reply.id, reply.cloud, reply.label, reply.error) == ("w1", "gpu-1", "walk", None)
     assert reply.score == pytest.approx(1 / (1 + np.exp(-1.0)))
     assert (reply.version, reply.variant, reply.engine) == ("2.0.0", "fake", "FakeExecutionProvider")
-    assert (reply.batch, reply.queue, reply.run_ms) == (1, 0, 0.0)
+    assert (reply.batch, reply.queue, reply.run_ms, reply.wait_ms) == (1, 0, 0.0, 0.0)
     (message,) = bench.line.published
     assert (message.topic, message.correlation, message.qos, message.expiry) == (REPLY_TO, b"w1", 1, 5)
 
@@ -155,7 +81,7 @@ def cbor(**changes: object) -> bytes:
         (delivery(cbor(values=[[1.0, 2.0]] * 3)), "shape: activity takes windows of 4 × 2, not 3 × 2"),
         (delivery(cbor(values=[])), "shape: "),
         (delivery(cbor(model="other")), "malformed: model"),
-        (delivery(cbor(model="other"), topic="edge/v1/_escalate/other"), "no_route: no model 'other' here"),
+        (delivery(cbor(model="none"), topic="edge/v1/_escalate/none"), "no_route: no model 'none' here"),
         (delivery(topic="edge/v1/_escalate/no/name"), "malformed: model"),
         (delivery(cbor(values=[[[]]] * 4)), "shape: "),
         (delivery(b"\x81" * 5000), "too_deep: "),
