@@ -1,4 +1,4 @@
-"""`inference-bridge models tune | quantize | fidelity`."""
+"""`inference-bridge models tune | quantize | fidelity | calibrate | split`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge import assembly, topics
+from bridge import assembly, models_calibrate, models_fidelity, models_quantize, models_split
 from bridge import config as configuration
 from bridge.catalog import load_manifest
 from bridge.catalog.manifest import FILE
@@ -16,12 +16,8 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
-    from bridge.catalog import Manifest, Variant
+    from bridge.catalog import Manifest
     from bridge.config import Config
-    from bridge.runtime.quantize import Verdict
-
-
-MOST_ROWS = 4_096  # of a message
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,11 +38,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     quantize.add_argument("--write", action="store_true", help=f"add the new variant to {FILE}")
     fidelity = actions.add_parser("fidelity", help="measure what each encoding of rows costs in accuracy")
     fidelity.add_argument("model", help="name of a model, or its folder")
-    fidelity.add_argument("--tier", choices=("bridge", "cloud"), default="bridge", help="(default %(default)s)")
+    fidelity.add_argument("--tier", choices=("bridge", "cloud"), help="(default bridge)")
     fidelity.add_argument("--rows", type=int, help="rows a message (default: those from window to window)")
+    fidelity.add_argument(
+        "--write", action="store_true", help=f"measure what the cloud is asked, whole windows, and put that into {FILE}"
+    )
     for command in (tune, quantize, fidelity):
-        command.add_argument("--config", type=Path, help="bridge.toml; defaults without")
         command.add_argument("--recordings", type=Path, help="folder with recordings.csv (default: the model's sample)")
+    models_calibrate.add_parser(actions)
+    models_split.add_parser(actions)
+    for command in actions.choices.values():
+        command.add_argument("--config", type=Path, help="bridge.toml; defaults without")
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -61,33 +63,24 @@ def run(chosen: argparse.Namespace) -> int:
         StoreError: what was found cannot be kept.
     """
     config, base = configuration.load(chosen.config)
+    manifest, file = _model(chosen.model, config, base)
     if chosen.action == "tune":
-        return _tune(chosen, config, base)
+        return _tune(chosen, manifest, config, base)
     if chosen.action == "fidelity":
-        return _fidelity(chosen, config, base)
-    return _quantize(chosen, config, base)
+        return models_fidelity.run(chosen, manifest)
+    if chosen.action == "calibrate":
+        return models_calibrate.run(chosen, manifest)
+    if chosen.action == "split":
+        return models_split.run(chosen, manifest)
+    return models_quantize.run(chosen, manifest, file)
 
 
-def _fidelity(chosen: argparse.Namespace, config: Config, base: Path) -> int:
-    from bridge.runtime import fidelity, recordings  # they load ONNX Runtime
-
-    manifest, _ = _model(chosen.model, config, base)
-    rows = manifest.input.hop if chosen.rows is None else chosen.rows
-    if not 1 <= rows <= MOST_ROWS:
-        raise ConfigError(f"--rows: {rows} is not between 1 and {MOST_ROWS}")
-    found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
-    measured = fidelity.measure(manifest, manifest.for_tier(chosen.tier), found, rows=rows)
-    sys.stdout.write(fidelity.render(measured, manifest, rows=rows))
-    return 0
-
-
-def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:
+def _tune(chosen: argparse.Namespace, manifest: Manifest, config: Config, base: Path) -> int:
     from bridge.runtime import chart, recordings, remembered, tune  # they load ONNX Runtime
 
     if not 0.0 < chosen.seconds <= 86_400.0:
         raise ConfigError(f"--seconds: {chosen.seconds:g} is not between 0 and 86400")
     options = assembly.provider_options(config)
-    manifest, _ = _model(chosen.model, config, base)
     found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
     sys.stderr.write(f"measuring for about {chosen.seconds:g} s\n")
     tuning = tune.tune(manifest, chosen.tier, found, seconds=chosen.seconds, options=options)
@@ -96,53 +89,6 @@ def _tune(chosen: argparse.Namespace, config: Config, base: Path) -> int:
     file = remembered.remember(tuning, manifest, state, t=time.time(), options=options)
     sys.stdout.write(f"\nchosen   {chart.summary(tuning)}\nkept in  {file}\n")
     return 0
-
-
-def _quantize(chosen: argparse.Namespace, config: Config, base: Path) -> int:
-    from bridge.runtime import quantizer, recordings, variant_lines  # the first needs the package onnx
-    from bridge.runtime.quantize import int8_name, quantize
-
-    if chosen.name is not None and not topics.is_name(chosen.name):
-        raise ConfigError(f"--name: {chosen.name!r} is not a name: letters, digits, `_`, `.`, `-`, at most 64")
-    manifest, file = _model(chosen.model, config, base)
-    found = recordings.read(chosen.recordings or manifest.folder / "sample", manifest)
-    sources = _sources(chosen, manifest, file)
-    refused = 0
-    for source in sources:
-        name = chosen.name or int8_name(source)
-        verdict = quantize(manifest, source, name, found, quantiser=quantizer, method=chosen.method)
-        _tell(verdict)
-        if verdict.variant is None or verdict.figures is None:
-            refused += 1
-        elif chosen.write:
-            sys.stdout.write(f"added to {variant_lines.add(manifest.folder, verdict.variant, verdict.figures.note)}\n")
-        else:
-            text = variant_lines.lines(verdict.variant, verdict.figures.note)
-            sys.stdout.write(f"add to {manifest.folder / FILE} (or use --write):\n\n{text}\n")
-    return 1 if refused else 0
-
-
-def _sources(chosen: argparse.Namespace, manifest: Manifest, file: Path | None) -> list[Variant]:
-    """The float variants to quantise."""
-    from bridge.runtime import quantizer
-    from bridge.runtime.quantize import float_variant, int8_name
-
-    if file is not None:
-        found = [float_variant(manifest, file, quantizer)]
-    elif chosen.variant is not None:
-        found = [manifest.variant(chosen.variant)]
-    else:
-        there = {one.name for one in manifest.variants}
-        floats = [one for one in manifest.variants if one.precision == "fp32"]
-        found = [one for one in floats if chosen.name or int8_name(one) not in there]
-        if not found:
-            raise ConfigError(
-                f"{manifest.folder / FILE}: each fp32 variant has an int8 one; to make another: --variant and --name"
-            )
-    if len(found) > 1 and chosen.name is not None:
-        names = ", ".join(one.name for one in found)
-        raise ConfigError(f"--name: there are several float variants, {names}: say which with --variant")
-    return found
 
 
 def _model(text: str, config: Config, base: Path) -> tuple[Manifest, Path | None]:
@@ -157,24 +103,3 @@ def _model(text: str, config: Config, base: Path) -> tuple[Manifest, Path | None
     if (path / FILE).is_file():
         return load_manifest(path), None
     return assembly.catalog_of(config, base)[text], None
-
-
-def _tell(verdict: Verdict) -> None:
-    source = verdict.source.file
-    if (found := verdict.figures) is not None and verdict.variant is not None:
-        (float_right, int_right), (float_lone, int_lone), (float_full, int_full) = (
-            found.accuracy,
-            found.lone,
-            found.batch,
-        )
-        sys.stdout.write(
-            f"{source} → {verdict.variant.file}, {verdict.method}\n"
-            f"  accuracy     {float_right:.1%} → {int_right:.1%} on {found.windows} windows that calibrated nothing; "
-            f"the same label for {found.agreement:.1%}\n"
-            f"  one window   {float_lone * 1e6:.1f} → {int_lone * 1e6:.1f} µs\n"
-            f"  in batches   {float_full * 1e6:.1f} → {int_full * 1e6:.1f} µs a window\n"
-        )
-        if int_lone >= float_lone and int_full >= float_full:
-            sys.stdout.write("  not faster on this machine: `models tune` will keep to the float variant\n")
-    if verdict.refused is not None:
-        sys.stderr.write(f"inference-bridge: {source} is not quantised, and stays as it is: {verdict.refused}\n")

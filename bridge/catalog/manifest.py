@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from pathlib import Path, PureWindowsPath
@@ -16,6 +17,7 @@ from bridge.settings import load
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from bridge.catalog.schema import Point
     from bridge.messages import Tier
 
 FILE = "model.toml"
@@ -132,6 +134,22 @@ def _variant(variant: Variant, names: set[str]) -> Iterator[str]:
         yield f"escalates_to: no variant {variant.escalates_to!r}"
     if (variant.escalates_to is None) != (variant.below is None):
         yield "escalates_to and below: give both or neither"
+    if variant.escalates_to is None and (variant.escalation or variant.target is not None):
+        yield "escalation and target: need escalates_to"
+    if variant.measure != "max":
+        yield (
+            f"measure: {variant.measure!r} is known to `models calibrate`, but windows are placed by 'max' alone: "
+            "calibrate again with --write, which fits below and escalation to that"
+        )
+    yield from _ascending(variant.escalation)
+
+
+def _ascending(points: Iterable[Point]) -> Iterator[str]:
+    for index, ((sure, right), (surer, more)) in enumerate(itertools.pairwise(points)):
+        if surer <= sure:
+            yield f"escalation[{index + 1}]: certainty {surer} is not above {sure}, that of the point before"
+        if more < right:
+            yield f"escalation[{index + 1}]: share {more} is below {right}, though the certainty is higher"
 
 
 def _circles(variants: Iterable[Variant]) -> Iterator[str]:

@@ -14,6 +14,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]  # as in bridge.topics: it becomes a topic
 Text = Annotated[str, Meta(min_length=1)]
+Point = tuple[Share, Share]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,7 +102,13 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         macro_f1: mean F1 over the classes, measured on the same data, 0…1; None when not measured.
         temperature: logits are divided by it before softmax (Guo et al. 2017), so that scores are probabilities.
         escalates_to: variant to ask when this one is unsure; needs `below`.
-        below: unsure means that the highest probability, after `temperature`, is below this, 0…1.
+        measure: what certainty is: "max", the highest probability after `temperature`; "margin", its lead over the
+            second; "entropy", 1 less the normalised entropy. Windows are placed by "max" alone; the others are refused.
+        below: unsure means that the certainty is below this, 0…1.
+        escalation: points (certainty, share of windows that `escalates_to` gets right), both ascending: straight lines
+            between them, beyond them the nearest; empty when not measured.
+        target: what `below` was chosen for by `models calibrate`: "up<=0.2", at most that share of windows is sent up,
+            or "cloud>=0.98", at least that share of the accuracy of `escalates_to`; None when chosen otherwise.
     """
 
     name: Name
@@ -115,7 +122,10 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     macro_f1: Share | None = None
     temperature: Positive = 1.0
     escalates_to: Name | None = None
+    measure: Literal["max", "margin", "entropy"] = "max"
     below: Share | None = None
+    escalation: Annotated[tuple[Point, ...], Meta(max_length=64)] = ()
+    target: Annotated[str, Meta(pattern=r"\A(up<=|cloud>=)(0(\.[0-9]+)?|1(\.0+)?)\Z")] | None = None
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,6 +143,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         output: see `Output`.
         budget: see `Budget`.
         tiers: see `Tiers`.
+        fidelity: accuracy that the cloud's variant loses when windows are packed so for the way up, 0…1, as `models
+            fidelity` measured it; packings that are not named are not known, float32 loses nothing.
         variants: see `Variant`; at least one.
     """
 
@@ -147,4 +159,5 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     output: Output
     budget: Budget = Budget()
     tiers: Tiers
+    fidelity: dict[Literal["float16", "int8"], Share] = msgspec.field(default_factory=dict)
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]

@@ -126,8 +126,8 @@ def _messages(values: Rows, coding: Coding, rows: int) -> Iterable[bytes]:
         yield encode_observation(part, coding.form, packing=coding.packing)
 
 
-def render(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
-    """A table for a person, and the lines for `[link]` in edge_agent.toml."""
+def table(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
+    """A line an encoding, for a person."""
     budget = manifest.budget.accuracy
     lines = [f"{manifest.name}: {found[0].windows} labelled windows, messages of {rows} rows, budget {budget:.2%}"]
     lines.append("encoding  bytes/row  accuracy  as float32    cost")
@@ -136,6 +136,21 @@ def render(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
         + ("  above the budget" if one.cost > budget else "")
         for one in found
     ]
-    costs = ", ".join(f"{one.name} = {math.ceil(1e4 * one.cost - 1e-6) / 1e4:g}" for one in found if one.name != PLAIN)
-    lines += ["", "[link]", f"budget = {budget:g}", f"fidelity = {{ {costs} }}"]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
+
+
+def packed(found: Sequence[Fidelity]) -> dict[str, float]:
+    """What `[fidelity]` of `model.toml` says: the cost of each packing that is not exact, rounded up to 4 digits."""
+    exact = {coding.name for coding in CODINGS if coding.packing == PLAIN}
+    return {one.name: _up(one.cost) for one in found if one.name not in exact}
+
+
+def render(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
+    """A table for a person, and the lines for `[link]` in edge_agent.toml."""
+    costs = ", ".join(f"{one.name} = {_up(one.cost):g}" for one in found if one.name != PLAIN)
+    link = f"[link]\nbudget = {manifest.budget.accuracy:g}\nfidelity = {{ {costs} }}\n"
+    return f"{table(found, manifest, rows=rows)}\n{link}"
+
+
+def _up(cost: float) -> float:
+    return math.ceil(1e4 * cost - 1e-6) / 1e4

@@ -30,18 +30,21 @@ class Recording(msgspec.Struct, frozen=True):
         file: where they came from.
         label: what was really done, one of the manifest's labels.
         values: float32, shape (rows, channels), raw units.
+        subject: who or what did it; "" when the table does not say.
     """
 
     file: Path
     label: str
     values: NDArray[np.float32]
+    subject: str = ""
 
 
 def read(folder: Path, manifest: Manifest) -> list[Recording]:
     """Read the recordings that a folder's `recordings.csv` lists.
 
-    The table needs the columns `file` and `label`; `subject`, `rows` and `windows` are for people. A file is an npz
-    with the array `values`, or a csv with a header that names the manifest's channels; it may have further columns.
+    The table needs the columns `file` and `label`; `subject` tells people apart; `rows` and `windows` are for the
+    reader. A file is an npz with the array `values`, or a csv with a header that names the manifest's channels; it may
+    have further columns.
 
     Args:
         folder: the folder.
@@ -85,6 +88,11 @@ def windows(recordings: Sequence[Recording], manifest: Manifest) -> tuple[Window
     return (np.stack(cut) if cut else empty), labels
 
 
+def apart(recordings: Sequence[Recording], manifest: Manifest) -> list[Recording]:
+    """Each window as a recording of its own."""
+    return [msgspec.structs.replace(one, values=window) for one in recordings for window in windows([one], manifest)[0]]
+
+
 def halves(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
     """Split whole recordings in two, each label's in turn: ranges are not fitted to what accuracy is measured on."""
     seen: Counter[str] = Counter()
@@ -113,7 +121,7 @@ def _recording(table: Path, number: int, line: dict[str, str], manifest: Manifes
         raise ConfigError(
             f"{path}: shape {values.shape}; {manifest.name} takes finite numbers, rows × {channels} channels"
         )
-    return Recording(path, label, values)
+    return Recording(path, label, values, line.get("subject") or "")
 
 
 def _npz(path: Path) -> NDArray[np.float32]:

@@ -1,18 +1,20 @@
-"""A new variant as lines of `model.toml`."""
+"""What commands find out, as lines of `model.toml`: new variants, and keys of those that are there."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from bridge.catalog import load_manifest
 from bridge.catalog.manifest import FILE
 from bridge.errors import ModelError, StoreError
+from bridge.runtime import manifest_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bridge.catalog import Variant
+    from bridge.runtime.manifest_text import Value
 
 
 def lines(variant: Variant, note: str = "") -> str:
@@ -23,7 +25,7 @@ def lines(variant: Variant, note: str = "") -> str:
         note: a comment above it, in one line.
     """
     fields = ((name, getattr(variant, name)) for name in variant.__struct_fields__)
-    keys = [f"{name} = {_value(value)}\n" for name, value in fields if value is not None]
+    keys = [f"{name} = {manifest_text.value(value)}\n" for name, value in fields if value not in {None, ()}]
     return "".join([f"# {note}\n" if note else "", "[[variants]]\n", *keys])
 
 
@@ -42,10 +44,46 @@ def add(folder: Path, variant: Variant, note: str = "") -> Path:
         ModelError: the manifest would contradict itself.
         StoreError: it cannot be written.
     """
+    return _change(folder, lambda text: f"{text.rstrip()}\n\n{lines(variant, note)}")
+
+
+def set_keys(folder: Path, changes: Mapping[str, tuple[Mapping[str, Value], str]]) -> Path:
+    """Set keys of variants in a model's manifest, whose comments and layout stay; it stays as it was if that fails.
+
+    Args:
+        folder: the model's folder.
+        changes: by variant, what each key becomes, and what that comes from; see `manifest_text.set_in_variant`.
+
+    Returns:
+        The manifest's file.
+
+    Raises:
+        ModelError: the manifest would contradict itself, or is written in a way that cannot be edited.
+        StoreError: it cannot be written.
+    """
+
+    def edited(text: str) -> str:
+        for name, (values, note) in changes.items():
+            text = manifest_text.set_in_variant(text, name, values, note)
+        return text
+
+    return _change(folder, edited)
+
+
+def set_table(folder: Path, name: str, values: Mapping[str, Value], note: str) -> Path:
+    """Set the keys of the table `[name]` likewise."""
+    return _change(folder, lambda text: manifest_text.set_table(text, name, values, note))
+
+
+def _change(folder: Path, edited: Callable[[str], str]) -> Path:
     file = folder / FILE
     try:
         before = file.read_bytes()
-        _replace(file, before.rstrip() + b"\n\n" + lines(variant, note).encode())
+        try:
+            after = edited(before.decode())
+        except ValueError as why:
+            raise ModelError(f"{file}: cannot be edited: {why}: write the lines by hand") from why
+        _replace(file, after.encode())
         try:
             load_manifest(folder)
         except ModelError:
@@ -60,7 +98,3 @@ def _replace(file: Path, data: bytes) -> None:
     part = file.with_suffix(".part")
     part.write_bytes(data)
     part.replace(file)
-
-
-def _value(value: str | float) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

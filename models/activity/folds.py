@@ -10,9 +10,10 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from calibrate import accuracy, fit_temperature, fix_threshold
+from calibrate import TARGET, Calibrated, Labelled, accuracy, fit, fit_temperature, fix_threshold
 from dataset import HELD_OUT_SUBJECTS, TRAIN_SUBJECTS, Windows, cut, load_recordings, of_subjects
-from fit import BIG, SMALL, fit, one_thread
+from fit import BIG, SMALL, one_thread
+from fit import fit as train_net
 from quantise import export, quantise, run
 
 if TYPE_CHECKING:
@@ -62,6 +63,20 @@ class Run:
         small_logits, big_logits = self.oof_logits[small], self.oof_logits[big_of(small)]
         return fix_threshold(small_logits, big_logits, self.oof.y, self.temperature(small))
 
+    def about(self) -> str:
+        """Return where the logits that calibrate are from."""
+        return f"out of fold, subjects {TRAIN_SUBJECTS[0]}-{TRAIN_SUBJECTS[-1]}, seed {self.seed}"
+
+    def labelled(self) -> Labelled:
+        """Return the out-of-fold windows as `models calibrate` reads them from calibration.npz."""
+        subject = self.oof.subject.astype(np.str_)
+        return Labelled(self.oof_logits, self.oof.y, subject, f"calibration.npz ({self.about()})")
+
+    def calibrated(self, variant: str) -> Calibrated:
+        """Return what the out-of-fold windows say of a variant."""
+        to = big_of(variant) if variant.startswith("small") else None
+        return fit(variant, self.labelled(), to=to, target=TARGET)
+
 
 def one_fold(seed: int, left_out: int, folder: Path) -> Logits:
     """Train, export and quantise both nets without one subject, and answer that subject's windows.
@@ -85,7 +100,7 @@ def one_fold(seed: int, left_out: int, folder: Path) -> Logits:
     for size, recipe in (("small", SMALL), ("big", BIG)):
         floating, integer = folder / f"{size}-fp32.onnx", folder / f"{size}-int8.onnx"
         if not floating.exists():
-            export(fit(recipe, train, seed), floating)
+            export(train_net(recipe, train, seed), floating)
         quantise(floating, integer, calibration)
         logits[floating.stem], logits[integer.stem] = run(floating, test.x), run(integer, test.x)
     # Held-out accuracy is not logged here: nobody should be tempted to choose by it.

@@ -6,9 +6,10 @@ import json
 import tomllib
 from typing import TYPE_CHECKING
 
-from calibrate import accuracy, macro_f1
+import packing
+from calibrate import accuracy, macro_f1, value
 from dataset import CHANNELS, HOP, LABELS, PACKAGE, PACKAGE_VERSION, RATE_HZ, ROWS, UNITS
-from folds import VARIANTS, big_of
+from folds import VARIANTS
 from quantise import sha256
 
 if TYPE_CHECKING:
@@ -39,22 +40,34 @@ def _floats(values: NDArray[np.float32]) -> str:
 
 
 def _variant(run: Run, name: str, path: Path, parameters: int) -> str:
-    lines = [
-        "[[variants]]",
-        f'name = "{name}"',
-        f'file = "{name}.onnx"',
-        f'sha256 = "{sha256(path)}"',
-        f"bytes = {path.stat().st_size}",
-        f'precision = "{name.split("-")[1]}"',
-        f"parameters = {parameters}",
-        f'tier = "{"bridge" if name.startswith("small") else "cloud"}"',
-        f"accuracy = {accuracy(run.held_out_logits[name], run.held_out.y):.4f}",
-        f"macro_f1 = {macro_f1(run.held_out_logits[name], run.held_out.y):.4f}",
-        f"temperature = {run.temperature(name):.4f}",
-    ]
-    if name.startswith("small"):
-        lines += [f'escalates_to = "{big_of(name)}"', f"below = {run.below(name):.4f}"]
-    return "\n".join(lines)
+    calibrated = run.calibrated(name)
+    return "\n".join(
+        [
+            "[[variants]]",
+            f'name = "{name}"',
+            f'file = "{name}.onnx"',
+            f'sha256 = "{sha256(path)}"',
+            f"bytes = {path.stat().st_size}",
+            f'precision = "{name.split("-")[1]}"',
+            f"parameters = {parameters}",
+            f'tier = "{"bridge" if name.startswith("small") else "cloud"}"',
+            f"accuracy = {accuracy(run.held_out_logits[name], run.held_out.y):.4f}",
+            f"macro_f1 = {macro_f1(run.held_out_logits[name], run.held_out.y):.4f}",
+            f"# {calibrated.note(run.labelled())}",
+            *(f"{key} = {value(of)}" for key, of in calibrated.keys().items()),
+        ]
+    )
+
+
+def _fidelity(run: Run) -> str:
+    lost = {name: packing.cost(run, logits) for name, logits in packing.answers(run).items()}
+    return "\n".join(
+        [
+            "[fidelity]",
+            f"# measured with {packing.CLOUD} on {len(run.held_out)} windows of sample, each packed by itself",
+            *(f"{name} = {value(cost)}" for name, cost in lost.items()),
+        ]
+    )
 
 
 def write_manifest(
@@ -73,8 +86,8 @@ def write_manifest(
     """
     mean, std = statistics
     head = f"""\
-# Written by train.py; do not edit. accuracy and macro_f1 are measured on subjects 8-10, temperature and below are
-# fitted on out-of-fold windows of subjects 1-7.
+# Written by train.py; do not edit. accuracy, macro_f1 and [fidelity] are measured on subjects 8-10; what is calibrated,
+# also by `inference-bridge models calibrate activity`, is fitted to out-of-fold windows of subjects 1-7.
 schema = 1
 name = "activity"
 version = "1.0.0"
@@ -108,6 +121,6 @@ bridge = "small-int8"
 cloud = "big-int8"
 """
     variants = [_variant(run, v, path.parent / f"{v}.onnx", parameters[v.split("-")[0]]) for v in VARIANTS]
-    text = "\n\n".join([head.rstrip(), *variants]) + "\n"
+    text = "\n\n".join([head.rstrip(), _fidelity(run), *variants]) + "\n"
     tomllib.loads(text)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The three pictures of REPORT.md."""
+"""The four pictures of REPORT.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
-from calibrate import accuracy, cascade, confusion, curve, reliability
+from calibrate import MEASURES, accuracy, cascade, certainty, confusion, curve, escalation_curve, reliability
 from dataset import LABELS
 from folds import VARIANTS
 from matplotlib import pyplot as plt
@@ -48,6 +48,36 @@ def draw_cascade(runs: Sequence[Run], path: Path) -> None:
     plt.title("Small first, escalate when unsure (int8). Dashed: big alone. Dot: shipped threshold", fontsize=10)
     plt.legend(loc="upper right")
     plt.grid(alpha=0.25)
+    _save(path)
+
+
+def draw_escalation(run: Run, path: Path) -> None:
+    """Draw, out of fold, accuracy over the share escalated by each measure, and how often big is right by certainty."""
+    up = run.calibrated("small-int8").escalating
+    if up is None:
+        return
+    _, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.0))
+    for measure, colour in zip(MEASURES, COLOURS, strict=True):
+        sure = certainty(run.oof_logits["small-int8"], run.temperature("small-int8"), measure)
+        points = escalation_curve(sure, up.windows.small, up.windows.big)
+        left.plot(points[:, 0] * 100, points[:, 1] * 100, color=colour, label=measure)
+    point = up.windows.outcome(up.below)
+    left.plot(point.share * 100, point.accuracy * 100, "o", color=COLOURS[0], ms=8)
+    left.set_xlabel("windows escalated to the cloud, %")
+    left.set_ylabel("accuracy out of fold, subjects 1–7, %")
+    left.set_title(f"By measure of certainty (dot: target {up.target})", fontsize=10)
+    at, share = (np.array(values) * 100 for values in zip(*up.points, strict=True))
+    right.plot([0, 100], [0, 100], color="#888888", lw=1, label="small-int8, as it says")
+    right.plot(at, share, "o-", color=COLOURS[1], ms=4, label="big-int8, measured")
+    right.axvline(up.below * 100, color=COLOURS[0], lw=1, ls="--", label=f"below = {up.below:.4f}")
+    right.set_xlim(30, 101)
+    right.set_ylim(30, 101)
+    right.set_xlabel("certainty of small-int8, %")
+    right.set_ylabel("right, %")
+    right.set_title("What the big model makes of it", fontsize=10)
+    for axis in (left, right):
+        axis.legend(fontsize=9)
+        axis.grid(alpha=0.25)
     _save(path)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+import packing
 import tables
-from calibrate import BINS, MAX_SHARE, accuracy, confusion, recall_and_f1, reliability
+from calibrate import BINS, TARGET, accuracy, confusion, recall_and_f1, reliability
 from dataset import HELD_OUT_SUBJECTS, LABELS
 from fit import BIG, SMALL, Recipe
 from folds import VARIANTS
@@ -186,11 +187,13 @@ Int8 files on subjects 8–10, with temperature and `below` as in model.toml.
 
 ## The threshold
 
-Rule, from out-of-fold windows of subjects 1–7 alone: fit the temperature of the small variant; of the thresholds that
-escalate 1, 2 … {MAX_SHARE * 100:.0f} percent of these windows take the one with which the cascade is right most often.
-The ceiling is lower than {percent(THRIFTY_CEILING)} because new people make the small model less certain. For
-small-int8 this gives `below` = {below:.4f}: {percent(known.share)} escalated, {percent(known.accuracy)} accuracy out of
-fold, where small alone gets {percent(small_oof)} and big alone {percent(big_oof)}.
+Target `{TARGET}`, on out-of-fold windows of subjects 1–7 alone (they are in calibration.npz; `inference-bridge models
+calibrate activity` repeats all of this, also for another `--target`): fit the temperature of the small variant; of the
+thresholds that escalate 0, 1, 2 … {TARGET.value * 100:.0f} percent of these windows take the one with which the cascade
+is right most often. The ceiling is lower than {percent(THRIFTY_CEILING)} because new people make the small model less
+certain. For small-int8 this gives `below` = {below:.4f}: {percent(known.share)} escalated,
+{percent(known.accuracy)} accuracy out of fold, where small alone gets {percent(small_oof)} and big alone
+{percent(big_oof)}.
 
 {tables.operating_points(runs)}
 
@@ -199,6 +202,20 @@ Shipped seed, int8, the least certain windows escalated first:
 ![cascade](cascade.png)
 
 {tables.cascade_curve(run)}
+
+What certainty is: the largest probability, its lead over the second, or 1 less the normalised entropy; all after the
+temperature. Area under the escalation curve out of fold: accuracy on average over all shares escalated; ± is one
+standard error by leaving out one person at a time. To replace the largest probability, another measure has to be ahead
+by two of them.
+
+{tables.measures(runs)}
+
+The escalation curve of the manifest: how often big is right on windows of which small is so certain, pooled so that it
+never falls. Escalating is worth it where that is more than the certainty itself.
+
+{tables.chances(run)}
+
+![escalation](escalation.png)
 
 ## People
 
@@ -228,6 +245,13 @@ Static QDQ, uint8 activations, int8 weights per channel, 99.99-percentile calibr
 onnxruntime {onnxruntime.__version__}, CPU provider, one thread, {platform.machine()}, median.
 
 {tables.precision(run, path.parent)}
+
+## Packed for the way to the cloud
+
+{packing.CLOUD} on subjects 8–10, each window packed by itself: 16-bit floats, or 255 steps over each channel's own
+range.
+
+{tables.packed(runs)}
 
 ## How they were trained
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import packing
 from calibrate import (
     Outcome,
     accuracy,
@@ -33,9 +34,9 @@ SHARES: Final = (0, 5, 10, 15, 18, 20, 25, 30, 35, 40, 50, 75, 100)
 TIMED_BATCH: Final = 32
 
 
-def percent(value: float) -> str:
-    """Return a share as percent with one digit."""
-    return f"{value * 100:.1f} %"
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as percent."""
+    return f"{value * 100:.{digits}f} %"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -156,6 +157,40 @@ def calibration(runs: Sequence[Run]) -> str:
             rows.append([v, str(r.seed), f"{t:.3f}", *(f"{e:.3f}" for e in errors)])
     head = ["variant", "seed", "temperature", "oof before", "oof after", "held out before", "held out after"]
     return table(head, rows)
+
+
+def measures(runs: Sequence[Run]) -> str:
+    """Area under the escalation curve of small-int8 out of fold by measure of certainty, and how far ahead of max."""
+    rows = []
+    for r in runs:
+        up = r.calibrated("small-int8").escalating
+        rows += [
+            [str(r.seed), one.measure, percent(one.area, 3), f"{one.ahead * 100:+.3f} ± {one.error * 100:.3f}"]
+            for one in (() if up is None else up.compared)
+        ]
+    return table(["seed", "measure", "area under the curve", "points ahead of max"], rows)
+
+
+def chances(run: Run) -> str:
+    """The manifest's curve of small-int8: how often the big model is right, by the certainty of the small one."""
+    up = run.calibrated("small-int8").escalating
+    points = () if up is None else up.points
+    return table(
+        ["certainty of small-int8", *(f"{at:.3f}" for at, _ in points)],
+        [["big-int8 right", *(percent(share) for _, share in points)]],
+    )
+
+
+def packed(runs: Sequence[Run]) -> str:
+    """What packing windows for the way to the cloud costs big-int8 on subjects 8–10, per seed."""
+    rows = []
+    for r in runs:
+        plain, y = r.held_out_logits[packing.CLOUD], r.held_out.y
+        for name, logits in packing.answers(r).items():
+            same = float((logits.argmax(axis=1) == plain.argmax(axis=1)).mean())
+            lost = accuracy(logits, y) - accuracy(plain, y)
+            rows.append([name, str(r.seed), percent(accuracy(logits, y)), f"{lost * 100:+.2f}", percent(same)])
+    return table(["packing", "seed", "accuracy", "points against float32", "same label"], rows)
 
 
 def precision(run: Run, folder: Path) -> str:

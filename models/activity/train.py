@@ -1,4 +1,4 @@
-"""Rebuilds this whole folder from the packaged data: ONNX files, model.toml, REPORT.md, pictures, sample.
+"""Rebuilds this folder from the packaged data: ONNX files, model.toml, calibration.npz, REPORT.md, pictures, sample.
 
 Environment (torch stays out of the project's own):
 
@@ -25,9 +25,10 @@ import numpy as np
 from calibrate import accuracy
 from dataset import TRAIN_SUBJECTS, channel_statistics, load_recordings, of_subjects
 from folds import VARIANTS, Run, all_runs
+from logits import write_logits
 from manifest import write_manifest
 from nets import big_net, parameter_count, small_net
-from pictures import draw_cascade, draw_confusion, draw_reliability
+from pictures import draw_cascade, draw_confusion, draw_escalation, draw_reliability
 from quantise import run as run_onnx
 from quantise import sha256
 from report import write_report
@@ -80,8 +81,10 @@ def main() -> None:
         parity = ship(runs[0])
     parameters = {"small": parameter_count(small_net()), "big": parameter_count(big_net())}
     statistics = channel_statistics(of_subjects(recordings, TRAIN_SUBJECTS))
+    write_logits(HERE / "calibration.npz", runs[0])
     write_manifest(HERE / "model.toml", runs[0], statistics, parameters)
     draw_cascade(runs, HERE / "cascade.png")
+    draw_escalation(runs[0], HERE / "escalation.png")
     draw_reliability(runs[0], HERE / "reliability.png")
     draw_confusion(runs[0], HERE / "confusion.png")
     write_report(HERE / "REPORT.md", runs, parameters, parity)

@@ -41,6 +41,10 @@ def test_the_shipped_model_loads_and_its_files_are_its_own() -> None:
     assert manifest.for_tier("bridge").escalates_to == manifest.for_tier("cloud").name
     for variant in manifest.variants:
         assert verify(manifest, variant) == manifest.folder / variant.file
+    small = manifest.for_tier("bridge")
+    assert (small.measure, small.target) == ("max", "up<=0.15")
+    assert len(small.escalation) > 3
+    assert set(manifest.fidelity) == {"float16", "int8"}
 
 
 def test_the_default_directory_lies_beside_the_package() -> None:
@@ -71,6 +75,19 @@ def test_the_default_directory_lies_beside_the_package() -> None:
         ('escalates_to = "big-int8"', 'escalates_to = "huge"', ["escalates_to", "huge"]),
         ('escalates_to = "big-int8"', 'escalates_to = "small-int8"', ["escalates_to", "itself"]),
         ('escalates_to = "big-int8"', "", ["escalates_to and below"]),
+        ('measure = "max"', 'measure = "luck"', ["measure"]),
+        ('measure = "max"', 'measure = "entropy"', ["variants[0].measure", "'max' alone", "calibrate again"]),
+        ('target = "up<=0.15"', 'target = "up<=15"', ["target"]),
+        ('target = "up<=0.15"', 'target = "cloud<=0.9"', ["target"]),
+        ("temperature = 0.8738", 'temperature = 0.8738\ntarget = "up<=0.1"', ["target", "need escalates_to"]),
+        ("temperature = 0.8738", "temperature = 0.8738\nescalation = [[0.5, 0.5]]", ["need escalates_to"]),
+        ("escalation = [", "escalation = [[0.9, 0.1], ", ["variants[0].escalation[1]", "certainty 0.4412", "0.9"]),
+        ("escalation = [", "escalation = [[0.1, 0.9], ", ["variants[0].escalation[1]", "share 0.4923", "0.9"]),
+        ("escalation = [", "escalation = [[0.1, 1.1], ", ["escalation"]),
+        ("escalation = [", "escalation = [[0.1, nan], ", ["escalation"]),
+        ("escalation = [", "escalation = [[0.1], ", ["escalation"]),
+        ("float16 = 0.0", "float16 = -0.1", ["fidelity"]),
+        ("float16 = 0.0", "float15 = 0.0", ["fidelity", "float15"]),
         ('file = "small-int8.onnx"', 'file = "../small-int8.onnx"', ["file", "inside"]),
         ('file = "small-int8.onnx"', 'file = "/etc/passwd"', ["file", "inside"]),
         ('file = "small-int8.onnx"', "file = 'C:\\x.onnx'", ["file", "inside"]),

@@ -134,6 +134,8 @@ class TestQuantize:
         assert main([*command, "--write"]) == 0
         mine = Catalog(folder.parent)["activity"].variant("mine")
         assert (mine.precision, mine.tier) == ("int8", "bridge")
+        float_one = Catalog(folder.parent)["activity"].variant("small-fp32")
+        assert (mine.below, mine.escalation, mine.target) == (float_one.below, float_one.escalation, None)
         assert main([*command, "--write"]) == 2
         assert "mine is there already" in capsys.readouterr().err
 
