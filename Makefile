@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test check bench netlab chaos train openvino clean
+.PHONY: help setup demo test check bench bench-place netlab chaos train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    all tests (those that need Mosquitto or libcoap skip without them)"
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   figures of the data path, side by side (see docs/benchmarks.md)"
+	@echo "make bench-place  where to compute: ours beside fixed rivals and an oracle, and with a cloud that fails; PLACE=\"models replay\""
 	@echo "make netlab  rivals on emulated links, side by side, as root; SCENARIO=name runs one"
 	@echo "make chaos   programs killed, cut off, out of disk: nothing accepted is lost; SEEDS=n FIRST=k (see tests/faults/campaign)"
 	@echo "make train   rebuild models/activity from the packaged data set, in .venv-train"
@@ -42,6 +43,9 @@ check: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.data_path $(BENCH) # BENCH=--quick, or names of rows
 
+bench-place: setup
+	$(BIN)/python -m tests.place $(PLACE) # PLACE="models replay real", or some of them
+
 netlab: setup
 	$(BIN)/python -m tests.netlab $(SCENARIO) $(NETLAB) # SCENARIO=name; NETLAB="--seeds 1 --messages 300"
 
@@ -61,4 +65,4 @@ openvino:
 	.venv-openvino/bin/python -m pytest -q -s tests/integration/test_openvino.py
 
 clean:
-	rm -rf $(VENV) demo-report bench-report netlab-report chaos-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-report bench-report place-report netlab-report chaos-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -19,7 +19,7 @@ from bridge.ledger.earlier import Earlier
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.embedded import EmbeddedBroker
 from bridge.mqtt.endpoint import Endpoint, parse_url
-from bridge.offload.client import CloudClient
+from bridge.offload.sending import sending
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.doors import CoapDoor, MqttDoor
 from bridge.pipeline.inbox import Inbox
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from bridge.catalog import Manifest
     from bridge.config import Config
+    from bridge.offload.client import CloudClient
     from bridge.pipeline.routes import RouteTable
     from bridge.runtime.port import Engine
     from bridge.store.kept import Kept
@@ -165,14 +166,7 @@ class App:
         )
         cloud = None
         if cloud_endpoint is not None:
-            assert config.cloud is not None  # noqa: S101 # the endpoint was made of it
-            cloud = CloudClient(
-                cloud_endpoint,
-                config.bridge.id,
-                inbox.tell,
-                keep_alive=config.cloud.keep_alive,
-                max_open=limits.questions,
-            )
+            cloud = assembly.cloud_client(config, cloud_endpoint, models, inbox.tell)
         coap_door = CoapDoor(inbox, lambda: pipeline.stalled or outbound.full)
         host, port = config.coap.address()
         coap = CoapServer(coap_door.handle, host=host, port=port, max_body=limits.payload)
@@ -207,6 +201,7 @@ class App:
             cloud=cloud,
             counts=counts,
             published=kept.published,
+            curves={name: assembly.curve_of(models[name], engine.variant) for name, engine in engines.items()},
         )
         earlier = Earlier(kept, table, outbound.book)
         desk = Desk(
@@ -227,7 +222,7 @@ class App:
         running = self._start(pipeline.run())
         self._replaying = self._start(replayer.run())
         self._start(earlier.run())
-        self._start(self._reloader(models, state, pipeline, devices).run())
+        self._start(self._reloader(models, state, pipeline, devices, cloud).run())
         try:
             if await self._or_stop(pipeline.taken_up.wait()) and await self._or_stop(devices.ready()):
                 at = str(devices.endpoint)
@@ -244,9 +239,19 @@ class App:
             desk.serve(at_rest=False)
         return {"ledger": outbound.book.totals()}
 
-    def _reloader(self, models: dict[str, Manifest], state: Path, pipeline: Pipeline, devices: Connection) -> Reloader:
+    def _reloader(
+        self,
+        models: dict[str, Manifest],
+        state: Path,
+        pipeline: Pipeline,
+        devices: Connection,
+        cloud: CloudClient | None,
+    ) -> Reloader:
         def swap(engine: Engine) -> None:
-            pipeline.swap(engine)
+            manifest = models[engine.model]  # the new one
+            pipeline.swap(engine, assembly.curve_of(manifest, engine.variant))
+            if cloud is not None and self._config.cloud is not None:
+                cloud.swap(engine.model, sending(manifest, self._config.cloud.encoding))
             facts = self._presence.facts
             facts["models"] = {**facts["models"], engine.model: engine.version}
             devices.publish([self._presence.message(online=True)])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bridge import settings, topics
 from bridge.catalog import Catalog, Manifest, default_directory, verify
 from bridge.errors import ConfigError, ModelError
 from bridge.mqtt.endpoint import Endpoint, parse_url, read_password, tls_context
 from bridge.mqtt.messages import Settings
-from bridge.pipeline.routes import Route, RouteTable
+from bridge.offload.client import CloudClient
+from bridge.offload.privacy import private_channels
+from bridge.offload.sending import sending
+from bridge.pipeline.placing import Curve
+from bridge.pipeline.routes import Override, Route, RouteTable
 from bridge.pipeline.window import Patience, Windower
 from bridge.runtime.choice import Chosen, choose
 from bridge.runtime.providers import BY_NAME
@@ -20,7 +27,8 @@ from bridge.store.kept import Kept
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bridge.config import BrokerSection, Config
+    from bridge.config import BrokerSection, Config, RouteSection
+    from bridge.offload.messages import Answered, Unanswered
 
 
 def catalog_of(config: Config, base: Path) -> Catalog:
@@ -66,8 +74,10 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
     Raises:
         ConfigError: a route that its model cannot serve.
     """
+    overrides = _overrides(config, models)
     if not config.routes:
-        return RouteTable([Route(model=name, manifest=manifest, stream=name) for name, manifest in models.items()])
+        plain = [Route(model=name, manifest=manifest, stream=name) for name, manifest in models.items()]
+        return RouteTable(plain, overrides)
     routes = []
     for i, section in enumerate(config.routes):
         manifest = models[section.model]
@@ -90,30 +100,99 @@ def route_table(config: Config, models: dict[str, Manifest]) -> RouteTable:
                 order=section.order,
                 provisional=section.provisional,
                 grace=section.grace,
+                price=section.price,
+                private=_private(section, manifest, f"routes[{i}].private"),
+                private_rule=section.private_rule,
                 filter=section.filter,
                 site=section.site,
                 device=section.device or "",
                 decoding=section.decode,
             )
         )
-    return RouteTable(routes)
+    return RouteTable(routes, overrides)
+
+
+def _private(section: RouteSection, manifest: Manifest, key: str) -> tuple[int, ...]:
+    try:
+        return private_channels(manifest, section.private)
+    except ConfigError as why:
+        raise ConfigError(f"{key}: {why}") from why
+
+
+def _overrides(config: Config, models: dict[str, Manifest]) -> list[Override]:
+    found = []
+    for i, section in enumerate(config.overrides):
+        if not any(fnmatchcase(name, section.model) for name in models):
+            raise ConfigError(f"overrides[{i}].model: {section.model!r} fits none of {', '.join(sorted(models))}")
+        said = {
+            "policy": section.place,
+            "below": section.below,
+            "price": section.price,
+            "deadline": section.deadline,
+            "provisional": section.provisional,
+        }
+        fields = {name: value for name, value in said.items() if value is not None}
+        found.append(Override(section.device, section.model, fields))
+    return found
 
 
 def infer_routes(table: RouteTable, models: dict[str, Manifest]) -> dict[str, Route]:
-    """A whole-window route for each model: what `_infer` uses, with `deadline`, `below`, `late` of its first route."""
+    """A whole-window route for each model: what `_infer` uses.
+
+    It has `deadline`, `below`, `late`, `price` and what is private of the model's first route, and never gives
+    provisional Results: who asks gets one answer.
+    """
     first = {route.model: route for route in reversed(table.routes)}
-    return {
-        name: Route(
+    found = {}
+    for name, manifest in models.items():
+        like = first.get(name) or Route(model=name, manifest=manifest, stream="_infer")
+        route = Route(
             model=name,
             manifest=manifest,
             stream="_infer",
             windows="whole",
-            deadline=first[name].deadline if name in first else 2.0,
-            below=first[name].below if name in first else None,
-            late=first[name].late if name in first else "refuse",
+            deadline=like.deadline,
+            below=like.below,
+            late=like.late,
+            price=like.price,
+            private=like.private,
+            private_rule=like.private_rule,
         )
-        for name, manifest in models.items()
-    }
+        found[name] = msgspec.structs.replace(table.overridden(route, "_infer"), provisional=False)
+    return found
+
+
+def curve_of(manifest: Manifest, variant: str) -> Curve:
+    """How likely the cloud is right, by the certainty of this variant."""
+    mine = manifest.variant(variant)
+    default = 1.0 if mine.escalates_to is None else manifest.variant(mine.escalates_to).accuracy
+    return Curve(mine.escalation, default)
+
+
+def cloud_client(
+    config: Config, endpoint: Endpoint, models: dict[str, Manifest], tell: Callable[[Answered | Unanswered], None]
+) -> CloudClient:
+    """The bridge's side of the cloud.
+
+    Args:
+        config: the settings, with a cloud.
+        endpoint: its broker.
+        models: the models.
+        tell: takes the end of each question.
+    """
+    section = config.cloud
+    assert section is not None  # noqa: S101 # the endpoint was made of it
+    return CloudClient(
+        endpoint,
+        config.bridge.id,
+        tell,
+        keep_alive=section.keep_alive,
+        max_open=config.limits.questions,
+        hedge=section.hedge,
+        explore=section.explore,
+        cache=section.cache,
+        models={name: sending(manifest, section.encoding) for name, manifest in models.items()},
+    )
 
 
 def endpoint_of(section: BrokerSection, base: Path, name: str) -> Endpoint:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge import assembly
 from bridge.errors import ConfigError
+from bridge.offload.sending import packing_for
 from bridge.runtime.choice import open_engine
 from bridge.runtime.load import load
 from bridge.runtime.machine import this_machine
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.catalog import Manifest
-    from bridge.config import Config
+    from bridge.config import CloudSection, Config
+    from bridge.pipeline.routes import Route
     from bridge.runtime.engine import OnnxEngine
 
 
@@ -43,6 +45,8 @@ def check(config: Config, base: Path) -> int:
     say(f"broker   {devices}\n")
     say(f"coap     {f'coap://{config.coap.bind}' if config.coap.enabled else 'off'}\n")
     say(f"cloud    {cloud}\n")
+    if config.cloud is not None:
+        _cloud(config.cloud, models)
     for manifest in models.values():
         _model(config, base, manifest)
     for folder, why in catalog.bad.items():
@@ -51,11 +55,40 @@ def check(config: Config, base: Path) -> int:
         source = (
             f"stream {route.stream}" if route.filter is None else f"{route.filter} as {route.device}/{route.stream}"
         )
-        say(f"route    {source} → {route.model}, {route.windows}, {route.policy}, within {route.deadline:g} s\n")
+        say(f"route    {source} → {route.model}, {route.windows}, {placement(route)}\n")
+    for override in config.overrides:
+        said = {name: getattr(override, name) for name in ("place", "below", "price", "deadline", "provisional")}
+        what = ", ".join(f"{name} = {value}" for name, value in said.items() if value is not None)
+        say(f"override device {override.device}, model {override.model}: {what}\n")
     machine = this_machine()
     say(f"machine  {machine.cpu}, {machine.cores} cores; ONNX Runtime {machine.runtime}\n")
     _providers(next(iter(models.values())))
     return 0
+
+
+def placement(route: Route) -> str:
+    """What a route declares about where its windows are answered, in words."""
+    words: list[str] = [route.policy]
+    if route.below is not None and route.policy == "cascade":
+        words.append(f"cloud below {route.below:g}")
+    if route.price:
+        words.append(f"price {route.price:g}")
+    words.append(f"within {route.deadline:g} s")
+    if route.provisional:
+        words.append(f"provisional Results, final ones within {route.grace:g} s more")
+    if route.private:
+        names = ", ".join(route.manifest.input.channels[index] for index in route.private)
+        words.append(f"private {names}: {'never leaves' if route.private_rule == 'refuse' else 'masked'}")
+    return ", ".join(words)
+
+
+def _cloud(section: CloudSection, models: dict[str, Manifest]) -> None:
+    """How it is asked."""
+    packings = ", ".join(f"{name} as {packing_for(one, section.encoding)}" for name, one in models.items())
+    cache = f"answers used again for {section.cache:g} s" if section.cache else "no answer used again"
+    sys.stdout.write(
+        f"         {packings}; second agent for {section.hedge:.1%}, exploring {section.explore:.1%}, {cache}\n"
+    )
 
 
 def _places(config: Config, base: Path) -> None:

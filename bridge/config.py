@@ -11,15 +11,18 @@ import msgspec
 from msgspec import Meta
 
 from bridge import settings, topics
+from bridge.config_routes import OverrideSection, RouteSection, Seconds, Share
 from bridge.errors import ConfigError
-from bridge.pipeline.routes import highest_slot
+from bridge.offload.sending import Encoding
 from bridge.settings import InvalidKey
-from bridge.wire.foreign import Decoding
+
+__all__ = [
+    "BridgeSection", "BrokerSection", "CloudSection", "CoapSection", "Config", "LimitsSection", "MqttSection",
+    "OverrideSection", "ResultsSection", "RouteSection", "load",
+]  # fmt: skip
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
-Seconds = Annotated[float, Meta(gt=0, le=1e9)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 LARGEST_PACKET = 268_435_460  # bytes: header and largest Remaining Length of MQTT 5, section 2.1.4
 
@@ -51,7 +54,7 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BrokerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A broker to connect to: `[mqtt]` and `[cloud]`.
+    """A broker to connect to: part of `[mqtt]` and `[cloud]`.
 
     Attributes:
         url: mqtt://host[:port] or mqtts://host[:port]; left out in `[mqtt]`: the embedded broker.
@@ -97,6 +100,24 @@ class MqttSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_onl
             raise InvalidKey("share", f"{self.share!r} is not a name: letters, digits, `_`, `.`, `-`, at most 64")
         if self.share is not None and self.url is None:
             raise InvalidKey("share", "needs a broker that several bridges can reach: give mqtt.url")
+
+
+class CloudSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[cloud]`: the broker that the cloud agents use, and how they are asked.
+
+    Attributes:
+        hedge: share of the questions that may be put to a second agent when the first is slow, 0…1.
+        explore: share of the windows for which the cloud is passed over, because it would hardly answer in time, that
+            it is asked about all the same, only to learn whether it has become quicker, 0…1.
+        cache: seconds for which its answer is used again for a window of the very same values; 0: never.
+        encoding: how windows travel; "auto": the smallest that costs no more accuracy than the model's `budget`, by
+            what `models fidelity` measured, float32 where nothing was.
+    """
+
+    hedge: Share = 0.05
+    explore: Share = 0.02
+    cache: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    encoding: Encoding = "auto"
 
 
 class CoapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,76 +196,6 @@ class ResultsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     again: Annotated[float, Meta(ge=0, le=1e9)] = 60.0
 
 
-class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[routes]]`.
-
-    Attributes:
-        stream: stream that the route takes; "*" takes every stream no other route names. With `filter` the name given
-            to the foreign stream, where `{n}` stands for the n-th wildcard.
-        model: model to ask.
-        windows: "rows": the rows of all messages form one series; "whole": one message is one window.
-        place: "cascade": the bridge, and the cloud where the bridge is unsure; "bridge" or "cloud": always there.
-        deadline: seconds after a window's last row within which it is to be answered.
-        below: escalate below this probability; left out: what the model's manifest says.
-        late: "refuse": a live whole window, sent without asking for a receipt, whose deadline passes while it waits for
-            a slow model is refused with `stale`; "answer": it is answered all the same.
-        order: "strict": first Results of a stream's lane come in the order of its windows: one the bridge is sure of
-            waits for those before it that the cloud is asked about, at most until their deadline; "free": each comes as
-            soon as it is known.
-        provisional: where the bridge is unsure it answers at once, with a provisional Result, and a final one follows
-            when the cloud has answered, or confirms it when it did not; for `place = "cascade"` only. `_infer` gets one
-            Result in any case.
-        grace: seconds after the deadline within which that final one comes.
-        filter: topic filter of foreign devices.
-        site: site of foreign devices, may hold `{n}`.
-        device: device name of foreign devices, may hold `{n}`.
-        decode: how a foreign payload is read; left out: it is an Observation.
-    """
-
-    stream: str
-    model: str
-    windows: Literal["rows", "whole"] = "rows"
-    place: Literal["cascade", "bridge", "cloud"] = "cascade"
-    deadline: Seconds = 2.0
-    below: Share | None = None
-    late: Literal["refuse", "answer"] = "refuse"
-    order: Literal["strict", "free"] = "strict"
-    provisional: bool = False
-    grace: Seconds = 10.0
-    filter: str | None = None
-    site: str = "local"
-    device: str | None = None
-    decode: Decoding | None = None
-
-    def __post_init__(self) -> None:
-        if self.provisional and self.place != "cascade":
-            raise InvalidKey("provisional", f'place = "{self.place}" has one tier answer: there is nothing to revise')
-        if self.filter is None:
-            if self.device is not None or self.decode is not None:
-                raise InvalidKey("device" if self.device is not None else "decode", "needs `filter`")
-            if self.stream != "*" and not topics.is_name(self.stream):
-                raise InvalidKey("stream", f"{self.stream!r} is not a name, nor *")
-            return
-        self._check_filter(self.filter)
-
-    def _check_filter(self, text: str) -> None:
-        if not topics.is_filter(text):
-            raise InvalidKey("filter", f"{text!r} is not a topic filter")
-        for reserved in topics.RESERVED_FILTERS:
-            if topics.overlaps(text, reserved):
-                raise InvalidKey(
-                    "filter", f"{text!r} overlaps {reserved!r}, which the bridge itself uses: it would loop"
-                )
-        if self.device is None:
-            raise InvalidKey("device", "missing; say which device a foreign topic belongs to, for example {1}")
-        wildcards = sum(level in {"+", "#"} for level in text.split("/"))
-        for key, template in (("site", self.site), ("device", self.device), ("stream", self.stream)):
-            if highest_slot(template) > wildcards or "{0}" in template:
-                raise InvalidKey(key, f"{template!r}: the filter has {wildcards} wildcards, counted from {{1}}")
-            if not topics.is_name(re.sub(r"\{\d+\}", "x", template)):
-                raise InvalidKey(key, f"{template!r} does not make a name")
-
-
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.
 
@@ -252,20 +203,22 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bridge: see `BridgeSection`.
         mqtt: see `MqttSection`.
         coap: see `CoapSection`.
-        cloud: see `BrokerSection`; left out: no cloud.
+        cloud: see `CloudSection`; left out: no cloud.
         limits: see `LimitsSection`.
         results: see `ResultsSection`.
         providers: ONNX Runtime's options for a provider, by its name: `[providers.openvino] device_type = "CPU"`.
         routes: see `RouteSection`; none: a stream called like a model goes to that model.
+        overrides: see `OverrideSection`.
     """
 
     bridge: BridgeSection
     mqtt: MqttSection = MqttSection()
     coap: CoapSection = CoapSection()
-    cloud: BrokerSection | None = None
+    cloud: CloudSection | None = None
     limits: LimitsSection = LimitsSection()
     results: ResultsSection = ResultsSection()
     routes: tuple[RouteSection, ...] = ()
+    overrides: tuple[OverrideSection, ...] = ()
     providers: dict[str, dict[str, str]] = {}
 
     def __post_init__(self) -> None:

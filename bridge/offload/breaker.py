@@ -1,10 +1,10 @@
-"""Circuit breaker: a cloud that does not answer is left alone for a while. No clock: `now` is an argument.
+"""Circuit breaker: an agent that does not answer is left alone for a while. No clock: `now` is an argument.
 
 ::
 
     CLOSED ──failures in a row──▶ OPEN ──rest over──▶ HALF-OPEN ──answer──▶ CLOSED
                                     ▲                     │
-                                    └──────failure────────┘
+                                    └──────failure────────┘  and a longer rest
 """
 
 from __future__ import annotations
@@ -15,18 +15,31 @@ class Breaker:
 
     Args:
         failures: silences in a row that open it.
-        rest: seconds for which it stays open.
+        rest: seconds for which it stays open first; each failure while half-open doubles them.
+        longest: seconds up to which they double.
     """
 
-    def __init__(self, *, failures: int = 5, rest: float = 5.0) -> None:
+    def __init__(self, *, failures: int = 5, rest: float = 1.0, longest: float = 5.0) -> None:
         self._limit = failures
+        self._first = rest
+        self._longest = max(rest, longest)
         self._rest = rest
         self._failures = 0
         self._opened: float | None = None
         self._probed: float | None = None
 
+    @property
+    def open(self) -> bool:
+        """Open or half-open: the last that was known of the agent is its silence."""
+        return self._opened is not None
+
+    @property
+    def rest(self) -> float:
+        """Seconds for which it stays open, counted from the last silence."""
+        return self._rest
+
     def allows(self, now: float) -> bool:
-        """Whether the cloud may be asked now; while half-open, one question at a time.
+        """Whether the agent may be asked now; while half-open, one question at a time.
 
         A question whose end is never told, because it never left, holds up the next one for a rest, not for ever.
         """
@@ -34,11 +47,6 @@ class Breaker:
             return True
         since = self._opened if self._probed is None else self._probed
         return now - since >= self._rest
-
-    @property
-    def open(self) -> bool:
-        """Open or half-open: the last that was known of the cloud is its silence."""
-        return self._opened is not None
 
     def asked(self, now: float) -> None:
         """A question leaves."""
@@ -48,12 +56,17 @@ class Breaker:
     def answered(self) -> None:
         """An answer came in time."""
         self._failures = 0
+        self._rest = self._first
         self._opened = None
         self._probed = None
 
-    def silent(self, now: float) -> None:
-        """No answer came in time."""
+    def silent(self, now: float) -> bool:
+        """No answer came in time; whether that opened it, or it was the probe and a longer rest begins."""
         self._failures += 1
+        if self._failures < self._limit or (self._opened is not None and self._probed is None):
+            return False
+        if self._probed is not None:
+            self._rest = min(self._longest, 2 * self._rest)
         self._probed = None
-        if self._failures >= self._limit:
-            self._opened = now
+        self._opened = now
+        return True

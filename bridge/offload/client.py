@@ -1,64 +1,49 @@
-"""Asks cloud agents about hard windows over MQTT 5: shared subscription there, Response Topic and Correlation Data.
+"""Asks cloud agents about hard windows over MQTT 5, with Response Topic; what each question's life is like: `desk.py`.
 
-Every question ends in exactly one event: `Answered`, or `Unanswered` at its deadline at the latest. A question without
-an answer is asked a second time halfway, for an agent may have died with the first copy.
+Every question ends in exactly one event: `Answered`, or `Unanswered` at its deadline at the latest.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from bridge import topics
 from bridge.errors import Refused
-from bridge.messages import Rows
 from bridge.mqtt.connection import Connection
-from bridge.mqtt.messages import Delivery, Publish, Settings
-from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
-from bridge.offload.breaker import Breaker
-from bridge.place.confidence import CloudView
+from bridge.mqtt.messages import Settings
+from bridge.offload import privacy
+from bridge.offload.agents import Agents
+from bridge.offload.cache import Cache
+from bridge.offload.desk import AWAY, Desk
+from bridge.offload.hedging import Budget
+from bridge.offload.messages import Answered, Ask, Unanswered
+from bridge.offload.outgoing import Outgoing
+from bridge.offload.questions import Open
+from bridge.offload.sending import Sending
+from bridge.place.decide import CloudView
+from bridge.place.explore import Explore
 from bridge.wire.answers import decode_status
-from bridge.wire.offload import Question, Reply, decode_reply, encode_question
+from bridge.wire.offload import decode_replies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from bridge.messages import Rows
     from bridge.mqtt.endpoint import Endpoint
+    from bridge.mqtt.messages import Delivery
+    from bridge.mqtt.session import Session
+
+__all__ = ["Answered", "Ask", "CloudClient", "Unanswered"]
 
 log = logging.getLogger("bridge.offload")
 
-ASK_AGAIN = ("stopping", "overload")  # refusals that another agent, or the same one soon, may not repeat
-AGAIN_AFTER = 0.05  # seconds
-MOST_AGAIN = 8
-MAX_AGENTS = 256  # cloud agents remembered
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """A cloud agent answered in time."""
-
-    id: str
-    reply: Reply
-
-
-class Unanswered(msgspec.Struct, frozen=True):
-    """No answer will come any more, and why."""
-
-    id: str
-    why: str
-
-
-class _Asked(msgspec.Struct, eq=False):
-    model: str
-    values: Rows
-    asked_at: float
-    deadline: float
-    timers: list[asyncio.TimerHandle]
-    again: int = 0
+SHADOW_PATIENCE = 5.0  # seconds for which the answer to a shadow is waited for: also how late is worth knowing
+PLAIN = Sending()
+NOT_THERE = CloudView(there=False, why=AWAY)
 
 
 class CloudClient:
@@ -76,23 +61,30 @@ class CloudClient:
         *,
         keep_alive: int = 30,
         max_open: int = 1_024,
+        hedge: float = 0.05,
+        explore: float = 0.02,
+        cache: float = 0.0,
+        models: Mapping[str, Sending] | None = None,
     ) -> None:
         """Prepare; `connection.run()` connects.
 
         Args:
             endpoint: the broker that cloud agents use.
             bridge: this bridge's id.
-            on_event: takes the end of each question.
+            on_event: takes the end of each question, sometimes while it is being asked.
             keep_alive: seconds of silence after which the connection is tested.
             max_open: questions under way, above which the bridge answers itself.
+            hedge: share of questions that may be put to a second agent, 0…1.
+            explore: share of windows the cloud was passed over for that it is asked about all the same, 0…1.
+            cache: seconds for which the answer for a window is used again for one of the same values; 0: never.
+            models: how the windows of each model are sent; float32 for one that is not there.
         """
-        self._bridge = bridge
         self._on_event = on_event
         self._max_open = max_open
-        self._open: dict[str, _Asked] = {}
-        self._agents: dict[str, tuple[int, frozenset[str]]] = {}  # on which connection it was seen, and its models
-        self._breaker = Breaker()
-        self._round_trip = 0.0
+        self._models = dict(models or {})
+        self._explore = Explore(explore)
+        self._cache = Cache(cache)
+        self._agents = Agents()
         settings = Settings(
             client_id=f"{bridge}-cloud",
             subscriptions=(topics.reply(bridge), topics.CLOUD_STATUS_FILTER),
@@ -101,90 +93,98 @@ class CloudClient:
             clean_start=True,
         )
         settings = msgspec.structs.replace(settings, username=endpoint.username, password=endpoint.password)
-        self.connection = Connection(endpoint, settings, self._received)
+        self.connection = Connection(endpoint, settings, self._received, on_connected=self._connected)
+        self._outgoing = Outgoing(bridge, self.connection, self._models, self._not_taken)
+        self._desk = Desk(self._agents, self._outgoing, Budget(hedge), self._cache, on_event, self._reachable)
 
     @property
     def open(self) -> int:
-        """Questions under way."""
-        return len(self._open)
+        """Questions under way, shadows among them."""
+        return len(self._desk.open)
 
-    def view(self, model: str, now: float, *, planned: int = 0) -> CloudView:
-        """What is known of the cloud now, for one model.
+    def swap(self, model: str, sending: Sending) -> None:
+        """Send a model's windows like this from now on; answers of another version of it are forgotten."""
+        self._models[model] = sending
+        self._cache.forget(model)
+
+    def view(self, model: str, now: float, *, left: float, grace: float, size: int, planned: int) -> CloudView:
+        """What is known of the cloud now, for one window.
 
         Args:
             model: the model.
             now: monotonic seconds.
+            left: seconds until the answer is needed.
+            grace: seconds after that for which it helps too.
+            size: bytes of its values as float32.
             planned: questions decided on and not asked yet.
         """
-        connects = self.connection.session.connects
-        if not self.connection.connected:
-            return CloudView(there=False, why="the cloud's broker is not there")
-        if not any(model in models for seen, models in self._agents.values() if seen == connects):
-            return CloudView(there=False, why=f"no cloud agent serves {model}")
-        if not self._breaker.allows(now) or (planned and self._breaker.open):
-            return CloudView(there=False, why="the cloud did not answer lately")
-        if len(self._open) + planned >= self._max_open:
-            return CloudView(there=False, why=f"{len(self._open) + planned} questions are under way")
-        return CloudView(there=True, round_trip=self._round_trip)
+        if not self._reachable():
+            return NOT_THERE
+        under_way = len(self._desk.open) + planned
+        if under_way >= self._max_open:
+            return CloudView(there=False, why=f"{under_way} questions are under way")
+        size = self._models.get(model, PLAIN).size(size)
+        return self._agents.view(model, now, left=left, grace=grace, size=size, planned=planned)
 
-    def ask(self, window: str, model: str, values: Rows, deadline: float) -> None:
-        """Ask about a window.
+    def ask(self, window: str, model: str, values: Rows, deadline: float, private: tuple[int, ...] = ()) -> None:
+        """Ask about one window; see `ask_all`."""
+        self.ask_all([Ask(window, model, values, deadline, private)])
+
+    def ask_all(self, asks: Iterable[Ask]) -> None:
+        """Ask about the windows of a turn; they leave together. One that is under way already is not asked again."""
+        now = time.monotonic()
+        for ask in asks:
+            if ask.id not in self._desk.open:
+                self._begin(ask, now)
+        self._outgoing.flush()
+
+    def _begin(self, ask: Ask, now: float) -> None:
+        if len(self._desk.open) >= self._max_open:
+            self._on_event(Unanswered(ask.id, f"{len(self._desk.open)} questions are under way"))
+            return
+        sending = self._models.get(ask.model, PLAIN)
+        values = privacy.mask(ask.values, ask.private, sending.mean) if ask.private else ask.values
+        key = self._cache.key(ask.model, values)
+        found = self._cache.find(key, now)
+        if found is not None:
+            reply, age = found
+            note = f"its answer of {age:.1f} s ago"
+            self._on_event(Answered(ask.id, msgspec.structs.replace(reply, id=ask.id), note))
+            return
+        size = sending.size(values.nbytes)
+        self._desk.begin(Open(ask.id, ask.model, values, size, now, ask.deadline, key=key), now)
+
+    def explore(self, model: str, values: Rows, now: float) -> None:
+        """Ask as a shadow, within the share for it: nobody is told of the end, it is only learned from.
 
         Args:
-            window: its id.
-            model: model asked.
-            values: float32, shape (rows, channels).
-            deadline: monotonic seconds; the end is told by then.
+            model: the model.
+            values: float32, shape (rows, channels), of a window that may leave as it is.
+            now: monotonic seconds.
         """
-        loop = asyncio.get_running_loop()
+        if not self._reachable() or len(self._desk.open) >= self._max_open or not self._explore.due(now):
+            return
+        agent = self._agents.least_known(model)
+        if agent is None:
+            return
+        self._explore.counted(now)
+        size = self._models.get(model, PLAIN).size(values.nbytes)
+        self._desk.shadow(Open("", model, values, size, now, now + SHADOW_PATIENCE, "explore"), agent, now)
+
+    def cancel(self, window: str) -> None:
+        """Nobody wants to know of a window any more: no event comes, and whoever has the question is told."""
+        self._desk.cancel(window)
+
+    def _reachable(self) -> bool:
+        return self.connection.connected and not self.connection.full
+
+    def _connected(self, session: Session) -> None:
         now = time.monotonic()
-        self._breaker.asked(now)
-        halfway = loop.call_later(max(0.0, (deadline - now) / 2), self._send, window)
-        end = loop.call_later(max(0.0, deadline - now), self._late, window)
-        self._open[window] = _Asked(model, values, now, deadline, [halfway, end])
-        self._send(window)
+        self._agents.connected(session.connects, now)
+        self._desk.connected(now)
 
-    def _send(self, window: str) -> None:
-        asked = self._open.get(window)
-        patience = asked.deadline - time.monotonic() if asked is not None else 0.0
-        if asked is None or patience <= 0 or not self.connection.connected:
-            return
-
-        def sent(code: int) -> None:
-            if code == NO_MATCHING_SUBSCRIBERS:
-                self._end(Unanswered(window, "no cloud agent was subscribed"))
-            elif code >= 0x80:
-                self._end(Unanswered(window, f"the cloud's broker refused the question (0x{code:02X})"))
-
-        question = Question(window, asked.model, asked.values, patience)
-        self.connection.publish(
-            [
-                Publish(
-                    topics.escalate(asked.model),
-                    encode_question(question),
-                    content_type="application/cbor",
-                    response_topic=topics.reply(self._bridge),
-                    correlation=window.encode(),
-                    expiry=max(1, math.ceil(patience)),
-                    done=sent,
-                )
-            ]
-        )
-
-    def _late(self, window: str) -> None:
-        asked = self._open.get(window)
-        if asked is not None:
-            now = time.monotonic()
-            self._breaker.silent(now)
-            self._end(Unanswered(window, f"the cloud did not answer within {now - asked.asked_at:.1f} s"))
-
-    def _end(self, event: Answered | Unanswered) -> None:
-        asked = self._open.pop(event.id, None)
-        if asked is None:
-            return
-        for timer in asked.timers:
-            timer.cancel()
-        self._on_event(event)
+    def _not_taken(self, agent: str, ids: Iterable[str], code: int) -> None:
+        self._desk.not_taken(agent, ids, code)
 
     def _received(self, deliveries: list[Delivery]) -> None:
         self.connection.acknowledge(deliveries)
@@ -194,34 +194,29 @@ class CloudClient:
                 if agent is not None:
                     self._status(agent, delivery.payload)
                 else:
-                    self._replied(delivery)
+                    now = time.monotonic()
+                    for reply in decode_replies(delivery.payload):
+                        self._desk.replied(reply, now)
             except Refused as why:
                 log.warning("cloud: %s: %s", delivery.topic, why)
 
-    def _status(self, agent: str, payload: bytes) -> None:
+    def _status(self, name: str, payload: bytes) -> None:
         status = decode_status(payload) if payload else {"online": False}
-        models: Any = status.get("models", {})
-        if status["online"] and isinstance(models, dict) and (agent in self._agents or len(self._agents) < MAX_AGENTS):
-            if agent not in self._agents:
-                log.info("cloud agent %s serves %s on %s", agent, ", ".join(models) or "nothing", status.get("engine"))
-            # Retained, so told again on each connection: one that is not told again is gone, or its broker forgot it.
-            self._agents[agent] = (self.connection.session.connects, frozenset(models))
-        elif self._agents.pop(agent, None) is not None:
-            log.warning("cloud agent %s is gone", agent)
-
-    def _replied(self, delivery: Delivery) -> None:
-        reply = decode_reply(delivery.payload)
-        asked = self._open.get(reply.id)
-        if asked is None:
-            return  # the second copy of an answer, or one after its deadline
-        self._breaker.answered()
-        if (reply.error or "").startswith(ASK_AGAIN) and asked.again < MOST_AGAIN:
-            asked.again += 1
-            asked.timers.append(asyncio.get_running_loop().call_later(AGAIN_AFTER, self._send, reply.id))
+        now = time.monotonic()
+        if status["online"]:
+            news = self._agents.told(name, status)
+            if news is None:
+                return
+            for model in news.changed:
+                self._cache.forget(model)
+            if news.fresh:
+                models = ", ".join(news.agent.models) or "nothing"
+                log.info("cloud agent %s serves %s on %s", name, models, status.get("engine"))
+            if news.replaced is not None:
+                self._desk.gone(news.replaced, name, now)
+            self._desk.told(news.agent, now)
             return
-        if reply.label is None or reply.score is None:
-            self._end(Unanswered(reply.id, f"{reply.cloud} refused: {reply.error or 'no label'}"))
-            return
-        took = time.monotonic() - asked.asked_at
-        self._round_trip += 0.125 * (took - self._round_trip) if self._round_trip else took  # gain of RFC 6298
-        self._end(Answered(reply.id, reply))
+        agent = self._agents.gone(name)
+        if agent is not None:
+            log.warning("cloud agent %s is gone", name)
+            self._desk.gone(agent, name, now)

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge.messages import Answer, Placement, Window
-from bridge.offload.client import Answered, Unanswered
+from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.pipeline import restore
 from bridge.pipeline.order import MOST_HELD, Order
-from bridge.pipeline.turn import Decided, Ticket, Turn
+from bridge.pipeline.turn import Cut, Decided, Ticket, Turn
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from bridge.pipeline.outbound import Outbound
     from bridge.pipeline.routes import Route
-    from bridge.pipeline.turn import Cut
     from bridge.pipeline.window import Windower
     from bridge.store.records import SavedResult, SavedWindow
 
@@ -34,9 +33,10 @@ class Open(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         window: the window.
         ticket: the arrival that completed it; None after a restart.
-        local: what the bridge's own model says of it; None while it waits for a lane.
+        local: what the bridge's own model says of it; None while it waits for a lane, or the cloud is asked instead.
         why: why the cloud was asked, or what is said of the placement of a window that waits for earlier ones.
         rev: of its final Result: 1 once a provisional one was, or may have been, published.
+        cut: what the bridge's own model is asked after all, if the cloud, asked instead of it, is silent.
     """
 
     window: Window
@@ -44,6 +44,7 @@ class Open(msgspec.Struct, frozen=True, eq=False):
     local: Answer | None
     why: str = ""
     rev: int = 0
+    cut: Cut | None = None
 
 
 class Answering:
@@ -69,13 +70,15 @@ class Answering:
     def take_up_result(self, saved: SavedResult, turn: Turn) -> None:
         """Publish a Result of an earlier life, in its order."""
         decided = restore.load_decided(saved) if self.order.lines else None
-        if decided is None or decided.rev or not self.order.blocks(decided.window):
+        if decided is None or not self.order.blocks(decided.window):
             turn.again.append(saved)
             return
         self._windower.remember(decided.window.id)
         self._in_line(decided, turn)
 
-    def take_up_question(self, kept: SavedWindow, window: Window, local: Answer, turn: Turn, *, ordered: bool) -> None:
+    def take_up_question(
+        self, kept: SavedWindow, window: Window, local: Answer, turn: Turn, *, route: Route | None
+    ) -> None:
         """Go on with a question to the cloud of an earlier life.
 
         Args:
@@ -83,43 +86,45 @@ class Answering:
             window: as loaded from there.
             local: what the bridge's own model said of it.
             turn: the first.
-            ordered: whether its Result has a place among others.
+            route: its route; None if it is gone.
         """
+        ordered = in_order(route, window)
         self.open[window.id] = Open(window, None, local, kept.why, int(kept.provisional))
-        if not kept.provisional:
-            if ordered:
-                self.order.asked(window)
-            turn.ask.append(window)
-            return
-        one = restore.load_provisional(kept, window, local)
-        if ordered and self.order.blocks(window):
-            self._in_line(one, turn)
-        else:
-            turn.again.append(one.saved())  # maybe once more: whether it was published nobody knows
-        if window.deadline > turn.now:
-            turn.ask.append(window)
-        else:
+        if kept.provisional:
+            one = restore.load_provisional(kept, window, local)
+            if ordered and self.order.blocks(window):
+                self._in_line(one, turn)
+            else:
+                turn.again.append(one.saved())  # maybe once more: whether it was published nobody knows
+        elif ordered:
+            self.order.asked(window)
+        if route is not None and route.barred:
+            self.cloud_said(Unanswered(window.id, route.barred), turn)
+        elif window.deadline <= turn.now:
             self.cloud_said(Unanswered(window.id, "the bridge was away until it was too late"), turn)
+        else:
+            turn.ask.append(_question(window, route))
 
-    def ask(self, cut: Cut, answer: Answer, why: str, turn: Turn, *, provisional: bool) -> None:
+    def ask(
+        self, cut: Cut, answer: Answer | None, why: str, turn: Turn, *, deadline: float, provisional: bool = False
+    ) -> None:
         """Ask the cloud about a window.
 
         Args:
             cut: the window.
-            answer: what the bridge's own model says of it.
+            answer: what the bridge's own model says of it; None: nobody asked that.
             why: why the cloud is asked.
             turn: this turn.
-            provisional: publish that answer meanwhile.
+            deadline: monotonic seconds until which its answer is waited for.
+            provisional: publish the bridge's answer, which there must be, meanwhile.
         """
-        window, ordered = cut.window, in_order(cut.route, cut.window)
-        if provisional:
-            window = msgspec.structs.replace(window, deadline=window.deadline + cut.route.grace)
+        window, ordered = msgspec.structs.replace(cut.window, deadline=deadline), in_order(cut.route, cut.window)
         saved = restore.save_window(window, answer, why, now=turn.now, wall=turn.wall, provisional=provisional)
         turn.changes.asked.append(saved)
-        turn.ask.append(window)
-        self.open[window.id] = Open(window, cut.ticket, answer, why)
+        turn.ask.append(_question(window, cut.route))
+        self.open[window.id] = Open(window, cut.ticket, answer, why, cut=cut if answer is None else None)
         self._safe_at_commit(window, turn)
-        if provisional:
+        if provisional and answer is not None:
             self._answer_now(restore.load_provisional(saved, window, answer), turn, ordered=ordered)
         elif ordered:
             self.order.asked(window)
@@ -152,21 +157,31 @@ class Answering:
         if opened is None:
             return
         window, mine = opened.window, opened.local
-        assert mine is not None  # noqa: S101 # the cloud is asked about windows that the bridge has an answer for
-        turn.changes.answered.append(window.id)
         if isinstance(event, Answered) and event.reply.label is not None and event.reply.score is not None:
             reply = event.reply
             answer = Answer(event.reply.label, event.reply.score, reply.version, reply.variant)
-            placement = restore.placement("cloud", f"{opened.why}; {reply.cloud} answered on {reply.engine}")
-            local = {"label": mine.label, "score": mine.score}
+            note = f" ({event.note})" if event.note else ""
+            placement = restore.placement("cloud", f"{opened.why}; {reply.cloud} answered on {reply.engine}{note}")
+            local = None if mine is None else {"label": mine.label, "score": mine.score}
+        elif mine is None:
+            self._compute_after_all(opened, turn)
+            return
         else:
             why = event.why if isinstance(event, Unanswered) else "its answer had no label"
             answer, local = mine, None
             placement = restore.placement("bridge", f"{opened.why}, but {why}")
-        if opened.rev and answer.label != mine.label:
+        turn.changes.answered.append(window.id)
+        if opened.rev and mine is not None and answer.label != mine.label:
             self._counts["results_revised"] += 1
         behind = bool(self.order.lines) and self.order.knows(window)
         self.decide(turn, window, answer, placement, local=local, durable=True, behind=behind, rev=opened.rev)
+
+    def _compute_after_all(self, opened: Open, turn: Turn) -> None:
+        """The cloud, asked instead of the bridge's own model, is silent; the journal has the window, and keeps it."""
+        cut = opened.cut
+        assert cut is not None  # noqa: S101 # windows without an answer are asked about with it
+        self.open[cut.window.id] = Open(cut.window, None, None)
+        turn.cuts.append(Cut(cut.window, cut.route, None, open=True, due=cut.window.arrived, asked=True))
 
     def decide_behind(self, turn: Turn, window: Window, answer: Answer, placement: Placement, *, whole: bool) -> None:
         """Answer a window that has a place in a line."""
@@ -217,6 +232,9 @@ class Answering:
         if not due and not one.provisional:
             one.window = msgspec.structs.replace(one.window, values=restore.NO_ROWS)
             self.open[one.window.id] = Open(one.window, None, one.answer, one.placement.reason)
+        self._publish(due, turn)
+
+    def _publish(self, due: list[Decided], turn: Turn) -> None:
         for each in due:
             if each.provisional:
                 self._promise(each.window.id)
@@ -224,11 +242,26 @@ class Answering:
                 self.open.pop(each.window.id, None)
         turn.publish += due
 
+    def gone(self, window: Window, turn: Turn) -> None:
+        """A window gets no Result: publish what waited for it."""
+        if self.order.lines and self.order.knows(window):
+            self._publish(self.order.gone(window), turn)
+
     def keep_order(self, turn: Turn) -> None:
         """All windows of the turn are placed: bound what waits for earlier ones, and make the order outlive us."""
         while self.order.held > MOST_HELD:
-            self.cloud_said(Unanswered(self.order.most_awaited, "too many windows wait for that"), turn)
+            awaited = self.order.most_awaited
+            if self.open[awaited].local is None:  # it waits for a lane, which will come to it
+                break
+            turn.cancel.append(awaited)
+            self.cloud_said(Unanswered(awaited, "too many windows wait for that"), turn)
         turn.changes.results += self.order.secured(turn.publish)
+
+
+def _question(window: Window, route: Route | None) -> Ask:
+    """The question about a window, by its deadline; what is private of it is masked."""
+    private = () if route is None else route.private
+    return Ask(window.id, window.model, window.values, window.deadline, private)
 
 
 def in_order(route: Route | None, window: Window) -> bool:

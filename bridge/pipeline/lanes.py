@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from bridge.batch import Queue, best_size
 from bridge.errors import Refused
 from bridge.pipeline.turn import Cut
+from bridge.place.cost import BridgeCost
 from bridge.runtime.port import Outcome
 from bridge.topics import asker
 
@@ -66,6 +68,7 @@ class Lanes:
         self._running: deque[tuple[list[Cut], asyncio.Future[list[Outcome]]]] = deque()
         self._busy = 0
         self._closed = False
+        self._cost = BridgeCost()
         self.held = 0
         self._use(engine)
 
@@ -78,6 +81,11 @@ class Lanes:
     def idle(self) -> bool:
         """Nothing waits or runs."""
         return not (len(self._queue) or self._running)
+
+    def wait(self, ahead: int) -> float:
+        """Seconds after which a window that comes now would be answered, behind so many more."""
+        waiting = len(self._queue) + sum([len(cuts) for cuts, _ in self._running]) + ahead
+        return self._cost.predict(waiting // self._engine.lanes, self._engine.run_seconds, self._batch).seconds
 
     def swap(self, engine: Engine) -> None:
         """Use another engine from the next batch on; what runs is finished by the old one."""
@@ -125,12 +133,13 @@ class Lanes:
             values = [cut.window.values for cut in batch]
             future = asyncio.get_running_loop().run_in_executor(self._threads, self._engine.answers, values)
             self._running.append((batch, future))
-            future.add_done_callback(self._done)
+            future.add_done_callback(partial(self._done, len(batch), asyncio.get_running_loop().time()))
         for cut in self._queue.expired(now):
             self._give_up(cut, "stale", now)
 
-    def _done(self, _future: asyncio.Future[list[Outcome]]) -> None:
+    def _done(self, count: int, began: float, _future: asyncio.Future[list[Outcome]]) -> None:
         self._busy -= 1
+        self._cost.ran(self._engine.run_seconds(count), asyncio.get_running_loop().time() - began)
         while self._running and self._running[0][1].done():
             cuts, future = self._running.popleft()
             if future.cancelled():

@@ -72,20 +72,29 @@ class Order:
         Returns:
             What is to be published now, in order; empty where it is held.
         """
-        name = name_of(one.window)
-        line = self.lines[name]
+        line = self.lines[name_of(one.window)]
         windows = line.windows
         before = windows.get(one.window.id)
         _put(windows, one.window, one)
         if not isinstance(before, Decided):
             line.held += 1
             self.held += 1
+        return self._due(one.window, line)
+
+    def gone(self, window: Window) -> list[Decided]:
+        """A window gets no Result; what waited for it is to be published now."""
+        line = self.lines[name_of(window)]
+        del line.windows[window.id]
+        return self._due(window, line)
+
+    def _due(self, window: Window, line: _Line) -> list[Decided]:
+        windows = line.windows
         due: list[Decided] = []
         while windows and isinstance(first := next(iter(windows.values())), Decided):
             windows.popitem(last=False)
             due.append(first)
         if not windows:
-            del self.lines[name]
+            del self.lines[name_of(window)]
         line.held -= len(due)
         self.held -= len(due)
         return due

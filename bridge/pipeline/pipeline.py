@@ -24,6 +24,7 @@ from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.decider import Decider
 from bridge.pipeline.intake import Intake
 from bridge.pipeline.lanes import Computed
+from bridge.pipeline.placing import Curve
 from bridge.pipeline.turn import Turn
 from bridge.store.database import Broken
 from bridge.store.records import Changes
@@ -31,7 +32,7 @@ from bridge.store.waiting import until_room
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from bridge.offload.client import CloudClient
     from bridge.pipeline.admit import Admission
@@ -74,6 +75,7 @@ class Pipeline:
         cloud: CloudClient | None,
         counts: Counter[str],
         published: Callable[[], Awaitable[Published]] | None = None,
+        curves: Mapping[str, Curve] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -88,10 +90,11 @@ class Pipeline:
             cloud: the cloud, if one is configured.
             counts: where to count.
             published: asked which windows earlier processes published Results of, when the journal is new or damaged.
+            curves: how likely the cloud is right, by model; nothing is known of one that is not there.
         """
         self._published = published
         self._inbox = inbox
-        self._decider = Decider(engines, cloud, windower, outbound, inbox.tell, counts)
+        self._decider = Decider(engines, cloud, windower, outbound, inbox.tell, counts, curves or {})
         self._intake = Intake(admission, windower, outbound, self._decider.open, counts)
         self._table = table
         self._windower = windower
@@ -113,9 +116,9 @@ class Pipeline:
         """Whether this window waits for a lane or the cloud, or its Result for the broker."""
         return window in self._decider.open or self._out.waits_for(window)
 
-    def swap(self, engine: Engine) -> None:
+    def swap(self, engine: Engine, curve: Curve | None = None) -> None:
         """Answer with another version of its model from the next turn on; nothing waits, nothing is dropped."""
-        self._decider.swap(engine)
+        self._decider.swap(engine, curve or Curve())
 
     async def run(self) -> None:
         """Take up the journal, then turn until drained.
@@ -232,9 +235,17 @@ class Pipeline:
         if turn.refusals:
             self._out.refusals(turn.refusals, turn.now)
         if self._cloud is not None:
-            for window in turn.ask:
-                self._cloud.ask(window.id, window.model, window.values, window.deadline)
+            self._ask_cloud(self._cloud, turn)
         self._out.settle(turn.tickets)
+
+    @staticmethod
+    def _ask_cloud(cloud: CloudClient, turn: Turn) -> None:
+        if turn.ask:
+            cloud.ask_all(turn.ask)
+        for window in turn.cancel:
+            cloud.cancel(window)
+        for one in turn.explore:
+            cloud.explore(one.model, one.values, turn.now)
 
     async def _take_up(self, saved: Saved) -> None:
         """Continue where the last process stopped."""

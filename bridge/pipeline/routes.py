@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -14,6 +15,8 @@ from bridge.topics import DataTopic
 from bridge.wire.foreign import Decoding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.messages import SeriesKey
 
 Policy = Literal["cascade", "bridge", "cloud"]
@@ -39,6 +42,9 @@ class Route(msgspec.Struct, frozen=True, eq=False):
             sure of waits for those before it that the cloud is asked about; "free": each comes as soon as it is known.
         provisional: the bridge's answer may be published at once, as a provisional Result, while the cloud is asked.
         grace: seconds after the deadline within which the final Result follows a provisional one.
+        price: what a window sent up costs, in right answers.
+        private: indexes of channels that never leave the gateway.
+        private_rule: "refuse": no window leaves at all; "mask": they leave without those channels.
         filter: topic filter of foreign devices; None for our own data topics.
         site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
         device: device name of foreign devices, likewise.
@@ -56,10 +62,21 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     order: Order = "strict"
     provisional: bool = False
     grace: float = 10.0
+    price: float = 0.0
+    private: tuple[int, ...] = ()
+    private_rule: Literal["refuse", "mask"] = "refuse"
     filter: str | None = None
     site: str = "local"
     device: str = ""
     decoding: Decoding | None = None
+
+    @property
+    def barred(self) -> str:
+        """Why its windows never leave the gateway; "": they may."""
+        if not self.private or self.private_rule == "mask":
+            return ""
+        names = [self.manifest.input.channels[index] for index in self.private]
+        return f"private: {', '.join(names)} never {'leaves' if len(names) == 1 else 'leave'}"
 
     def source(self, topic: str) -> DataTopic | None:
         """Whose rows a foreign topic carries; None if the topic is not this route's.
@@ -86,10 +103,35 @@ def highest_slot(template: str) -> int:
     return max((int(n) for n in _SLOT.findall(template)), default=0)
 
 
-class RouteTable:
-    """All routes of a bridge."""
+class Override(msgspec.Struct, frozen=True, eq=False):
+    """What is otherwise for some devices or models.
 
-    def __init__(self, routes: list[Route]) -> None:
+    Attributes:
+        device: pattern of device names, as a shell's for files.
+        model: pattern of models.
+        fields: of a route, and what they are instead.
+    """
+
+    device: str
+    model: str
+    fields: dict[str, Any]
+
+    def fits(self, route: Route, device: str) -> bool:
+        """Whether it is for the windows of that device on that route."""
+        return fnmatchcase(device, self.device) and fnmatchcase(route.model, self.model)
+
+
+class RouteTable:
+    """All routes of a bridge.
+
+    Args:
+        routes: the routes.
+        overrides: what is otherwise for some devices or models; the first that fits counts.
+    """
+
+    def __init__(self, routes: list[Route], overrides: Sequence[Override] = ()) -> None:
+        self._overrides = tuple(overrides)
+        self._overridden: dict[tuple[Route, Override], Route] = {}
         self._by_stream = {route.stream: route for route in routes if route.filter is None}
         self._foreign = [route for route in routes if route.filter is not None]
         self.routes = tuple(routes)
@@ -107,7 +149,7 @@ class RouteTable:
             if route is None or route.model != model or route.windows != "rows":
                 continue
             if route.filter is None or route.stream == key.stream or "{" in route.stream:
-                return route
+                return self.overridden(route, key.device)
         return None
 
     def for_window(self, key: SeriesKey, model: str) -> Route | None:
@@ -116,8 +158,18 @@ class RouteTable:
         for stream in (key.stream, "*"):
             for route in fitting:
                 if route.stream == stream:
-                    return route
-        return next(iter(fitting), None)
+                    return self.overridden(route, key.device)
+        return self.overridden(fitting[0], key.device) if fitting else None
+
+    def overridden(self, route: Route, device: str) -> Route:
+        """The route as it is for a device."""
+        override = next((one for one in self._overrides if one.fits(route, device)), None)
+        if override is None:
+            return route
+        made = self._overridden.get((route, override))
+        if made is None:
+            made = self._overridden[route, override] = msgspec.structs.replace(route, **override.fields)
+        return made
 
     def model(self, topic: str) -> str | None:
         """The model that messages of this topic are for; None if no route takes them."""
@@ -154,9 +206,9 @@ class RouteTable:
             if route is None:
                 known = ", ".join(sorted(self._by_stream)) or "none"
                 raise Refused("no_route", f"stream {ours.stream!r} has no route; there are: {known}")
-            return route, ours
+            return self.overridden(route, ours.device), ours
         for route in self._foreign:
             source = route.source(topic)
             if source is not None:
-                return route, source
+                return self.overridden(route, source.device), source
         raise Refused("no_route", f"topic {topic[:120]!r}; names are [A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}")

@@ -8,6 +8,7 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Answer, Placement, Result, SeriesKey, Window
+from bridge.offload.messages import Ask
 from bridge.pipeline.arrival import SAFE, Arrival, Verdict
 from bridge.pipeline.routes import Route
 from bridge.pipeline.window import Entry
@@ -88,6 +89,7 @@ class Cut(msgspec.Struct, eq=False):
         answer: what the bridge's own model says of it.
         open: it is in the journal, as waiting for its answer.
         due: when it is its turn among the windows of its device, where that is not its deadline.
+        asked: the cloud was asked about it instead, in vain.
     """
 
     window: Window
@@ -97,6 +99,7 @@ class Cut(msgspec.Struct, eq=False):
     answer: Answer | None = None
     open: bool = False
     due: float | None = None
+    asked: bool = False
 
 
 class Decided(msgspec.Struct, eq=False):
@@ -159,7 +162,9 @@ class Turn(msgspec.Struct):
         changes: what the journal is to commit.
         publish: Results to publish after the commit.
         again: Results of an earlier life to publish after the commit.
-        ask: windows to ask the cloud about after the commit, each with the deadline of its question.
+        ask: what to ask the cloud after the commit.
+        explore: windows that the cloud was passed over for, maybe worth a question to learn from.
+        cancel: windows that the cloud is asked about, and nobody waits for any more.
         touched: series whose state changed.
         messages: admitted arrivals that came in this turn; so are their rows, and the bytes of their payloads by way.
     """
@@ -174,7 +179,9 @@ class Turn(msgspec.Struct):
     changes: Changes = msgspec.field(default_factory=Changes)
     publish: list[Decided] = []
     again: list[SavedResult] = []
-    ask: list[Window] = []
+    ask: list[Ask] = []
+    explore: list[Window] = []
+    cancel: list[str] = []
     touched: dict[SeriesKey, Entry] = {}
     messages: int = 0
     rows: int = 0

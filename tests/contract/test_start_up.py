@@ -146,6 +146,26 @@ def test_check_says_what_would_be_used(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists(), "check leaves nothing behind"
 
 
+def test_check_says_where_windows_are_answered(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        route(
+            'below = 0.8\nprice = 0.05\nprovisional = true\ngrace = 4.0\nprivate = ["gyro_x", "acc_y"]\n'
+            'private_rule = "mask"\n[[overrides]]\ndevice = "wrist-*"\nplace = "bridge"\ndeadline = 0.5\n'
+            '[cloud]\nurl = "mqtt://127.0.0.1:1"\ncache = 2.0\nencoding = "float16"\n'
+        )
+    )
+    ended = run_command("inference-bridge", "check", "--config", str(config))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for words in (
+        "cascade, cloud below 0.8, price 0.05, within 2 s, provisional Results, final ones within 4 s more",
+        "private acc_y, gyro_x: masked",
+        "device wrist-*, model *: place = bridge, deadline = 0.5",
+        "activity as float16; second agent for 5.0%, exploring 2.0%, answers used again for 2 s",
+    ):
+        assert words in ended.stdout
+
+
 def test_the_example_config_passes_and_shows_every_key_with_its_default() -> None:
     example = ROOT / "config/bridge.toml"
     ended = run_command("inference-bridge", "check", "--config", str(example))
@@ -156,7 +176,9 @@ def test_the_example_config_passes_and_shows_every_key_with_its_default() -> Non
         configuration.MqttSection,
         configuration.CoapSection,
         configuration.LimitsSection,
+        configuration.CloudSection,
         configuration.RouteSection,
+        configuration.OverrideSection,
         Decoding,
     ):
         for key in section.__struct_fields__:

@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 DEADLINE = 0.6
 SLACK = 0.5
-SILENT = r"unsure: 0\.\d{3} < 1\.000, but the cloud did not answer within 0\.\d s"
-LEFT_ALONE = r"unsure: 0\.\d{3} < 1\.000, but the cloud did not answer lately"
+UNSURE = r"unsure: 0\.\d{3} < 1\.000"
+ASKED = rf"{UNSURE}; cloud 1\.00 right, \d\.\d\d in time.*"
+SILENT = rf"{ASKED}, but the cloud did not answer within 0\.\d s"
+ENDED = rf"{ASKED}, but the cloud did not answer lately"  # asked before it was known
+LEFT_ALONE = rf"{UNSURE}, but the cloud did not answer lately"
+HOPELESS = rf"{UNSURE}, but cloud 1\.00 right, 0\.\d\d in time .*"
 
 
 def in_time(results: list[dict[str, Any]]) -> None:
@@ -55,7 +59,7 @@ def reasons(results: list[dict[str, Any]], *patterns: str) -> list[int]:
 
 @pytest.mark.parametrize("deed", ["never", "late"])
 def test_silent_and_slow(tmp_path: Path, deed: Deed) -> None:
-    """The first windows wait for the deadline; then the breaker opens and the others do not."""
+    """The first windows wait for the deadline; then the agent is left alone, or known to be slow, and nobody does."""
     with (
         start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
         StandInCloud(broker.url, lambda: deed, delay=DEADLINE + 0.3) as cloud,
@@ -72,9 +76,9 @@ def test_silent_and_slow(tmp_path: Path, deed: Deed) -> None:
         listener.check(expected, cloud=cloud.given)
         in_time(listener.results)
         listener.check_order()
-        waited, left_alone = reasons(listener.results, SILENT, LEFT_ALONE)
-        assert waited >= 5
-        assert left_alone >= len(expected) / 4
+        waited, ended, *others = reasons(listener.results, SILENT, ENDED, LEFT_ALONE, HOPELESS)
+        assert 1 <= waited + ended <= len(expected) / 2
+        assert sum(others) >= len(expected) / 4
 
 
 def test_no_agent_no_broker_and_back(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_flapping(tmp_path: Path, seed: int) -> None:
 
 
 def test_an_agent_that_dies_with_its_questions_loses_nothing(tmp_path: Path) -> None:
-    """It took questions and vanished; the bridge asks again halfway, and the other agent answers."""
+    """It took questions and vanished; the broker tells, and the other agent is asked."""
     with (
         start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
         StandInCloud(broker.url, name="gpu-2") as sound,

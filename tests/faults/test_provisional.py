@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.standin import Deed
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
-DEADLINE, GRACE = 0.8, 2.0
+DEADLINE, GRACE = 0.001, 2.0  # no answer of the cloud can be in time: what the bridge is unsure of comes in two steps
 SLACK = 0.5
 DEEDS: tuple[Deed, ...] = ("answer", "answer", "late", "late", "twice", "never", "refuse", "garbage")
 
@@ -60,7 +60,7 @@ def test_kill_9_between_the_provisional_and_the_final_one(tmp_path: Path, seed: 
     random = dice(seed)
     with (
         start_mosquitto(tmp_path / "mosquitto", extra=KEPT) as broker,
-        StandInCloud(broker.url, lambda: random.choice(DEEDS), delay=DEADLINE + 0.4) as cloud,
+        StandInCloud(broker.url, lambda: random.choice(DEEDS), delay=0.8) as cloud,
         start_bridge(tmp_path, config(broker.url, windows)) as bridge,
         Listener(broker.url) as listener,
     ):
@@ -132,7 +132,7 @@ def test_one_provisional_result_over_a_kill(tmp_path: Path, away: float) -> None
             stop_all(devices)
         bridge.terminate()
         counts = check(listener.results, expected, cloud.given)
-        assert counts == {"provisional": 1, "cloud 1" if away < DEADLINE else "bridge 1": 1}
+        assert counts == {"provisional": 1, "cloud 1" if away < GRACE else "bridge 1": 1}
         final = next(one for one in listener.results if not one["provisional"])
         assert final["latency_ms"] < (max(away, DEADLINE + GRACE) + 2.0) * 1e3
         assert first["reason"] in final["reason"]

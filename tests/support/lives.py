@@ -16,7 +16,7 @@ import pytest
 from bridge import topics
 from bridge.catalog import Catalog
 from bridge.messages import Observation
-from bridge.offload.client import Answered, Unanswered
+from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
 from bridge.pipeline.inbox import Inbox
@@ -25,7 +25,7 @@ from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.pipeline.unheard import Unheard
 from bridge.pipeline.window import Patience, Windower
-from bridge.place.confidence import CloudView
+from bridge.place.decide import CloudView
 from bridge.replay import Replayer
 from bridge.store.journal import Journal
 from bridge.wire.formats import Format
@@ -72,20 +72,43 @@ class PatientCloud:
     Attributes:
         asked: ids of the windows it was asked about, by their numbers.
         deadlines: of the questions, by the same.
+        private: channels to be masked, likewise.
+        explored: numbers of windows it was passed over for.
+        cancelled: ids of windows that nobody waits for any more.
         there: it can be asked.
+        in_time: the chance that it answers in time; of the time with the grace `in_grace`.
+        expected: seconds that it is expected to take.
+        views: how often it was looked at.
     """
 
     def __init__(self) -> None:
         self.asked: dict[int, str] = {}
         self.deadlines: dict[int, float] = {}
+        self.private: dict[int, tuple[int, ...]] = {}
+        self.explored: list[int] = []
+        self.cancelled: list[str] = []
         self.there = True
+        self.in_time = self.in_grace = 0.9
+        self.expected = 0.0
+        self.views = 0
 
-    def view(self, _model: str, _now: float, *, planned: int = 0) -> CloudView:
-        return CloudView(there=self.there and planned < 64, why="it is away")
+    def view(self, _model: str, _now: float, *, planned: int, **_: float) -> CloudView:
+        self.views += 1
+        there = self.there and planned < 64
+        return CloudView(there, "it is away", in_time=self.in_time, in_grace=self.in_grace, expected=self.expected)
 
-    def ask(self, window: str, _model: str, values: Rows, deadline: float) -> None:
-        self.asked[int(values[0, 0])] = window
-        self.deadlines[int(values[0, 0])] = deadline
+    def ask_all(self, asks: list[Ask]) -> None:
+        for ask in asks:
+            number = int(ask.values[0, 0])
+            self.asked[number] = ask.id
+            self.deadlines[number] = ask.deadline
+            self.private[number] = ask.private
+
+    def explore(self, _model: str, values: Rows, _now: float) -> None:
+        self.explored.append(int(values[0, 0]))
+
+    def cancel(self, window: str) -> None:
+        self.cancelled.append(window)
 
     def answer(self, number: int) -> Answered:
         return Answered(self.asked[number], Reply(self.asked[number], "gpu", f"cloud {number}", 0.99, engine="x"))

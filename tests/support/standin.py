@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from bridge import topics
 from bridge.errors import RemoteProtocolError
 from bridge.mqtt import codec
 from bridge.mqtt.messages import Delivery
-from bridge.wire.offload import Reply, decode_question, encode_reply
+from bridge.wire.offload import Question, Reply, decode_asking, encode_reply
 from tests.support.fleet import MODEL
 
 if TYPE_CHECKING:
@@ -35,17 +33,33 @@ class StandInCloud:
     Attributes:
         given: labels given, by window.
         asked: how often each window was asked about.
+        messages: topic and payload of everything it got.
+        questions: questions that it could read, in the order in which they came.
+        cancelled: ids that it was told to forget.
         deed: what it does with the next question.
         delay: seconds that a late answer takes.
     """
 
     def __init__(
-        self, url: str, deed: Callable[[], Deed] = lambda: "answer", *, name: str = "gpu-1", delay: float = 1.0
+        self,
+        url: str,
+        deed: Callable[[], Deed] = lambda: "answer",
+        *,
+        name: str = "gpu-1",
+        delay: float = 1.0,
+        direct: bool = False,
+        model: str = MODEL,
     ) -> None:
         self.given: dict[str, list[str]] = defaultdict(list)
         self.asked: dict[str, int] = defaultdict(int)
+        self.messages: list[tuple[str, bytes]] = []
+        self.questions: list[Question] = []
+        self.cancelled: list[str] = []
+        self.name = name
         self.deed = deed
         self.delay = delay
+        self._direct = direct
+        self._model = model
         self._count = 0
         self._ready = threading.Event()
         self._status = topics.cloud_status(name)
@@ -85,45 +99,49 @@ class StandInCloud:
             sock.close()
 
     def _connected(self, client: paho.Client, *_: object) -> None:
-        client.subscribe(f"$share/cloud-agents/{topics.ESCALATE_FILTER}", 1)
+        shared = f"$share/cloud-agents/{topics.ESCALATE_FILTER}"
+        client.subscribe([(shared, 1), (topics.escalate_filter(self.name), 1)] if self._direct else [(shared, 1)])
 
     def _subscribed(self, client: paho.Client, *_: object) -> None:
-        status = {"online": True, "t": time.time(), "models": {MODEL: "1.0.0"}, "engine": "stand-in"}
+        facts = {"models": {self._model: "1.0.0"}, "engine": "stand-in", "direct": self._direct}
+        status = {"online": True, "t": time.time(), **facts}
         client.publish(self._status, json.dumps(status), qos=1, retain=True)
         self._ready.set()
 
     def _question(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        question = decode_question(bytes(message.payload))
-        self.asked[question.id] += 1
+        self.messages.append((message.topic, bytes(message.payload)))
+        questions, cancelled = decode_asking(bytes(message.payload))
+        self.cancelled += cancelled
         properties: Any = message.properties
-        topic, correlation = properties.ResponseTopic, properties.CorrelationData
+        for question in questions:
+            assert isinstance(question, Question)
+            self.questions.append(question)
+            self.asked[question.id] += 1
+            self._act(properties.ResponseTopic, question.id)
+
+    def _act(self, topic: str, window: str) -> None:
         deed = self.deed()
         if deed == "answer":
-            self._reply(topic, correlation, question.id)
+            self._reply(topic, window)
         elif deed == "twice":
-            self._reply(topic, correlation, question.id)
-            self._reply(topic, correlation, question.id)
+            self._reply(topic, window)
+            self._reply(topic, window)
         elif deed == "late":
-            timer = threading.Timer(self.delay, self._reply, (topic, correlation, question.id))
+            timer = threading.Timer(self.delay, self._reply, (topic, window))
             timer.daemon = True
             self._late.append(timer)
             timer.start()
         elif deed == "refuse":
-            self._send(topic, correlation, encode_reply(Reply(question.id, "gpu-1", error="the engine failed")))
+            self._client.publish(topic, encode_reply(Reply(window, self.name, error="the engine failed")), qos=1)
         elif deed == "garbage":
-            self._send(topic, correlation, b"\xff\x00garbage")
+            self._client.publish(topic, b"\xff\x00garbage", qos=1)
 
-    def _reply(self, topic: str, correlation: bytes, window: str) -> None:
+    def _reply(self, topic: str, window: str) -> None:
         self._count += 1
         label = LABELS[self._count % len(LABELS)]
         self.given[window].append(label)
-        reply = Reply(window, "gpu-1", label, 0.9, version="1.0.0", variant="stand-in", engine="stand-in")
-        self._send(topic, correlation, encode_reply(reply))
-
-    def _send(self, topic: str, correlation: bytes, payload: bytes) -> None:
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's
-        properties.CorrelationData = correlation
-        self._client.publish(topic, payload, qos=1, properties=properties)
+        reply = Reply(window, self.name, label, 0.9, version="1.0.0", variant="stand-in", engine="stand-in")
+        self._client.publish(topic, encode_reply(reply), qos=1)
 
 
 # ---- the wire

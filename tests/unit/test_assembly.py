@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from bridge.assembly import catalog_of, choose_engine, endpoint_of, infer_routes, manifests, route_table, state_folder
-from bridge.config import BridgeSection, BrokerSection, Config, RouteSection
+from bridge.assembly import (
+    catalog_of,
+    choose_engine,
+    curve_of,
+    endpoint_of,
+    infer_routes,
+    manifests,
+    route_table,
+    state_folder,
+)
+from bridge.config import BridgeSection, BrokerSection, Config, OverrideSection, RouteSection
 from bridge.errors import ConfigError, ModelError
 from bridge.wire.foreign import Decoding
 
@@ -91,6 +100,51 @@ def test_infer_is_as_patient_as_the_model_s_first_route() -> None:
     route = infer_routes(route_table(config(section), models), models)["activity"]
     assert (route.below, route.late) == (0.3, "answer")
     assert infer_routes(route_table(config(), {}), models)["activity"].late == "refuse"
+
+
+def test_infer_keeps_what_is_private_and_gives_one_result() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    section = RouteSection(stream="a", model="activity", private=("gyro_x",), price=0.1, provisional=True)
+    everything = Config(
+        BridgeSection(id="gw"), routes=(section,), overrides=(OverrideSection(deadline=0.7, provisional=True),)
+    )
+    table = route_table(everything, models)
+    assert (table.routes[0].private, table.routes[0].provisional) == ((3,), True)
+    route = infer_routes(table, models)["activity"]
+    assert (route.barred, route.price) == ("private: gyro_x never leaves", 0.1)
+    assert (route.deadline, route.provisional) == (0.7, False)
+
+
+def test_a_private_channel_that_the_model_does_not_have_is_told() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    with pytest.raises(
+        ConfigError, match=r"routes\[0\]\.private: no channel 'gyro' in model activity; there are: 'acc"
+    ):
+        route_table(config(RouteSection(stream="a", model="activity", private=("gyro",))), models)
+
+
+def test_an_override_of_no_model_is_told() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    wrong = Config(BridgeSection(id="gw"), overrides=(OverrideSection(model="actvity", price=0.1),))
+    with pytest.raises(ConfigError, match=r"overrides\[0\]\.model: 'actvity' fits none of activity"):
+        route_table(wrong, models)
+
+
+def test_an_override_holds_without_routes_too() -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    table = route_table(
+        Config(BridgeSection(id="gw"), overrides=(OverrideSection(device="w-*", place="bridge"),)), models
+    )
+    assert table.find("edge/v1/s/w-1/data/activity")[0].policy == "bridge"
+    assert table.find("edge/v1/s/v-1/data/activity")[0].policy == "cascade"
+
+
+def test_the_curve_is_that_of_the_variant_that_runs() -> None:
+    manifest = catalog_of(config(), HERE)["activity"]
+    bridge = manifest.for_tier("bridge")
+    assert curve_of(manifest, bridge.name).points == bridge.escalation != ()
+    assert curve_of(manifest, bridge.name).default == manifest.for_tier("cloud").accuracy
+    assert curve_of(manifest, manifest.for_tier("cloud").name).default == 1.0
 
 
 @pytest.mark.parametrize(("given", "order"), [({}, "strict"), ({"order": "free"}, "free")])

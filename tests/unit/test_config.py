@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROUTE = '[[routes]]\nstream = "acc"\nmodel = "m"\n'
+CLOUD = '[cloud]\nurl = "mqtt://h"\n'
 FOREIGN = ROUTE + 'filter = "shelly/+/acc"\n'
 
 
@@ -71,6 +72,21 @@ def test_coap_addresses(tmp_path: Path, bind: str, address: tuple[str, int]) -> 
         (ROUTE + 'windows = "some"\n', "routes[0].windows", "some"),
         (ROUTE + "deadline = 0\n", "routes[0].deadline", "0"),
         (ROUTE + "below = 1.5\n", "routes[0].below", "1"),
+        (ROUTE + "price = -0.1\n", "routes[0].price", "0"),
+        (ROUTE + "grace = 0\n", "routes[0].grace", "0"),
+        (ROUTE + 'place = "cloud"\nprovisional = true\n', "routes[0].provisional", "one tier answer"),
+        (ROUTE + 'place = "cloud"\nprivate = ["x"]\n', "routes[0].private", 'give private_rule = "mask"'),
+        (ROUTE + 'private_rule = "hide"\n', "routes[0].private_rule", "hide"),
+        (CLOUD + "hedge = 1.1\n", "cloud.hedge", "1"),
+        (CLOUD + "explore = -1\n", "cloud.explore", "0"),
+        (CLOUD + "cache = -1\n", "cloud.cache", "0"),
+        (CLOUD + 'encoding = "int4"\n', "cloud.encoding", "int4"),
+        (CLOUD + "hegde = 0.1\n", "cloud.hegde", "did you mean `hedge`?"),
+        ("[[overrides]]\nprize = 1\n", "overrides[0].prize", "did you mean `price`?"),
+        ('[[overrides]]\ndevice = "a"\n', "overrides[0].device", "changes nothing"),
+        ('[[overrides]]\ndevice = ""\nprice = 0.1\n', "overrides[0].device", "empty"),
+        ('[[overrides]]\nmodel = ""\nprice = 0.1\n', "overrides[0].model", "empty"),
+        ('[[overrides]]\nplace = "bridge"\nprovisional = true\n', "overrides[0].provisional", "one tier answer"),
         ('[mqtt]\nkeep_alive = 1\n', "mqtt.keep_alive", "5"),
         ("[mqtt]\nsession_expiry = 4294967296\n", "mqtt.session_expiry", "4294967295"),
         ("[limits]\npacket = 268435461\n", "limits.packet", "268435460"),

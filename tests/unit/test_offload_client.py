@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,69 +15,108 @@ from bridge import topics
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
 from bridge.mqtt.messages import Delivery, Publish, Settings
-from bridge.offload.client import MOST_AGAIN, Answered, CloudClient, Unanswered
+from bridge.offload.client import Answered, Ask, CloudClient, Unanswered
+from bridge.offload.desk import MOST_AGAIN
+from bridge.offload.sending import Sending
 from bridge.wire.answers import encode_status
-from bridge.wire.offload import Question, Reply, decode_question, encode_reply
+from bridge.wire.offload import Question, Reply, decode_asking, encode_replies
 from tests.support.brokers import HOST, RunningBroker
 from tests.support.paho_client import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from bridge.place.decide import CloudView
 
 VALUES = np.ones((4, 2), np.float32)
 
 
 class Cloud:
-    """A cloud agent by hand, and the bridge's client beside it."""
+    """Cloud agents by hand, all on one connection, and the bridge's client beside them."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **options: Any) -> None:
         self.events: list[Answered | Unanswered] = []
-        self.asked: list[tuple[Question, Delivery]] = []
+        self.messages: list[Delivery] = []
+        self.asked: list[tuple[str | None, Question]] = []  # whom, and what
+        self.cancelled: list[tuple[str | None, str]] = []
         endpoint = Endpoint(HOST, port)
-        self.client = CloudClient(endpoint, "gw-1", self.events.append, max_open=3)
-        self.agent = Connection(
-            endpoint, Settings("agent", subscriptions=(topics.ESCALATE_FILTER,), session_expiry=0), self._received
-        )
+        self.client = CloudClient(endpoint, "gw-1", self.events.append, max_open=3, **options)
+        filters = (topics.ESCALATE_FILTER, f"{topics.ESCALATE_FILTER}/+")
+        self.agent = Connection(endpoint, Settings("agent", subscriptions=filters, session_expiry=0), self._received)
         self.running = [asyncio.ensure_future(one.run()) for one in (self.client.connection, self.agent)]
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(10):
+            await self.client.connection.ready()
+            await self.agent.ready()
+
+    async def close(self) -> None:
+        for connection in (self.client.connection, self.agent):
+            await connection.close()
+        for task in self.running:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     def _received(self, deliveries: list[Delivery]) -> None:
         self.agent.acknowledge(deliveries)
-        self.asked += [(decode_question(delivery.payload), delivery) for delivery in deliveries]
+        for delivery in deliveries:
+            where = topics.parse_escalate(delivery.topic)
+            assert where is not None
+            self.messages.append(delivery)
+            questions, cancelled = decode_asking(delivery.payload)
+            self.asked += [(where.agent, one) for one in questions if isinstance(one, Question)]
+            self.cancelled += [(where.agent, one) for one in cancelled]
 
     def tell(self, topic: str, payload: bytes) -> None:
         self.agent.publish([Publish(topic, payload, retain=topics.parse_cloud_status(topic) is not None)])
 
-    def status(self, *models: str, name: str = "gpu-1", online: bool = True) -> None:
-        self.tell(topics.cloud_status(name), encode_status(online=online, t=0.0, models=dict.fromkeys(models, "1")))
+    def status(self, *models: str, name: str = "gpu-1", online: bool = True, **facts: Any) -> None:
+        facts = {"models": dict.fromkeys(models, "1"), **facts}
+        self.tell(topics.cloud_status(name), encode_status(online=online, t=0.0, **facts))
 
-    def reply(self, reply: Reply) -> None:
-        self.tell(topics.reply("gw-1"), encode_reply(reply))
+    async def there(self, *names: str, **facts: Any) -> None:
+        for name in names or ("gpu-1",):
+            self.status("m", name=name, **facts)
+        count = len(names or ("gpu-1",)) if facts.get("direct") else 1
+        await until(lambda: len(self.client._agents.serving("m")) == count)
 
-    def ask(self, window: str, patience: float = 5.0) -> None:
-        self.client.ask(window, "m", VALUES, time.monotonic() + patience)
+    def reply(self, *replies: Reply) -> None:
+        self.tell(topics.reply("gw-1"), encode_replies(list(replies)))
+
+    def ask(self, window: str, patience: float = 5.0, values: Any = VALUES) -> None:
+        self.client.ask(window, "m", values, time.monotonic() + patience)
 
     def was_asked(self, times: int) -> bool:
         return len(self.asked) >= times
 
-    def why(self, model: str = "m", **planned: int) -> str:
-        view = self.client.view(model, time.monotonic(), **planned)
+    def view(self, model: str = "m", *, planned: int = 0) -> CloudView:
+        return self.client.view(model, time.monotonic(), left=1.0, grace=2.0, size=32, planned=planned)
+
+    def why(self, model: str = "m", *, planned: int = 0) -> str:
+        view = self.view(model, planned=planned)
         assert view.there == (not view.why)
         return view.why
 
 
 @pytest.fixture
-async def cloud(embedded: RunningBroker) -> AsyncIterator[Cloud]:
-    cloud = Cloud(embedded.port)
-    async with asyncio.timeout(10):
-        await cloud.client.connection.ready()
-        await cloud.agent.ready()
-    yield cloud
-    for connection in (cloud.client.connection, cloud.agent):
-        await connection.close()
-    for task in cloud.running:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def make(embedded: RunningBroker) -> AsyncIterator[Callable[..., Cloud]]:
+    made: list[Cloud] = []
+
+    def one(**options: Any) -> Cloud:
+        made.append(Cloud(embedded.port, **options))
+        return made[-1]
+
+    yield one
+    for cloud in made:
+        await cloud.close()
+
+
+@pytest.fixture
+async def cloud(make: Callable[..., Cloud]) -> Cloud:
+    cloud = make(hedge=1.0)
+    await cloud.ready()
+    return cloud
 
 
 async def test_the_cloud_is_there_for_the_models_that_agents_serve(cloud: Cloud) -> None:
@@ -87,66 +126,115 @@ async def test_the_cloud_is_there_for_the_models_that_agents_serve(cloud: Cloud)
     assert cloud.why("other") == "no cloud agent serves other"
     cloud.status("m", online=False)
     await until(lambda: cloud.why() == "no cloud agent serves m")
-    cloud.status("m")
+    cloud.status("m", direct=True)
     await until(lambda: not cloud.why())
     cloud.tell(topics.cloud_status("gpu-1"), b"")  # the retained status was deleted
     await until(lambda: cloud.why() == "no cloud agent serves m")
 
 
 async def test_a_question_carries_window_and_patience_and_is_answered(cloud: Cloud) -> None:
+    await cloud.there()
     cloud.ask("w1")
     await until(lambda: cloud.asked)
-    question, delivery = cloud.asked[0]
+    (_, question), delivery = cloud.asked[0], cloud.messages[0]
     assert (question.id, question.model, question.values.tolist()) == ("w1", "m", VALUES.tolist())
     assert 4.5 < question.patience <= 5.0
-    assert (delivery.topic, delivery.response_topic, delivery.correlation) == (
-        "edge/v1/_escalate/m",
-        "edge/v1/_reply/gw-1/cloud",
-        b"w1",
-    )
+    assert (delivery.topic, delivery.response_topic) == ("edge/v1/_escalate/m", "edge/v1/_reply/gw-1/cloud")
     reply = Reply("w1", "gpu-1", "sit", 0.9)
     cloud.reply(reply)
-    cloud.reply(reply)  # an agent may answer both copies
-    cloud.reply(Reply("never asked", "gpu-1", "sit", 0.9))
+    cloud.reply(reply, Reply("never asked", "gpu-1", "sit", 0.9))  # an agent may answer both copies
     cloud.ask("w2")
     cloud.reply(Reply("w2", "gpu-1", error="shape"))
-    await until(lambda: len(cloud.events) == 2)
-    assert cloud.events == [Answered("w1", reply), Unanswered("w2", "gpu-1 refused: shape")]
+    cloud.ask("w3")
+    cloud.reply(Reply("w3", "gpu-1"))
+    await until(lambda: len(cloud.events) == 3)
+    assert cloud.events == [
+        Answered("w1", reply),
+        Unanswered("w2", "gpu-1 refused: shape"),
+        Unanswered("w3", "gpu-1 refused: no label"),
+    ]
     assert cloud.client.open == 0
-    cloud.status("m")
-    await until(lambda: not cloud.why())
-    assert 0 < cloud.client.view("m", time.monotonic()).round_trip < 5
+    assert 0 < cloud.view().expected < 5
+    assert cloud.cancelled == []
 
 
-async def test_a_question_without_an_answer_is_asked_twice_and_ends_at_its_deadline(cloud: Cloud) -> None:
-    cloud.ask("w", patience=0.3)
-    await until(lambda: len(cloud.asked) == 2)
-    assert [question.id for question, _ in cloud.asked] == ["w", "w"]
-    assert cloud.asked[1][0].patience < 0.2
+async def test_the_questions_of_a_turn_leave_together(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", direct=True)
+    until_then = time.monotonic() + 5.0
+    cloud.client.ask_all([Ask(f"w{n}", "m", VALUES + n, until_then) for n in range(3)])
+    await until(lambda: len(cloud.asked) == 3)
+    assert [message.topic for message in cloud.messages] == ["edge/v1/_escalate/m/gpu-1"]
+    cloud.reply(*(Reply(f"w{n}", "gpu-1", "sit", 0.9) for n in range(3)))
+    await until(lambda: len(cloud.events) == 3)
+    assert {event.id for event in cloud.events if isinstance(event, Answered)} == {"w0", "w1", "w2"}
+
+
+async def test_a_question_without_an_answer_ends_at_its_deadline(cloud: Cloud) -> None:
+    await cloud.there()
+    began = time.monotonic()
+    cloud.ask("w", patience=0.2)
     await until(lambda: cloud.events)
-    (event,) = cloud.events
-    assert isinstance(event, Unanswered)
-    assert event.why == "the cloud did not answer within 0.3 s"
+    assert time.monotonic() - began < 1.0
+    assert cloud.events == [Unanswered("w", "the cloud did not answer within 0.2 s")]
+    assert len(cloud.asked) == 1, "there was nobody else to ask"
 
 
-async def test_a_silent_cloud_is_left_alone_until_it_is_asked_again(cloud: Cloud) -> None:
-    cloud.status("m")
-    await until(lambda: not cloud.why())
+async def test_an_answer_that_comes_late_is_learned_from_and_told_to_nobody(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", direct=True)
+    cloud.ask("w", patience=0.2)
+    await until(lambda: cloud.events)
+    assert cloud.view().expected == 0.0 or cloud.view().in_time < 0.9
+    cloud.reply(Reply("w", "gpu-2", "sit", 0.9), Reply("w", "gpu-1", "sit", 0.9), Reply("w", "gpu-1", "sit", 0.9))
+    await until(lambda: cloud.view().expected >= 0.2)
+    assert len(cloud.events) == 1
+
+
+async def test_a_silent_agent_is_left_alone_and_what_waits_for_it_ends_at_once(make: Callable[..., Cloud]) -> None:
+    cloud = make()
+    cloud.client._max_open = 10
+    await cloud.ready()
+    await cloud.there()
+    cloud.ask("patient", patience=60.0)
     for number in range(5):
-        cloud.ask(f"w{number}", patience=0.0)
-    await until(lambda: len(cloud.events) == 5)
+        cloud.ask(f"w{number}", patience=0.05)
+    await until(lambda: len(cloud.events) == 6)
+    assert cloud.events[5] == Unanswered("w4", "the cloud did not answer within 0.1 s") or cloud.events[4].id == "w4"
+    assert Unanswered("patient", "the cloud did not answer lately") in cloud.events
     assert cloud.why() == "the cloud did not answer lately"
+    cloud.ask("late", patience=60.0)  # decided on before the breaker opened
+    assert cloud.events[6] == Unanswered("late", "the cloud did not answer lately")
+
+
+async def test_an_agent_left_alone_is_tried_again_by_a_shadow(make: Callable[..., Cloud]) -> None:
+    cloud = make()
+    cloud.client._max_open = 10
+    await cloud.ready()
+    await cloud.there("gpu-1", direct=True)
+    for number in range(5):
+        cloud.ask(f"w{number}", patience=0.3)
+    await until(lambda: len(cloud.events) == 5)
+    assert cloud.why() == "the cloud did not answer lately"  # so it is wished for
+    await until(lambda: len(cloud.asked) == 6)
+    name, shadow = cloud.asked[5]
+    assert (name, shadow.model, shadow.values.tolist()) == ("gpu-1", "m", VALUES.tolist())
+    assert shadow.id not in {event.id for event in cloud.events}
+    cloud.reply(Reply(shadow.id, "gpu-1", "sit", 0.9))
+    await until(lambda: not cloud.why())
+    assert len(cloud.events) == 5, "nobody is told of a shadow"
 
 
 async def test_questions_under_way_are_bounded_also_those_decided_on(cloud: Cloud) -> None:
-    cloud.status("m")
-    await until(lambda: not cloud.why())
+    await cloud.there()
     cloud.ask("a")
     assert cloud.why(planned=1) == ""
     assert cloud.why(planned=2) == "3 questions are under way"
+    for window in "bcd":
+        cloud.ask(window)
+    assert cloud.events == [Unanswered("d", "3 questions are under way")]
 
 
 async def test_nonsense_is_logged_and_harms_nobody(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    await cloud.there()
     cloud.tell(topics.reply("gw-1"), b"\xff")
     cloud.tell(topics.cloud_status("gpu-1"), b"[]")
     cloud.ask("w")
@@ -157,19 +245,32 @@ async def test_nonsense_is_logged_and_harms_nobody(cloud: Cloud, caplog: pytest.
 
 
 async def test_a_lost_broker_is_told(cloud: Cloud, embedded: RunningBroker) -> None:
-    cloud.status("m")
-    await until(lambda: not cloud.why())
+    await cloud.there()
+    cloud.ask("under way", patience=1.0)
     embedded.kill()
     await until(lambda: cloud.why() == "the cloud's broker is not there")
-    cloud.ask("w", patience=0.05)
-    await until(lambda: cloud.events)
-    assert isinstance(cloud.events[0], Unanswered)
+    cloud.ask("w", patience=60.0)
+    assert cloud.events == [Unanswered("w", "the cloud's broker is not there")]
+    await until(lambda: len(cloud.events) == 2)
+    assert cloud.events[1] == Unanswered("under way", "the cloud did not answer within 1.0 s")
+
+
+async def test_what_an_earlier_life_asked_waits_for_the_first_agent(make: Callable[..., Cloud]) -> None:
+    cloud = make()
+    cloud.ask("taken up")
+    cloud.ask("too late", patience=-1.0)
+    assert [event.id for event in cloud.events] == ["too late"]
+    await cloud.ready()
+    cloud.status("m")
+    await until(lambda: cloud.asked)
+    cloud.reply(Reply("taken up", "gpu-1", "sit", 0.9))
+    await until(lambda: len(cloud.events) == 2)
+    assert isinstance(cloud.events[1], Answered)
 
 
 @pytest.mark.parametrize("refusal", ["stopping: goes away, ask again", "overload: too much waits"])
 async def test_a_refusal_that_may_not_be_repeated_is_asked_again(cloud: Cloud, refusal: str) -> None:
-    cloud.status("m")
-    await until(lambda: cloud.why() == "")
+    await cloud.there("gpu-1", "gpu-2")
     cloud.ask("w")
     await until(lambda: len(cloud.asked) == 1)
     cloud.reply(Reply("w", "gpu-1", error=refusal))
@@ -181,11 +282,172 @@ async def test_a_refusal_that_may_not_be_repeated_is_asked_again(cloud: Cloud, r
 
 
 async def test_a_refusal_repeated_for_ever_ends(cloud: Cloud) -> None:
-    cloud.status("m")
-    await until(lambda: cloud.why() == "")
+    await cloud.there()
     cloud.ask("w")
     for n in range(1, MOST_AGAIN + 2):
         await until(partial(cloud.was_asked, n))
         cloud.reply(Reply("w", "gpu-1", error="stopping"))
     await until(lambda: len(cloud.events) == 1)
     assert cloud.events == [Unanswered("w", "gpu-1 refused: stopping")]
+
+
+# ---- several agents
+
+
+async def test_an_agent_that_refuses_is_followed_by_the_other(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", "gpu-2", direct=True)
+    cloud.ask("w")
+    refusals = ("too late: predicted 9 s, patience 5 s", "engine failed: out of memory")
+    for times, refusal in enumerate(refusals, 1):
+        await until(partial(cloud.was_asked, times))
+        name = cloud.asked[-1][0]
+        assert name is not None
+        cloud.reply(Reply("w", name, error=refusal))
+    await until(lambda: cloud.events)
+    assert {name for name, _ in cloud.asked} == {"gpu-1", "gpu-2"}
+    assert cloud.events == [Unanswered("w", f"{cloud.asked[1][0]} refused: {refusals[1]}")]
+
+
+async def test_a_late_question_is_put_to_another_agent_and_the_loser_is_told(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", "gpu-2", direct=True)
+    cloud.ask("w", patience=1.0)
+    await until(lambda: len(cloud.asked) == 2)
+    (first, _), (second, question) = cloud.asked
+    assert {first, second} == {"gpu-1", "gpu-2"}
+    assert question.patience <= 0.5
+    reply = Reply("w", str(second), "sit", 0.9)
+    cloud.reply(reply)
+    await until(lambda: cloud.cancelled)
+    assert cloud.cancelled == [(first, "w")]
+    cloud.reply(Reply("w", str(first), "run", 0.9))  # it had answered already
+    cloud.ask("after")
+    await until(partial(cloud.was_asked, 3))
+    assert cloud.events == [Answered("w", reply, "a second agent was asked")]
+
+
+async def test_without_budget_no_second_agent_is_asked(make: Callable[..., Cloud]) -> None:
+    cloud = make(hedge=0.0)
+    await cloud.ready()
+    await cloud.there("gpu-1", "gpu-2", direct=True)
+    cloud.ask("w", patience=0.2)
+    await until(lambda: cloud.events)
+    assert len(cloud.asked) == 1
+
+
+async def test_what_an_agent_had_that_went_away_goes_to_another_whatever_the_budget(make: Callable[..., Cloud]) -> None:
+    cloud = make(hedge=0.0)
+    await cloud.ready()
+    await cloud.there("gpu-1", "gpu-2", direct=True)
+    cloud.ask("w", patience=60.0)
+    await until(lambda: cloud.asked)
+    first = str(cloud.asked[0][0])
+    cloud.status("m", name=first, online=False)
+    await until(lambda: len(cloud.asked) == 2)
+    second = str(cloud.asked[1][0])
+    assert {first, second} == {"gpu-1", "gpu-2"}
+    cloud.status("m", name=second, direct=True, instance="another process")
+    await until(lambda: cloud.events)
+    assert cloud.events == [Unanswered("w", f"{second} went away")]
+
+
+async def test_one_of_a_group_that_went_away_has_its_questions_asked_again(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", "gpu-2")
+    cloud.ask("w", patience=60.0)
+    await until(lambda: cloud.asked)
+    cloud.status("m", name="gpu-1", online=False)
+    await until(lambda: len(cloud.asked) == 2)
+    cloud.status("m", name="gpu-2", online=False)
+    await until(lambda: cloud.events)
+    (event,) = cloud.events
+    assert isinstance(event, Unanswered)
+    assert event.why in {"gpu-2 went away", "no cloud agent serves m"}  # the latter while others may still be told
+
+
+async def test_nobody_is_told_of_a_question_that_was_cancelled(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", direct=True)
+    cloud.ask("w")
+    await until(lambda: cloud.asked)
+    cloud.client.cancel("w")
+    cloud.client.cancel("never asked")
+    await until(lambda: cloud.cancelled)
+    assert cloud.cancelled == [("gpu-1", "w")]
+    assert (cloud.client.open, cloud.events) == (0, [])
+
+
+async def test_a_question_that_never_left_is_not_cancelled_on_the_wire(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", direct=True)
+    cloud.client.explore("m", VALUES, time.monotonic())
+    (shadow,) = cloud.client._desk.open
+    cloud.client.cancel(shadow)
+    cloud.ask("w")
+    await until(lambda: cloud.asked)
+    assert [question.id for _, question in cloud.asked] == ["w"]
+    assert cloud.cancelled == []
+
+
+# ---- shadows, cache, privacy, packing
+
+
+async def test_a_shadow_is_learned_from_and_nobody_is_told(cloud: Cloud) -> None:
+    await cloud.there("gpu-1", direct=True)
+    now = time.monotonic()
+    for _ in range(3):
+        cloud.client.explore("m", VALUES, now)
+    cloud.client.explore("unknown", VALUES, now)
+    await until(lambda: cloud.asked)
+    assert cloud.view().expected == 0.0
+    cloud.reply(Reply(cloud.asked[0][1].id, "gpu-1", "sit", 0.9))
+    await until(lambda: cloud.view().expected > 0.0)
+    assert len(cloud.asked) == 1, "one shadow in so many windows and seconds"
+    assert cloud.events == []
+
+
+async def test_a_client_that_explores_nothing_asks_no_shadows(make: Callable[..., Cloud]) -> None:
+    cloud = make(explore=0.0)
+    await cloud.ready()
+    await cloud.there()
+    cloud.client.explore("m", VALUES, time.monotonic())
+    assert cloud.client.open == 0
+
+
+async def test_an_answer_is_used_again_while_it_lives(make: Callable[..., Cloud]) -> None:
+    cloud = make(cache=60.0)
+    await cloud.ready()
+    await cloud.there()
+    cloud.ask("w1")
+    cloud.reply(Reply("w1", "gpu-1", "sit", 0.9))
+    await until(lambda: cloud.events)
+    cloud.ask("w2")
+    assert cloud.events[1] == Answered("w2", Reply("w2", "gpu-1", "sit", 0.9), "its answer of 0.0 s ago")
+    cloud.ask("w3", values=VALUES * 2)
+    await until(lambda: len(cloud.asked) == 2)
+    cloud.status("m", models={"m": "2"})
+    await until(lambda: len(cloud.client._cache) == 0)
+    cloud.ask("w4")
+    await until(lambda: len(cloud.asked) == 3)
+
+
+async def test_masked_channels_do_not_leave_and_the_packing_is_that_of_the_model(make: Callable[..., Cloud]) -> None:
+    cloud = make(models={"m": Sending("float16", (0.5, 0.25))})
+    await cloud.ready()
+    await cloud.there()
+    values = np.full((64, 2), 7.0, np.float32)
+    cloud.client.ask("w1", "m", values, time.monotonic() + 5, private=(1,))
+    await until(lambda: cloud.asked)
+    assert cloud.asked[0][1].values.tolist() == [[7.0, 0.25]] * 64
+    assert len(cloud.messages[0].payload) < values.nbytes
+    cloud.client.swap("m", Sending("float32"))
+    cloud.client.ask("w2", "m", values, time.monotonic() + 5, private=(1,))
+    await until(lambda: len(cloud.asked) == 2)
+    assert cloud.asked[1][1].values.tolist() == [[7.0, 0.0]] * 64
+    assert len(cloud.messages[1].payload) > values.nbytes
+
+
+async def test_a_window_that_is_under_way_is_not_asked_about_again(cloud: Cloud) -> None:
+    await cloud.there()
+    cloud.ask("w")
+    cloud.ask("w")
+    cloud.reply(Reply("w", "gpu-1", "sit", 0.9))
+    await until(lambda: cloud.events)
+    assert len(cloud.asked) == 1
+    assert len(cloud.events) == 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BELOW = 0.9  # escalate below this probability: about a third of the sample's windows
 DEADLINE = 1.0  # seconds; without a cloud the bridge answers by itself then
-GRACE = 3.0  # seconds after that for the final Result behind a provisional one
+HASTE, GRACE = 0.001, 3.0  # seconds: no answer of the cloud is in time, all of them within the grace
 GAP = 10.0  # seconds a bridge waits for rows that the agent still has to send: more than any outage drawn here
 CLOUD_IDS = ("gpu-1", "gpu-2")
 ALONE, PAIR = "gw-1", ("gw-2", "gw-3")
@@ -128,7 +128,7 @@ class Rig:
             f"[limits]\ngap_receipts = {GAP}\n"
             f'[[routes]]\nstream = "rows"\nmodel = "{MODEL}"\nplace = "cascade"\ndeadline = {DEADLINE}\n'
             f"below = {BELOW}\n"
-            f'[[routes]]\nstream = "hasty"\nmodel = "{MODEL}"\nplace = "cascade"\ndeadline = {DEADLINE}\n'
+            f'[[routes]]\nstream = "hasty"\nmodel = "{MODEL}"\nplace = "cascade"\ndeadline = {HASTE}\n'
             f"below = {BELOW}\nprovisional = true\ngrace = {GRACE}\n"
         )
 

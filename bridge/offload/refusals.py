@@ -1,0 +1,25 @@
+"""What a cloud agent means by a refusal: `Reply.error` begins with a word for it (`cloud_agent.intake`)."""
+
+from __future__ import annotations
+
+STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED = "stopping", "overload", "too late", "engine failed"
+
+
+def its_own(error: str) -> bool:
+    """Whether another agent may not repeat it."""
+    return error.startswith((STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED))
+
+
+def passing(error: str) -> bool:
+    """Whether one of those that share a topic may soon not repeat it."""
+    return error.startswith((STOPPING, OVERLOAD))
+
+
+def missed(error: str) -> bool:
+    """Whether it tells that no answer would have come in time."""
+    return error.startswith((OVERLOAD, TOO_LATE))
+
+
+def failed(error: str) -> bool:
+    """Whether the agent is as good as silent."""
+    return error.startswith(ENGINE_FAILED)

@@ -1,0 +1,61 @@
+"""How a model's windows are packed for the way up, within what the model's owner lets that cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from bridge.wire.arrays import Packing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.catalog.manifest import Manifest
+
+Encoding: TypeAlias = Literal["auto", "float32", "float16", "int8"]
+
+_SHARE: dict[Packing, float] = {"float32": 1.0, "float16": 0.5, "int8": 0.25}  # of a float32's bytes
+_AROUND = 128  # bytes of a question beside its numbers
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """What the client needs to know of a model.
+
+    Attributes:
+        packing: of its windows.
+        mean: of each channel, in its unit, to stand for private ones; empty: 0.
+    """
+
+    packing: Packing = "float32"
+    mean: tuple[float, ...] = ()
+
+    def size(self, plain: int) -> int:
+        """About the bytes of a question.
+
+        Args:
+            plain: bytes of its values as float32.
+        """
+        return int(plain * _SHARE[self.packing]) + _AROUND
+
+
+def sending(manifest: Manifest, wish: Encoding) -> Sending:
+    """How windows of a model are sent; see `packing_for`."""
+    mean = manifest.normalisation.mean if manifest.normalisation is not None else ()
+    return Sending(packing_for(manifest, wish), mean)
+
+
+def packing_for(manifest: Manifest, wish: Encoding) -> Packing:
+    """The packing of a model's windows.
+
+    Args:
+        manifest: its `[fidelity]` tells the accuracy that each packing loses, its `budget.accuracy` what may be lost.
+        wish: "auto": the smallest that stays within the budget; any other is taken as it is.
+    """
+    return smallest(manifest.fidelity, manifest.budget.accuracy) if wish == "auto" else wish
+
+
+def smallest(loss: Mapping[Literal["float16", "int8"], float], budget: float) -> Packing:
+    """The smallest packing whose measured loss of accuracy is within the budget; float32 where none was measured."""
+    within = [packing for packing, lost in loss.items() if lost <= budget]
+    return min(within, key=_SHARE.__getitem__, default="float32")

@@ -1,0 +1,31 @@
+"""The rows of `make bench-place`: the table of the issue, each line as one or more figures with a bound.
+
+The form is that of `make bench`: `Row` and `row` of `tests.benchmarks.rows`, whose verdicts and table are taken too.
+Names are `MEASURE` or `MEASURE-PART`, of `NAMES`, so that a line of the issue that was not measured is noticed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.rows import Row, ratios, row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NAMES", "REAL", "Row", "missing", "ratios", "row", "short"]
+
+# accuracy, changing, latency, calibration and cost come from replay.py and models.py, the others from real/.
+NAMES = ("accuracy", "changing", "latency", "calibration", "cost", "cloud", "provisional", "killed")
+REAL = ("cloud", "provisional", "killed")
+
+
+def missing(rows: Iterable[Row], names: Iterable[str] = NAMES) -> list[str]:
+    """The measures of which no row was made, in the order of the table."""
+    made = {one.name.partition("-")[0] for one in rows}
+    return [name for name in names if name not in made]
+
+
+def short(rows: Iterable[Row]) -> list[str]:
+    """The names of the rows that fall short."""
+    return [one.name for one in rows if not one.passed]
