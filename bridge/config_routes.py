@@ -38,8 +38,8 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             waits for those before it that the cloud is asked about, at most until their deadline; "free": each comes as
             soon as it is known.
         provisional: where the bridge is unsure and the cloud will hardly answer by the deadline, but within the grace,
-            the bridge answers at once, with a provisional Result; a final one follows when the cloud has answered, or
-            confirms it when it did not. For `place = "cascade"` only. `_infer` gets one Result in any case.
+            it answers at once, with a provisional Result; a final one follows when the cloud has answered, or confirms
+            it when it did not. For `place = "cascade"` only. `_infer` gets one Result in any case.
         grace: seconds after the deadline within which that final one comes.
         price: what a window sent up costs, in right answers: 0.1 sends it where ten such windows give one more right
             answer at least; for `place = "cascade"`.

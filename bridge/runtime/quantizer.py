@@ -1,4 +1,4 @@
-"""The adapter to ONNX Runtime's quantiser, an importer of `onnx` beside `split_graph`; a `bridge.runtime.quantize.Quantiser`."""
+"""The adapter to ONNX Runtime's quantiser, which needs `onnx`; a `bridge.runtime.quantize.Quantiser`."""
 
 from __future__ import annotations
 

@@ -311,3 +311,14 @@ async def test_once_closed_nothing_more_is_started_and_nothing_goes_wrong(
         await asyncio.sleep(0)
     assert engine.began == [[0], [1]]
     assert not caplog.records, caplog.text
+
+
+async def test_it_tells_how_long_a_window_that_comes_now_would_wait(make: Make) -> None:
+    bench = make(HeldEngine(lanes=2, once=0.5))
+    assert bench.lanes.wait(0) == pytest.approx(0.5)
+    bench.lanes.add([cut(number) for number in range(4)], NOW)
+    await until(lambda: len(bench.engines[0].running) == 2)
+    assert [bench.lanes.wait(ahead) for ahead in (0, 1, 2)] == pytest.approx([1.5, 1.5, 2.0])  # two at once
+    bench.engines[0].let_all_go()
+    await until(lambda: len(bench.told) == 4)
+    assert bench.lanes.wait(0) < 0.5  # runs are quicker than the engine says
