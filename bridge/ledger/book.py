@@ -145,11 +145,18 @@ class Book:
                 tally = tallies[key] = Tally(entry.route.manifest.input.hop)
             tally.seen = wall
         before = len(waiting)
+        unasked: dict[SeriesKey, Tally] = {}  # a turn has many windows of few streams
         for cut in cuts:
             window = cut.window
-            tally = tallies.get(window.key)
+            key = window.key
+            tally = tallies.get(key)
             if tally is None:
-                tally = self._whole(window.key, _rows_of(cut))
+                rows = _rows_of(cut)
+                tally = None if rows else unasked.get(key)
+                if tally is None:
+                    tally = self._whole(key, rows)
+                    if not rows:
+                        unasked[key] = tally
             tally.seen = wall
             waiting[window.id] = (tally, window.seq)
         self._begun += len(waiting) - before
@@ -190,11 +197,13 @@ class Book:
         tally, seq = found
         tally.answered += 1
         self._answered += 1
-        latest = tally.latest
-        if seq == latest[1] + tally.hop:  # here, for it is so of nearly all
-            latest[1] = seq
-        else:
-            tally.end(seq)
+        hop = tally.hop
+        if hop:
+            latest = tally.latest
+            if seq == latest[1] + hop:  # here, for it is so of nearly all
+                latest[1] = seq
+            else:
+                tally.end(seq)
 
     def provisional(self, window: str) -> None:
         """The broker took a provisional Result of this window; a final one follows."""

@@ -128,8 +128,9 @@ class Sender:
             return
         if self._resend:
             self._fill_again()
-        queue, flying, resend = self._queue, self._flying, self._resend
-        while queue and len(flying) - len(resend) < self._receive_maximum:
+        queue, flying, departure = self._queue, self._flying, self._departure
+        room = self._receive_maximum + len(self._resend)
+        while queue and len(flying) < room:
             message = queue.popleft()
             if not message.qos:
                 self._write_once(message)
@@ -138,7 +139,7 @@ class Sender:
             size = self._write(message, packet_id)
             if size:
                 self.bytes_in_flight += size
-                flying[packet_id] = _Flight(message, size, self._departure)
+                flying[packet_id] = _Flight(message, size, departure)
             elif message.done is not None:
                 message.done(PACKET_TOO_LARGE)
 

@@ -80,34 +80,29 @@ class Intake:
             self._counts[f"refused_{why.reason}"] += 1
             self._out.book.refusal(source, why.reason, turn.wall)
             return
-        rows = len(seen.values)
+        rows, first, windows, transient = len(seen.values), taken.first, taken.windows, arrival.transient
         turn.messages += 1
         turn.rows += rows
-        if arrival.transient:
+        if transient:
             turn.bytes_coap += len(arrival.payload)
         else:
             turn.bytes_mqtt += len(arrival.payload)
         arrival.payload = b""  # decoded; what waits for the broker and the disk is to be small
-        ticket = Ticket(
-            arrival,
-            taken.key,
-            (taken.first, taken.first + rows - 1),
-            seen.receipt,
-            admitted.route.windows == "rows" or arrival.transient,
-        )
+        durable = transient or admitted.route.windows == "rows"
+        ticket = Ticket(arrival, taken.key, (first, first + rows - 1), seen.receipt, durable, 0, len(windows))
         turn.tickets.append(ticket)
         if taken.entry is not None:
             self._keep(taken.entry, taken, turn)
-        if taken.late is not None:
-            turn.refusals.append(Refusal(stale(taken.late, taken.first), admitted.source, None))
-            self._counts["refused_stale"] += 1
-            self._out.book.refusal(admitted.source, "stale", turn.wall)
+            if taken.late is not None:
+                turn.refusals.append(Refusal(stale(taken.late, first), admitted.source, None))
+                self._counts["refused_stale"] += 1
+                self._out.book.refusal(admitted.source, "stale", turn.wall)
         if taken.known is not None:
             self._counts["known_messages"] += 1
             self._out.book.known(taken.key, turn.wall)
             self._join(taken.known, ticket)
-        else:
-            self._cut(turn, taken, ticket, admitted.route, seen)
+        elif windows:
+            self._cut(turn, windows, ticket, admitted.route, seen)
 
     def _skip(self, arrival: Arrival, admitted: Admitted, seen: Skip, turn: Turn) -> None:
         """Take note of rows that will never come; they are settled and receipted like rows.
@@ -158,18 +153,15 @@ class Intake:
             into = turn.repeats if self._out.was_published(window.id) else turn.cuts
             into.append(Cut(window, route, None))
 
-    def _cut(self, turn: Turn, taken: Taken, ticket: Ticket, route: Route, seen: Observation) -> None:
+    def _cut(self, turn: Turn, windows: list[Window], ticket: Ticket, route: Route, seen: Observation) -> None:
         arrival = ticket.arrival
-        sheddable = not ticket.durable and route.late == "refuse" and seen.lane == "live" and not seen.receipt
-        ticket.completed = len(taken.windows)
-        for window in taken.windows:
-            again = self._out.was_published(window.id)
-            self._out.wait(window.id, ticket)
-            if again:
+        sheddable = not (ticket.durable or seen.receipt) and route.late == "refuse" and seen.lane == "live"
+        for window in windows:
+            if self._out.wait(window.id, ticket):
                 turn.repeats.append(Cut(window, route, ticket))
-                continue
-            addressed = window if arrival.reply_to is None else _addressed(window, arrival)
-            turn.cuts.append(Cut(addressed, route, ticket, sheddable))
+            else:
+                addressed = window if arrival.reply_to is None else _addressed(window, arrival)
+                turn.cuts.append(Cut(addressed, route, ticket, sheddable))
 
 
 def _addressed(window: Window, arrival: Arrival) -> Window:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from bridge.errors import Refused
-from bridge.messages import Window, window_id
+from bridge.messages import SeriesKey, Window, window_id
 from bridge.pipeline.series import Chunk
 
 if TYPE_CHECKING:
     from bridge.catalog import Manifest
-    from bridge.messages import Observation, SeriesKey
+    from bridge.messages import Observation
     from bridge.pipeline.routes import Route
     from bridge.pipeline.series import Cut, Series
+    from bridge.topics import DataTopic
+
+REMEMBERED = 16_384  # series whose key is known without making it
+
+
+@lru_cache(maxsize=REMEMBERED)
+def key_of(topic: DataTopic, epoch: str) -> SeriesKey:
+    """The key of a series, as one object while it is remembered: what finds itself needs no comparison of names."""
+    return SeriesKey(*topic, epoch)
 
 
 def window_of(route: Route, key: SeriesKey, cut: Cut) -> Window:

@@ -128,16 +128,18 @@ class Outbound:
         while self.full:  # noqa: ASYNC110 # the broker is slow or away, or the disk is: for how long, nobody knows
             await asyncio.sleep(0.002)
 
-    def wait(self, window: str, ticket: Ticket) -> None:
-        """The ticket waits for this window's Result."""
+    def wait(self, window: str, ticket: Ticket) -> bool:
+        """The ticket waits for this window's Result; returns whether an earlier process published it."""
         ticket.open += 1
+        again = bool(self._earlier) and window in self._earlier
         waiting = self._waiting.get(window)
-        if waiting is None:
-            self._waiting[window] = [ticket]
-            if self._earlier and window in self._earlier:
-                self._recall(window, self._earlier[window])
-        else:
+        if waiting is not None:
             waiting.append(ticket)
+            return again
+        self._waiting[window] = [ticket]
+        if again:
+            self._recall(window, self._earlier[window])
+        return again
 
     def waits_for(self, window: str) -> bool:
         """Whether this window is being answered, or its Result on its way to the broker.
@@ -192,15 +194,15 @@ class Outbound:
         told: list[Ticket] = []
         records = [record := self._record(wall)]
         for one in decided:
-            result = one.result(_latency(wall, one.arrived))
+            window, arrived = one.window, one.arrived
+            result = one.result(_latency(wall, arrived))
             if len(record.items) == MOST_TOGETHER:
                 records.append(record := self._record(wall))
             if one.whole:
-                record.whole.append(result.id)
-            into = record if one.window.reply_to is None else _UNKEPT
-            messages.append(
-                self._message(_Sent(result, one.topic, one.window.correlation, one.arrived, one.journalled, into), told)
-            )
+                record.whole.append(window.id)
+            into = record if window.reply_to is None else _UNKEPT
+            sent = _Sent(result, one.topic, window.correlation, arrived, one.journalled, into)
+            messages.append(self._message(sent, told))
         self._publish(messages, records)
         if told:
             self.settle(told)
@@ -255,7 +257,7 @@ class Outbound:
 
     def _published(self, sent: _Sent, code: int) -> None:
         """The broker took a Result, or refused it."""
-        window, journalled, record, place = sent.result.id, sent.journalled, sent.record, sent.place
+        window, record, place = sent.result.id, sent.record, sent.place
         if code >= 0x80:
             self.book.refused(window, "broker")
             if self._refused_result(code):
@@ -269,7 +271,7 @@ class Outbound:
             if place != NOT_KEPT:
                 self._note_heard(record, place, code)
         if record.kept:
-            self._end(window, journalled)
+            self._end(window, sent.journalled)
         else:
             record.early.append(sent)
 

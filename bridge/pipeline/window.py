@@ -9,7 +9,7 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
-from bridge.pipeline.naming import chunk_of, late_rows, stamp, window_of
+from bridge.pipeline.naming import chunk_of, key_of, late_rows, stamp, window_of
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Cut, Series
 from bridge.pipeline.strand import Strand
@@ -282,15 +282,17 @@ class Windower:
             raise Refused(
                 "shape", f"{len(seen.values)} rows; a whole window of {route.model} has {wanted}", seq=seen.seq
             )
-        numbered = seen.seq is not None and topic.device != "_infer"  # two askers may use the same row number
-        key = SeriesKey(*topic, seen.epoch if numbered else self._new_epoch())
-        first = seen.seq or 0
-        name = window_id(key, first, route.model)
-        if numbered:
-            if name in self._seen or name in self._seen_before:
-                self.remember(name)
-                return Taken(key, first, [], known=name)
+        first = seen.seq
+        if first is None or topic.device == "_infer":  # two askers may use the same row number
+            key, first = SeriesKey(*topic, self._new_epoch()), first or 0
+            name = window_id(key, first, route.model)
+        else:
+            key = key_of(topic, seen.epoch)
+            name = window_id(key, first, route.model)
+            known = name in self._seen or name in self._seen_before
             self.remember(name)
+            if known:
+                return Taken(key, first, [], known=name)
         t, t_source = seen.t, _DEVICE
         if t is None:
             t, _, t_source = stamp(route.manifest, seen, wall)

@@ -19,9 +19,12 @@ class Format(Enum):
         return 50 if self is Format.JSON else 60
 
 
+_JSON, _CBOR = Format.JSON, Format.CBOR  # Python looks members up slowly, and each message asks
+
+
 def of_payload(payload: bytes) -> Format:
     """Format of an unlabelled payload: JSON if it starts with `{` or `[`, else CBOR."""
-    return Format.JSON if payload[:1] in {b"{", b"["} else Format.CBOR
+    return _JSON if payload[:1] in {b"{", b"["} else _CBOR
 
 
 def of_content_type(content_type: str | None, payload: bytes) -> Format:

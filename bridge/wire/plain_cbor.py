@@ -30,10 +30,11 @@ _OPENING = b"\x66values\xd8\x28\x82\x82"  # the key, tag 40, an array of two, th
 _FIRST, _LAST = 0xA1, 0xB7  # first byte of a definite map of 1 to 23 entries
 _FLOAT32_LE = b"\xd8\x55"
 _FLOAT32 = np.dtype("<f4")
-_SEQ, _EPOCH, _T, _DT, _LANE, _RECEIPT = b"\x63seq", b"\x65epoch", b"\x61t", b"\x62dt", b"\x64lane", b"\x67receipt"
-_FLOAT64, _FALSE, _TRUE = 0xFB, 0xF4, 0xF5
+_SEQ, _EPOCH, _LANE, _RECEIPT = b"\x63seq", b"\x65epoch", b"\x64lane", b"\x67receipt"
+_SEQ_UINT32 = _SEQ + b"\x1a"
+_T_FLOAT64, _DT_FLOAT64, _FALSE, _TRUE = b"\x61t\xfb", b"\x62dt\xfb", _RECEIPT + b"\xf4", _RECEIPT + b"\xf5"
 _UNSIGNED, _BYTES, _TEXT = 0x00, 0x40, 0x60  # major types, in the high three bits
-_LENGTH_BYTES = {b"\x58": 1, b"\x59": 2, b"\x5a": 4}  # behind the first byte of a byte string
+_LENGTH_BYTES = {0x58: 1, 0x59: 2, 0x5A: 4}  # behind the first byte of a byte string
 
 _uint16 = struct.Struct(">H").unpack_from
 _uint32 = struct.Struct(">I").unpack_from
@@ -54,40 +55,43 @@ def plain_cbor(payload: bytes, depth: int) -> Observation | None:
     Returns:
         Its values are a read-only view, shape (rows, channels).
     """
-    if payload[1:12] != _OPENING or not _FIRST <= payload[0] <= _LAST or depth < LEVELS:
-        return None
-    tag = payload.find(_FLOAT32_LE, 14, 24)
-    start = tag + 3 + _LENGTH_BYTES.get(payload[tag + 2 : tag + 3], 0)
-    layout = _layout(payload[12:start])
-    if layout is None:
-        return None
-    rows, channels, size = layout
-    end = start + size
-    if end > len(payload):
-        return None
-    numbers = np.frombuffer(payload[start:end], _FLOAT32)  # of a copy, so that they are aligned
-    if first_not_finite(numbers) is not None:
+    if depth < LEVELS:
         return None
     try:
-        return _with_fields(numbers.reshape(rows, channels), payload, end)
+        tag = payload.find(_FLOAT32_LE, 14, 24)
+        start = tag + 3 + _LENGTH_BYTES.get(payload[tag + 2], 0)
+        layout = _layout(payload[:start])
+        if layout is None:
+            return None
+        shape, size, aligned = layout
+        end = start + size
+        if end > len(payload):
+            return None
+        # Where they are not aligned, of a copy: numpy takes three times as long else.
+        values = np.ndarray(shape, _FLOAT32, payload if aligned else payload[start:end], start if aligned else 0)
+        if first_not_finite(values) is not None:
+            return None
+        return _with_fields(values, payload, end)
     except (_NotPlain, IndexError, struct.error, UnicodeDecodeError):
         return None
 
 
 @lru_cache(maxsize=256)
-def _layout(head: bytes) -> tuple[int, int, int] | None:
-    """Rows, channels and bytes of the numbers, from the bytes between `_OPENING` and the numbers.
+def _layout(head: bytes) -> tuple[tuple[int, int], int, bool] | None:
+    """(rows, channels), bytes of the numbers, and whether those are aligned, from the bytes before them.
 
-    Cached: a fleet sends few different shapes, and a head has at most 17 bytes.
+    Cached: a fleet sends few different shapes, and a head has at most 29 bytes.
     """
+    if head[1:12] != _OPENING or not _FIRST <= head[0] <= _LAST:
+        return None
     try:
-        rows, at = _argument(head, 0, _UNSIGNED)
+        rows, at = _argument(head, 12, _UNSIGNED)
         channels, at = _argument(head, at, _UNSIGNED)
         size, end = _argument(head, at + len(_FLOAT32_LE), _BYTES)
     except (_NotPlain, IndexError, struct.error):
         return None
     good = head[at:].startswith(_FLOAT32_LE) and end == len(head)
-    return (rows, channels, size) if good and 0 < size == rows * channels * 4 else None
+    return ((rows, channels), size, end % 4 == 0) if good and 0 < size == rows * channels * 4 else None
 
 
 def _argument(payload: bytes, at: int, major: int) -> tuple[int, int]:
@@ -107,31 +111,55 @@ def _argument(payload: bytes, at: int, major: int) -> tuple[int, int]:
     raise _NotPlain
 
 
+def _row(payload: bytes, at: int) -> tuple[int, int]:
+    """The `seq` at `at`, and where the next entry starts."""
+    if payload[at : at + 5] == _SEQ_UINT32:
+        return _uint32(payload, at + 5)[0], at + 9
+    if payload[at : at + 4] == _SEQ:
+        return _argument(payload, at + 4, _UNSIGNED)
+    raise _NotPlain
+
+
+def _text(payload: bytes, at: int, key: bytes) -> tuple[str, int]:
+    """The definite text of this key at `at`, and where the next entry starts."""
+    start = at + len(key)
+    if payload[at:start] != key:
+        raise _NotPlain
+    length = payload[start] - _TEXT
+    start += 1
+    if not 0 <= length < 24:
+        length, start = _argument(payload, start - 1, _TEXT)
+    end = start + length
+    return payload[start:end].decode(), end
+
+
+def _float(payload: bytes, at: int, key: bytes) -> tuple[float, int]:
+    """The 64-bit float of this key at `at`, and where the next entry starts."""
+    start = at + len(key)
+    if payload[at:start] != key:
+        raise _NotPlain
+    return _float64(payload, start)[0], start + 8
+
+
 def _with_fields(values: Rows, payload: bytes, at: int) -> Observation | None:
     seq = epoch = t = dt = lane = receipt = None
     for _ in range(payload[0] - _FIRST):
-        head = at
-        at += payload[at] - 0x5F  # behind the key, if it is a short text: the comparisons cover its first byte
-        key = payload[head:at]
-        if key == _SEQ and seq is None:
-            seq, at = _argument(payload, at, _UNSIGNED)
-        elif key == _EPOCH and epoch is None:
-            length, start = _argument(payload, at, _TEXT)
-            at = start + length
-            epoch = payload[start:at].decode()
-        elif key == _T and t is None and payload[at] == _FLOAT64:
-            t = _float64(payload, at + 1)[0]
+        first = payload[at]  # of the key: how long it is, and so which it can be
+        if first == 0x63 and seq is None:
+            seq, at = _row(payload, at)
+        elif first == 0x65 and epoch is None:
+            epoch, at = _text(payload, at, _EPOCH)
+        elif first == 0x61 and t is None:
+            t, at = _float(payload, at, _T_FLOAT64)
+        elif first == 0x62 and dt is None:
+            dt, at = _float(payload, at, _DT_FLOAT64)
+        elif first == 0x67 and receipt is None:
+            receipt = payload[at : at + 9] == _TRUE
+            if not receipt and payload[at : at + 9] != _FALSE:
+                return None
             at += 9
-        elif key == _DT and dt is None and payload[at] == _FLOAT64:
-            dt = _float64(payload, at + 1)[0]
-            at += 9
-        elif key == _RECEIPT and receipt is None and _FALSE <= payload[at] <= _TRUE:
-            receipt = payload[at] == _TRUE
-            at += 1
-        elif key == _LANE and lane is None:
-            length, start = _argument(payload, at, _TEXT)
-            at = start + length
-            lane = payload[start:at].decode()
+        elif first == 0x64 and lane is None:
+            lane, at = _text(payload, at, _LANE)
         else:
             return None
     if at != len(payload):  # bytes missing or left over

@@ -124,6 +124,28 @@ def test_windows_of_no_series_are_counted_by_stream() -> None:
     assert account.seen == 7.0
 
 
+def test_a_turn_tells_windows_whose_sender_asks_from_those_whose_sender_does_not() -> None:
+    book = Book()
+    plain, asked, other = cuts(0, 4, 8)
+    for cut, receipt in ((plain, False), (asked, True), (other, False)):
+        cut.route, cut.ticket = SimpleNamespace(windows="whole"), SimpleNamespace(receipt=receipt)
+        cut.window.values = range(4)
+    again = cuts(12)
+    book.turn([plain, *again, asked, other], {}, 5.0)
+    book.turn(cuts(16, key=SeriesKey("s", "d", "w", "f")), {}, 6.0)
+    account = book.stream(("s", "d", "w"), book.waiting(), None)
+    assert account is not None
+    assert account.whole is not None
+    assert (account.whole.waiting, account.seen) == (5, 6.0)
+    (numbered,) = book.wholes(("s", "d", "w"), book.waiting())
+    assert (numbered.key, numbered.waiting) == (KEY, [(4, 11)])  # from the first that asks on
+    for window in ("e0", "e4", "e8", "e12", "f16"):
+        book.answered(window)
+    assert totals(book) == {"windows": 5, "answered": 5}
+    (numbered,) = book.wholes(("s", "d", "w"), book.waiting())
+    assert numbered.ended == [(4, 11)]
+
+
 def test_an_evicted_series_is_forgotten_and_what_waits_of_it_ends() -> None:
     book, _ = begun(0)
     book.evicted([KEY, KEY])

@@ -189,7 +189,10 @@ async def test_a_disk_that_refuses_closes_the_doors(bench: Bench) -> None:
 def test_a_window_of_an_earlier_process_is_published_again_before_its_copy_is_settled(bench: Bench) -> None:
     assert bench.out.waits_for("old")
     ticket = bench.ticket("old")
-    bench.ticket("old")
+    other = bench.ticket("new")
+    assert bench.out.wait("old", other)
+    assert not bench.out.wait("new", other)
+    other.open -= 2
     bench.out.settle([ticket])
     assert bench.recalled == [("old", 7)]
     assert bench.verdicts == []

@@ -71,6 +71,13 @@ def test_a_window_knows_whose_it_is_and_until_when_it_helps(windower: Windower) 
     assert (window.arrived, window.deadline) == (3.0, 3.5)
 
 
+def test_whole_windows_of_a_numbering_share_their_key(windower: Windower) -> None:
+    one, other = (take(windower, rows(4 * n, 4, epoch="e"), by=WHOLE) for n in range(2))
+    assert one.key is other.key
+    assert one.key == SeriesKey("s", "d", "x", "e")
+    assert take(windower, rows(0, 4, epoch="f"), by=WHOLE).key == SeriesKey("s", "d", "x", "f")
+
+
 def test_rows_without_a_time_are_stamped_so_that_the_last_one_is_now(windower: Windower) -> None:
     (window,) = take(windower, rows(0, 4)).windows
     assert window.t == pytest.approx(WALL - 0.3)

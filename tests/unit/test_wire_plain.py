@@ -52,6 +52,15 @@ def test_what_encode_observation_writes_goes_the_short_way(sent: Observation) ->
     assert told(text, Format.JSON, strict=False) == told(text, Format.JSON, strict=True)
 
 
+@pytest.mark.parametrize("rows", [1, 23, 24, 255, 256, 66_000])
+def test_numbers_are_aligned_and_not_to_be_written_wherever_they_begin(rows: int) -> None:
+    sent = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+    seen = plain_cbor(encode_observation(Observation(sent), Format.CBOR), 4)
+    assert seen is not None
+    assert np.array_equal(seen.values, sent)
+    assert (seen.values.flags.aligned, seen.values.flags.writeable) == (True, False)
+
+
 def test_keys_come_in_any_order() -> None:
     fields = [b"\x63seq\x05", b"\x65epoch\x62e1", b"\x61t\xfb" + bytes(8), b"\x67receipt\xf4", b"\x64lane\x64live"]
     for some in itertools.permutations(fields):
@@ -161,3 +170,10 @@ def test_the_first_number_that_is_not_finite_is_found(bad: float) -> None:
     for at in (4, 2, 0):
         numbers[at] = bad
         assert first_not_finite(numbers) == at
+
+
+def test_of_rows_it_is_found_row_by_row() -> None:
+    rows = np.zeros((3, 2), np.float32)
+    rows[2, 0] = rows[1, 1] = np.nan
+    assert first_not_finite(rows) == 3
+    assert first_not_finite(rows.T) == 2
