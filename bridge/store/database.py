@@ -24,6 +24,7 @@ Convert: TypeAlias = "Callable[[sqlite3.Connection, int], None]"
 Recover: TypeAlias = "Callable[[sqlite3.Connection, sqlite3.Connection], str]"
 CHECKED_BYTES = 256 << 20  # above this a full check at start would take seconds on a small machine
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BROKEN_WORDS = ("decode to UTF-8", "unsupported file format")  # without a code of their own: Python's, a bad header's
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITTEN = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
@@ -62,7 +63,7 @@ def translated(what: str) -> Iterator[None]:
     except sqlite3.DatabaseError as why:
         extended = getattr(why, "sqlite_errorcode", 0)
         code = extended & 0xFF  # the low byte is the primary code, the rest extends it
-        if code in _BROKEN or "decode to UTF-8" in str(why):  # the latter is Python's own, and has no code
+        if code in _BROKEN or any(words in str(why) for words in _BROKEN_WORDS):
             raise Broken(f"{what}: {why}") from why
         if code == sqlite3.SQLITE_FULL:
             raise Full(f"{what}: {why}") from why
