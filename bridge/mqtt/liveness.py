@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from bridge.errors import LinkError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ANSWER_WITHIN = 2.0  # seconds of silence after a publish before we ask with a PINGREQ
 PONG_WITHIN = 5.0  # seconds that the PINGRESP may take; a broker that is there answers in a round trip
@@ -30,7 +26,9 @@ class Liveness:
         self.sent = 0.0
         self.received = 0.0
         self._pinged: float | None = None  # PINGREQ without an answer yet
-        self._oldest: tuple[int, int, float] | None = None  # first message under way, the last one then, since when
+        self._oldest: tuple[int, float] | None = None  # first message under way, and since when it is the first
+        self._acknowledged = 0  # publishes when it became that
+        self._overtaken_at = math.inf  # when more were found to be
 
     def begin(self, now: float) -> None:
         """A new connection."""
@@ -51,18 +49,18 @@ class Liveness:
         if self.keep_alive and now - self.received > 1.5 * self.keep_alive:
             raise LinkError(f"nothing heard from the broker for {now - self.received:.0f} s")
 
-    def asks(self, now: float, flying: Mapping[int, object]) -> bool:
+    def asks(self, now: float, first: int | None, acknowledged: int) -> bool:
         """Whether a PINGREQ is to leave now.
 
         Args:
             now: monotonic seconds.
-            flying: publishes under way, by packet id, in the order in which they were sent.
+            first: packet id of the first publish under way, if any.
+            acknowledged: how many publishes were acknowledged so far.
 
         Raises:
             LinkError: the connection is half-open or stuck.
         """
-        first = next(iter(flying), None)
-        self._await_first(now, first, flying)
+        self._await_first(now, first, acknowledged)
         silent = now - self.received
         if self._pinged is not None and silent < now - self._pinged:
             self._pinged = None
@@ -77,17 +75,15 @@ class Liveness:
         self._pinged = now
         return True
 
-    def _await_first(self, now: float, first: int | None, flying: Mapping[int, object]) -> None:
-        """Look how long the first publish under way waits, alone or behind others that were acknowledged."""
-        if first is None:
-            self._oldest = None
+    def _await_first(self, now: float, first: int | None, acknowledged: int) -> None:
+        """Look how long the first publish under way waits, and how long behind others that were acknowledged."""
+        if first is None or self._oldest is None or self._oldest[0] != first:
+            self._oldest = None if first is None else (first, now)
+            self._acknowledged, self._overtaken_at = acknowledged, math.inf
             return
-        if self._oldest is None or self._oldest[0] != first:
-            self._oldest = first, [*flying][-1], now
-            return
-        _, last, since = self._oldest
-        waits = now - since
-        if waits > ACK_WITHIN:
+        if now - self._oldest[1] > ACK_WITHIN:
             raise LinkError(f"a publish was not acknowledged for {ACK_WITHIN:.0f} s")
-        if waits > OVERTAKEN_WITHIN and last not in flying:
+        if acknowledged > self._acknowledged:
+            self._overtaken_at = min(self._overtaken_at, now)
+        if now - self._overtaken_at > OVERTAKEN_WITHIN:
             raise LinkError(f"later publishes were acknowledged, and one was not for {OVERTAKEN_WITHIN:.0f} s")

@@ -12,7 +12,7 @@ from bridge.mqtt.aliases import OurAliases
 from bridge.mqtt.messages import Acked, Publish, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable
 
 PACKET_TOO_LARGE = 0x95
 MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
@@ -42,6 +42,7 @@ class Sender:
 
     Attributes:
         bytes_in_flight: bytes of the PUBLISH packets written on this connection and not acknowledged.
+        acknowledgements: how many publishes were acknowledged so far.
         acked: collects what the PUBACKs tell; None while nobody wants to know.
     """
 
@@ -59,6 +60,7 @@ class Sender:
         self._aliases = OurAliases(settings.aliases)
         self._departure = _Departure()
         self.bytes_in_flight = 0
+        self.acknowledgements = 0
         self.acked: list[Acked] | None = None
 
     @property
@@ -67,9 +69,9 @@ class Sender:
         return len(self._queue) + len(self._flying)
 
     @property
-    def flying(self) -> Mapping[int, object]:
-        """Messages under way by packet id, in the order in which they leave."""
-        return self._flying
+    def oldest(self) -> int | None:
+        """Packet id of the first message under way."""
+        return next(iter(self._flying), None)
 
     def begin(self, connack: codec.ConnAckPacket, subscribing: Container[int]) -> None:
         """A new connection, with the broker's limits.
@@ -112,6 +114,7 @@ class Sender:
         flight = self._flying.pop(packet_id, None)
         if flight is None:
             return
+        self.acknowledgements += 1
         left = flight.left
         if left is None:  # the PUBACK of the last connection's copy
             self._resend.remove(packet_id)

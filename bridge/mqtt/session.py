@@ -199,7 +199,7 @@ class Session:
             self._live.check(now)
         else:
             self._live.deaf(now)
-        if self.state is State.CONNECTED and self._live.asks(now, self._sender.flying):
+        if self.state is State.CONNECTED and self._live.asks(now, self._sender.oldest, self._sender.acknowledgements):
             self._out.append(codec.PingReqPacket().write())
 
     # ---- what the peer sends

@@ -131,7 +131,9 @@ class Pipeline:
         if saved is None:
             return
         if self._published is not None and (self._journal.recovered or not saved.series):
-            self._out.published(await self._published())
+            earlier = await self._published()
+            self._out.published(earlier)
+            self._windower.lost |= earlier.series
         await self._take_up(saved)
         self.taken_up.set()
         try:

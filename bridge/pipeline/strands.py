@@ -22,10 +22,12 @@ class Strands:
 
     Args:
         patience: the bounds.
+        lost: series that an earlier process knew, and this one does not.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, lost: Container[SeriesKey]) -> None:
         self._patience = patience
+        self._lost = lost
         self._entries: dict[SeriesKey, Entry] = {}
         self._look_at = float("-inf")
 
@@ -90,7 +92,7 @@ class Strands:
         moved: list[tuple[Entry, list[Cut]]] = []
         for key, entry in list(self._entries.items()):
             gap = patience.gap_receipts if entry.series.patient else patience.gap
-            waits = Waits(patience.gap, gap, patience.gap_backlog)
+            waits = Waits(patience.gap if key in self._lost else gap, gap, patience.gap_backlog)
             cuts = self.strand(entry, now).expire(now, waits, forced=key in overdue)
             if cuts is not None:
                 self.note(entry)

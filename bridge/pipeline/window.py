@@ -109,7 +109,13 @@ class Skipped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Windower:
-    """All series of the bridge. Pure but for `new_epoch`."""
+    """All series of the bridge. Pure but for `new_epoch`.
+
+    Attributes:
+        lost: series of which an earlier process answered windows, and which it no longer knows: what comes before the
+            first rows seen was mostly receipted, and does not come again.
+        evicted: series forgotten for want of room, for the journal.
+    """
 
     def __init__(self, patience: Patience, new_epoch: Callable[[], str]) -> None:
         """Begin empty.
@@ -128,7 +134,8 @@ class Windower:
         self._seen_before: set[str] = set()  # as many before them
         self._gaps: dict[SeriesKey, int] = {}  # rows held, of each series that waits
         self._overdue: dict[SeriesKey, None] = {}
-        self._strands = Strands(patience)
+        self.lost: set[SeriesKey] = set()
+        self._strands = Strands(patience, self.lost)
         self._held = 0
         self.evicted: list[SeriesKey] = []
 
@@ -260,8 +267,8 @@ class Windower:
             series = entry.series
             if entry.strand is not None:
                 continue
-            begun = series.next_row > 0  # what a series begins with is hardly ever overtaken; a lost state is likelier
-            wait = self._patience.gap_receipts if series.patient and begun else self._patience.gap
+            patient = series.patient and (series.next_row > 0 or key not in self.lost)
+            wait = self._patience.gap_receipts if patient else self._patience.gap
             cuts: list[Cut] = []
             overdue = False
             while series.gap_since is not None and (key in self._overdue or now - series.gap_since >= wait):

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from bridge.errors import StoreError
+from bridge.messages import SeriesKey
 from bridge.store.database import Broken
 from bridge.store.kept_file import Entry, KeptFile, Query, Written
+from bridge.topics import parse_result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +41,15 @@ LEAST_BREATH = 0.001  # seconds at least: else each of a lone sender's Results i
 PATIENCE = 10.0  # seconds that closing waits for the disk
 IDLE = 60.0  # seconds without a record after which age is looked at
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 
 class _Named(msgspec.Struct):
     id: str
+    device: str
+    stream: str
+    epoch: str
     provisional: bool = False
 
 
@@ -56,10 +62,12 @@ class Published(NamedTuple):
     Attributes:
         final: ids of those with a final one, oldest first, each with the number of its record.
         provisional: ids of those with a provisional one only.
+        series: whose windows they are.
     """
 
     final: dict[str, int]
     provisional: set[str]
+    series: frozenset[SeriesKey] = frozenset()
 
 
 class Record(msgspec.Struct, eq=False):
@@ -165,11 +173,14 @@ class Kept:
         """
         found: dict[str, int] = {}
         provisional: dict[str, None] = {}
+        series: dict[SeriesKey, None] = {}
         query = Query()
         while (chunk := await self.read(query)) is not None:
             entries, last = chunk
             for entry in entries:
                 name = _name_of(entry.payload)
+                if (place := parse_result(entry.topic)) is not None:
+                    series[SeriesKey(place.site, name.device, name.stream, name.epoch)] = None
                 if name.provisional:
                     provisional[name.id] = None
                 else:
@@ -177,8 +188,9 @@ class Kept:
                     provisional.pop(name.id, None)
             _keep_newest(found)
             _keep_newest(provisional)
+            _keep_newest(series)
             query = query._replace(after=last)
-        return Published(found, provisional.keys() - found.keys())
+        return Published(found, provisional.keys() - found.keys(), frozenset(series))
 
     async def newest(self) -> int:
         """Number of the newest record on the disk, once all that was handed over before is written.
@@ -324,9 +336,9 @@ def _joined(records: list[Record]) -> list[Written]:
     return rows
 
 
-def _keep_newest(ids: dict[str, _T]) -> None:
-    for old in list(islice(ids, max(0, len(ids) - MOST_IDS))):
-        del ids[old]
+def _keep_newest(named: dict[_K, _T]) -> None:
+    for old in list(islice(named, max(0, len(named) - MOST_IDS))):
+        del named[old]
 
 
 def _unless_done(tell: Callable[[object], None], answer: asyncio.Future[object], what: object) -> None:

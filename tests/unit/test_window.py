@@ -143,8 +143,17 @@ def test_gaps_of_plain_devices_are_given_up_sooner_than_those_of_agents() -> Non
     assert windower.expire(1e9) == []
 
 
-def test_what_a_series_begins_with_is_waited_for_but_shortly() -> None:
+def test_the_first_rows_of_a_series_may_come_after_later_ones() -> None:
     windower = made(gap=2.0, gap_receipts=60.0)
+    take(windower, rows(6, 4, receipt=True), now=0.0)
+    assert windower.expire(59.9) == []  # sent before the bridge was there, and sent again until receipted
+    taken = take(windower, rows(0, 6, receipt=True), now=59.9)
+    assert (taken.late, seqs(taken)) == (None, [0, 2, 4, 6])
+
+
+def test_what_a_lost_series_begins_with_is_waited_for_but_shortly() -> None:
+    windower = made(gap=2.0, gap_receipts=60.0)
+    windower.lost.add(SeriesKey(*WHO, ""))  # its earlier rows were receipted, most likely
     take(windower, rows(6, 4, receipt=True), now=0.0)
     assert windower.expire(1.9) == []
     assert [[window.seq for window in windows] for _, windows in windower.expire(2.0)] == [[6]]
