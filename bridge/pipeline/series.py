@@ -111,7 +111,8 @@ class Series:
             hop: rows between starts of windows.
             next_row: first row not known yet.
             next_window: first row of the next window; a multiple of hop.
-            max_held: rows held beyond gaps, above which the first gaps are given up at once.
+            max_held: rows held beyond gaps, above which the first gaps are given up at once; not where the sender is
+                patient: what it sends beyond is refused instead (`Windower`), and comes again.
         """
         self._rows = rows
         self._hop = hop
@@ -201,7 +202,7 @@ class Series:
             if self.gap_since is None:
                 self.gap_since = now
             cuts: list[Cut] = []
-            while self.held_rows > self._max_held:
+            while self.held_rows > self._max_held and not self.patient:
                 cuts += self.give_up(now, "held_rows")
             return chunk, cuts
         self._append(chunk)

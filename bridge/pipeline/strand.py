@@ -164,6 +164,8 @@ class Strand:
         """
         self.first.saw(chunk.end)
         begin = self.later[-1].begin if self.later else 0
+        for later in self.later:
+            later.patient = self.first.patient
         if chunk.first >= begin and not self.given.ahead(chunk.first):  # live rows: nothing else moves
             return self._part(len(self.later)).add(chunk, now)
         new: Chunk | None = None
@@ -179,6 +181,10 @@ class Strand:
                     self._promised = now
                 cuts += self._settle(now)
         return new, cuts
+
+    def holds(self, first: int) -> bool:
+        """Whether rows from there on would be held beyond a gap."""
+        return first > self._part(self._at(first)).next_row
 
     def skip(self, first: int, end: int, why: str, now: float) -> tuple[int, list[Cut]]:
         """Wait no longer for what is missing of these rows; `end` is the row after the last.

@@ -182,13 +182,16 @@ class Windower:
 
         Raises:
             Refused: `shape` for a whole window of another length, `stale` for rows whose gap was given up, `no_route`
-                for rows of a series that another route takes to another model.
+                for rows of a series that another route takes to another model, `overload` for rows beyond a gap for
+                which there is no room, of a sender that keeps them.
         """
         if route.windows == "whole":
             return self._whole(route, topic, seen, now, wall)
         entry = self._find(route, topic, seen.epoch, seen.seq)
         key, series = entry.key, entry.series
         first = series.next_row if seen.seq is None else seen.seq
+        if self._held and seen.receipt:
+            self._check_room(entry, first, len(seen.values))
         chunk = chunk_of(route.manifest, seen, first, now, wall)
         if entry.strand is None and (seen.live_from is None or seen.live_from <= series.next_row):
             late = None if first == series.next_row else late_rows(series, first, chunk.end)
@@ -230,14 +233,35 @@ class Windower:
         if held:
             self._gaps[entry.key] = held
 
+    def _check_room(self, entry: Entry, first: int, rows: int) -> None:
+        """Rows beyond a gap of a sender that keeps them need room: it is not the missing ones that are given up.
+
+        Raises:
+            Refused: `overload`: they are to come again, when those before them have come, or have been given up.
+        """
+        held = self._gaps.get(entry.key, 0)
+        if entry.strand is not None:
+            if not entry.strand.holds(first):
+                return
+        elif first <= entry.series.next_row:
+            return
+        most, of_all = self._patience.held_rows, self._patience.all_held_rows
+        if (held and held + rows > most) or self._held + rows > of_all:
+            at = entry.series.next_row
+            raise Refused("overload", f"{held} rows are held already behind row {at}, which is missing", seq=first)
+
     def _bound_held(self) -> None:
-        """Over the bound of all series: wait no longer where nothing has come for longest; `expire` cuts there."""
+        """Over the bound of all series: wait no longer where nothing has come for longest; `expire` cuts there.
+
+        Not for those who keep their rows: what they send beyond the bound is refused.
+        """
         excess = self._held - self._patience.all_held_rows
         for key, rows in self._gaps.items():
             if excess <= 0:
                 return
-            self._overdue[key] = None
-            excess -= rows
+            if not self._entries[key].series.patient:
+                self._overdue[key] = None
+                excess -= rows
 
     @property
     def held_rows(self) -> int:

@@ -185,14 +185,37 @@ def test_holes_are_looked_at_now_and_then_only() -> None:
 
 def test_what_is_held_in_all_parts_is_bounded() -> None:
     windower = made(all_held_rows=10, gap=1_000.0)
-    take(windower, 0, 4)
-    take(windower, 20, 24, live_from=20)
-    take(windower, 6, 12, lane="backlog")
-    take(windower, 26, 32)
+    take(windower, 0, 4, receipt=False)
+    take(windower, 20, 24, live_from=20, receipt=False)
+    take(windower, 6, 12, lane="backlog", receipt=False)
+    take(windower, 26, 32, receipt=False)
     assert [(key, [(window.seq, window.lane) for window in windows]) for key, windows in windower.expire(0.1)] == [
         (KEY, [(6, "backlog"), (8, "backlog"), (26, "live"), (28, "live")])
     ]
     assert windower._held == 0
+
+
+@pytest.mark.parametrize("bound", ["held_rows", "all_held_rows"])
+def test_who_keeps_rows_is_told_to_send_them_again_where_there_is_no_room(bound: str) -> None:
+    windower = made(**{bound: 10})
+    take(windower, 0, 4)
+    take(windower, 20, 24, live_from=20)
+    take(windower, 26, 32)
+    with pytest.raises(Refused, match="6 rows are held already") as refused:
+        take(windower, 34, 40)
+    assert (refused.value.reason, refused.value.seq) == ("overload", 34)
+    assert windower.expire(59.9) == []
+    assert told(take(windower, 24, 26)) == [(22, "live"), (24, "live"), (26, "live"), (28, "live")]
+    assert told(take(windower, 32, 40)) == [(30, "live"), (32, "live"), (34, "live"), (36, "live")]
+
+
+def test_who_keeps_rows_may_send_one_message_above_the_bound() -> None:
+    windower = made(held_rows=4)
+    take(windower, 0, 2)
+    take(windower, 4, 20)
+    with pytest.raises(Refused, match="16 rows are held already"):
+        take(windower, 20, 22)
+    assert told(take(windower, 2, 4))[0] == (0, "live")
 
 
 def test_nothing_is_waited_for_in_a_series_that_went() -> None:
