@@ -7,8 +7,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bridge import settings, topics
 from bridge.catalog import Catalog, Manifest, default_directory, verify
 from bridge.errors import ConfigError, ModelError
@@ -137,29 +135,8 @@ def _overrides(config: Config, models: dict[str, Manifest]) -> list[Override]:
 
 
 def infer_routes(table: RouteTable, models: dict[str, Manifest]) -> dict[str, Route]:
-    """A whole-window route for each model: what `_infer` uses.
-
-    It has `deadline`, `below`, `late`, `price` and what is private of the model's first route, and never gives
-    provisional Results: who asks gets one answer.
-    """
-    first = {route.model: route for route in reversed(table.routes)}
-    found = {}
-    for name, manifest in models.items():
-        like = first.get(name) or Route(model=name, manifest=manifest, stream="_infer")
-        route = Route(
-            model=name,
-            manifest=manifest,
-            stream="_infer",
-            windows="whole",
-            deadline=like.deadline,
-            below=like.below,
-            late=like.late,
-            price=like.price,
-            private=like.private,
-            private_rule=like.private_rule,
-        )
-        found[name] = msgspec.structs.replace(table.overridden(route, "_infer"), provisional=False)
-    return found
+    """A whole-window route for each model: what `_infer` uses."""
+    return {name: table.infer(name, manifest) for name, manifest in models.items()}
 
 
 def curve_of(manifest: Manifest, variant: str) -> Curve:

@@ -43,7 +43,7 @@ class RouteSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         grace: seconds after the deadline within which that final one comes.
         price: what a window sent up costs, in right answers: 0.1 sends it where ten such windows give one more right
             answer at least; for `place = "cascade"`.
-        private: channels of the model that never leave the gateway.
+        private: channels of the model that never leave the gateway; of `_infer`, those of all routes of its model.
         private_rule: "refuse": the windows of the route never leave; "mask": they leave with these channels' means of
             the training data in their place.
         filter: topic filter of foreign devices.

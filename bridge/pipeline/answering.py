@@ -77,7 +77,7 @@ class Answering:
         self._in_line(decided, turn)
 
     def take_up_question(
-        self, kept: SavedWindow, window: Window, local: Answer, turn: Turn, *, route: Route | None
+        self, kept: SavedWindow, window: Window, local: Answer, turn: Turn, *, route: Route | None, barred: str
     ) -> None:
         """Go on with a question to the cloud of an earlier life.
 
@@ -87,6 +87,7 @@ class Answering:
             local: what the bridge's own model said of it.
             turn: the first.
             route: its route; None if it is gone.
+            barred: why the cloud is not asked again; "": it may be.
         """
         ordered = in_order(route, window)
         self.open[window.id] = Open(window, None, local, kept.why, int(kept.provisional))
@@ -98,8 +99,8 @@ class Answering:
                 turn.again.append(one.saved())  # maybe once more: whether it was published nobody knows
         elif ordered:
             self.order.asked(window)
-        if route is not None and route.barred:
-            self.cloud_said(Unanswered(window.id, route.barred), turn)
+        if route is None or barred:
+            self.cloud_said(Unanswered(window.id, barred), turn)
         elif window.deadline <= turn.now:
             self.cloud_said(Unanswered(window.id, "the bridge was away until it was too late"), turn)
         else:
@@ -119,7 +120,9 @@ class Answering:
             provisional: publish the bridge's answer, which there must be, meanwhile.
         """
         window, ordered = msgspec.structs.replace(cut.window, deadline=deadline), in_order(cut.route, cut.window)
-        saved = restore.save_window(window, answer, why, now=turn.now, wall=turn.wall, provisional=provisional)
+        saved = restore.save_window(
+            window, answer, why, now=turn.now, wall=turn.wall, via=cut.route.via, provisional=provisional
+        )
         turn.changes.asked.append(saved)
         turn.ask.append(_question(window, cut.route))
         self.open[window.id] = Open(window, cut.ticket, answer, why, cut=cut if answer is None else None)
@@ -258,10 +261,9 @@ class Answering:
         turn.changes.results += self.order.secured(turn.publish)
 
 
-def _question(window: Window, route: Route | None) -> Ask:
+def _question(window: Window, route: Route) -> Ask:
     """The question about a window, by its deadline; what is private of it is masked."""
-    private = () if route is None else route.private
-    return Ask(window.id, window.model, window.values, window.deadline, private)
+    return Ask(window.id, window.model, window.values, window.deadline, route.private)
 
 
 def in_order(route: Route | None, window: Window) -> bool:

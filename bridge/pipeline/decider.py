@@ -117,16 +117,18 @@ class Decider:
     def _take_up_window(self, kept: SavedWindow, table: RouteTable, turn: Turn) -> None:
         window = restore.load_window(kept, now=turn.now, wall=turn.wall)
         self._windower.remember(window.id)
-        if kept.local is not None:
-            route = table.for_window(window.key, window.model)
-            self.answering.take_up_question(kept, window, kept.local, turn, route=route)
-            return
         try:
-            known = restore.route_of(window, table)
+            known = restore.route_of(window, kept.via, table)
         except Refused as why:
+            if kept.local is not None:
+                self.answering.take_up_question(kept, window, kept.local, turn, route=None, barred=why.detail)
+                return
             turn.refusals.append(Refusal(why, restore.source(window.key), None, window.reply_to, window.correlation))
             turn.changes.answered.append(window.id)
             self._out.book.refused(window.id, why.reason)
+            return
+        if kept.local is not None:
+            self.answering.take_up_question(kept, window, kept.local, turn, route=known, barred=known.barred)
             return
         if kept.why and in_order(known, window):  # the cloud was asked instead, so later ones may be answered already
             self._order.asked(window)
@@ -181,7 +183,8 @@ class Decider:
             if not cut.open and (cut.ticket is None or cut.ticket.durable):
                 cut.open = True
                 self.open[cut.window.id] = Open(cut.window, cut.ticket, None)
-                turn.changes.asked.append(restore.save_window(cut.window, None, "", now=turn.now, wall=turn.wall))
+                saved = restore.save_window(cut.window, None, "", now=turn.now, wall=turn.wall, via=cut.route.via)
+                turn.changes.asked.append(saved)
         lanes.add(own, turn.now)
 
     def _send_up(self, cut: Cut, wait: Callable[[int], float], ahead: int, turn: Turn) -> bool:

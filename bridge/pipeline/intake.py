@@ -102,7 +102,8 @@ class Intake:
             self._out.book.known(taken.key, turn.wall)
             self._join(taken.known, ticket)
         elif windows:
-            self._cut(turn, windows, ticket, admitted.route, seen)
+            route = admitted.route if taken.entry is None else taken.entry.route
+            self._cut(turn, windows, ticket, route, seen)
 
     def _skip(self, arrival: Arrival, admitted: Admitted, seen: Skip, turn: Turn) -> None:
         """Take note of rows that will never come; they are settled and receipted like rows.
@@ -117,7 +118,8 @@ class Intake:
         self._counts["rows_skipped"] += skipped.rows
         if skipped.entry is not None:
             turn.touched[skipped.key] = skipped.entry
-        self._without_sender(skipped.windows, admitted.route, turn)
+        route = admitted.route if skipped.entry is None else skipped.entry.route
+        self._without_sender(skipped.windows, route, turn)
         for rows in seen.ranges:  # one settles the arrival, each tells the sender of its rows
             turn.tickets.append(Ticket(arrival, skipped.key, rows, seen.receipt, durable=True))
             arrival = msgspec.structs.replace(arrival, settle=_settled)

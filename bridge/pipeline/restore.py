@@ -37,9 +37,9 @@ def placement(tier: Tier, reason: str) -> Placement:
 
 
 def save_window(
-    window: Window, local: Answer | None, why: str, *, now: float, wall: float, provisional: bool = False
+    window: Window, local: Answer | None, why: str, *, now: float, wall: float, via: str, provisional: bool = False
 ) -> SavedWindow:
-    """A window that waits for a lane (no answer yet) or for the cloud, as the journal keeps it."""
+    """A window that came by that route and waits for a lane (no answer yet) or for the cloud, as the journal has it."""
     return SavedWindow(
         id=window.id,
         key=window.key,
@@ -57,6 +57,7 @@ def save_window(
         reply_to=window.reply_to,
         correlation=window.correlation,
         provisional=provisional,
+        via=via,
     )
 
 
@@ -81,13 +82,13 @@ def load_window(saved: SavedWindow, *, now: float, wall: float) -> Window:
     )
 
 
-def route_of(window: Window, table: RouteTable) -> Route:
-    """The route of a window of an earlier life.
+def route_of(window: Window, via: str, table: RouteTable) -> Route:
+    """The route of a window of an earlier life that came by the route of that filter.
 
     Raises:
         Refused: `no_route` or `shape`: it cannot be computed any more.
     """
-    route = table.for_window(window.key, window.model)
+    route = table.for_window(window.key, window.model, via)
     if route is None:
         raise Refused("no_route", f"no route goes to {window.model} any more", seq=window.seq)
     rows, channels = route.manifest.input.rows, len(route.manifest.input.channels)
@@ -154,8 +155,9 @@ def save_series(entry: Entry) -> SavedSeries:
     series, given, strand = entry.series, entry.series.given, entry.strand
     if given is None:
         return SavedSeries(
-            entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window, (), series.windows
-        )
+            entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window, (), series.windows,
+            0, (), entry.via,
+        )  # fmt: skip
     return SavedSeries(
         entry.key,
         entry.route.model,
@@ -166,6 +168,7 @@ def save_series(entry: Entry) -> SavedSeries:
         series.windows if strand is None else strand.windows,
         given.rows,
         () if strand is None else tuple(map(_save_later, strand.later)),
+        entry.via,
     )
 
 
@@ -178,7 +181,7 @@ def _load_series(kept: SavedSeries, route: Route, windower: Windower, now: float
     start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
     series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
     series.windows = kept.windows
-    entry = Entry(kept.key, series, route, kept.numbered)
+    entry = Entry(kept.key, series, route, kept.numbered, route.via)
     if kept.skipped or kept.given_up:
         series.given = Given(kept.skipped, kept.given_up)
     if not kept.windows:  # an earlier version did not count them: begin with what fits into the rows that came
@@ -200,7 +203,7 @@ def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: 
     entries: dict[SeriesKey, Entry] = {}
     orphans: list[SeriesKey] = []
     for kept in saved.series:
-        route = table.of(kept.key, kept.model)
+        route = table.of(kept.key, kept.model, kept.via)
         if route is None:
             orphans.append(kept.key)
             continue

@@ -11,6 +11,7 @@ import msgspec
 from bridge import topics
 from bridge.catalog import Manifest
 from bridge.errors import Refused
+from bridge.pipeline.privacy import strictest, uncertain
 from bridge.topics import DataTopic
 from bridge.wire.foreign import Decoding
 
@@ -49,6 +50,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         site: site of foreign devices; `{n}` stands for the n-th wildcard of the filter.
         device: device name of foreign devices, likewise.
         decoding: how their payload becomes an Observation; None: it is one.
+        mixed: it stands for rows that came by several routes, or by nobody knows which.
     """
 
     model: str
@@ -69,6 +71,14 @@ class Route(msgspec.Struct, frozen=True, eq=False):
     site: str = "local"
     device: str = ""
     decoding: Decoding | None = None
+    mixed: bool = False
+
+    @property
+    def via(self) -> str:
+        """Topic filter of what comes by it, by which the journal names it; "" where that is not one route."""
+        if self.mixed:
+            return ""
+        return self.filter or topics.data("+", "+", "+" if self.stream == "*" else self.stream)
 
     @property
     def barred(self) -> str:
@@ -134,6 +144,8 @@ class RouteTable:
         self._overridden: dict[tuple[Route, Override], Route] = {}
         self._by_stream = {route.stream: route for route in routes if route.filter is None}
         self._foreign = [route for route in routes if route.filter is not None]
+        self._by_via = {route.via: route for route in (*reversed(self._foreign), *self._by_stream.values())}
+        self._infer: dict[str, Route] = {}
         self.routes = tuple(routes)
         self._found: dict[str, tuple[Route, DataTopic]] = {}
 
@@ -142,24 +154,75 @@ class RouteTable:
         """What to subscribe to."""
         return (topics.DATA_FILTER, topics.INFER_FILTER, *(r.filter for r in self._foreign if r.filter is not None))
 
-    def of(self, key: SeriesKey, model: str) -> Route | None:
-        """The route that a journalled series belongs to; None if no route takes it to that model any more."""
+    def of(self, key: SeriesKey, model: str, via: str) -> Route | None:
+        """The route of a journalled series; None if no route takes it to that model any more.
+
+        Args:
+            key: the series.
+            model: model its windows were cut for.
+            via: `Route.via` of the route it came by; "" if that is not known.
+
+        Returns:
+            That route; if it is gone, or not known, one like those that may take the series, which is as private as
+            `bridge.pipeline.privacy` says.
+        """
+        mine = self._by_via.get(via)
+        if mine is not None and mine.model == model and mine.windows == "rows":
+            return self.overridden(mine, key.device)
         ours = self._by_stream.get(key.stream) or self._by_stream.get("*")
         for route in (ours, *self._foreign):
             if route is None or route.model != model or route.windows != "rows":
                 continue
             if route.filter is None or route.stream == key.stream or "{" in route.stream:
-                return self.overridden(route, key.device)
+                return self._uncertain(route, key.device)
         return None
 
-    def for_window(self, key: SeriesKey, model: str) -> Route | None:
-        """A route that takes windows of this stream to that model; None if there is none any more."""
+    def for_window(self, key: SeriesKey, model: str, via: str) -> Route | None:
+        """The route of a journalled window, likewise; None if no route goes to that model any more."""
         fitting = [route for route in self.routes if route.model == model]
+        if not fitting:
+            return None
+        if key.device == "_infer":
+            return self.infer(model, fitting[0].manifest)
+        mine = self._by_via.get(via)
+        if mine is not None and mine.model == model:
+            return self.overridden(mine, key.device)
         for stream in (key.stream, "*"):
             for route in fitting:
                 if route.stream == stream:
-                    return self.overridden(route, key.device)
-        return self.overridden(fitting[0], key.device) if fitting else None
+                    return self._uncertain(route, key.device)
+        return self._uncertain(fitting[0], key.device)
+
+    def _uncertain(self, route: Route, device: str) -> Route:
+        return uncertain(self.overridden(route, device), [one for one in self.routes if one.model == route.model])
+
+    def infer(self, model: str, manifest: Manifest) -> Route:
+        """The whole-window route that `_infer` uses for a model.
+
+        It has `deadline`, `below`, `late` and `price` of the model's first route; private is what any route of the
+        model calls so, for nobody knows whose rows are asked about. It never gives provisional Results: who asks gets
+        one answer.
+        """
+        made = self._infer.get(model)
+        if made is not None:
+            return made
+        fitting = [route for route in self.routes if route.model == model]
+        like = fitting[0] if fitting else Route(model=model, manifest=manifest, stream="_infer")
+        private, rule = strictest(fitting)
+        route = Route(
+            model=model,
+            manifest=manifest,
+            stream="_infer",
+            windows="whole",
+            deadline=like.deadline,
+            below=like.below,
+            late=like.late,
+            price=like.price,
+            private=private,
+            private_rule=rule,
+        )
+        made = self._infer[model] = msgspec.structs.replace(self.overridden(route, "_infer"), provisional=False)
+        return made
 
     def overridden(self, route: Route, device: str) -> Route:
         """The route as it is for a device."""

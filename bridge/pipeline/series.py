@@ -130,6 +130,11 @@ class Series:
         self._jump: int | None = None
         self._highest: int | None = next_row or None  # row after the last one seen
 
+    @property
+    def highest(self) -> int:
+        """Row after the last one seen, here or in a later part."""
+        return self._highest or 0
+
     def too_far(self, first: int, end: int) -> bool:
         """Whether these rows are so far ahead that they are believed only when the next message goes on from there.
 

@@ -10,6 +10,7 @@ import msgspec
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
 from bridge.pipeline.naming import chunk_of, key_of, late_rows, stamp, window_of
+from bridge.pipeline.privacy import turn
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Cut, Series
 from bridge.pipeline.strand import Strand
@@ -78,18 +79,22 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     Attributes:
         key: the series, as one object: what finds itself needs no comparison of names.
         series: its rows.
-        route: route it came by.
+        route: route it came by; of windows that may hold rows of several, one as private as all of them.
         numbered: whether its sender numbers the rows.
+        via: `Route.via` of its route, as the journal keeps it.
         used: number of its latest use.
         strand: its parts, where one run of rows is not all that is known of it.
+        turned: the route by which rows came last, and the row before which others may have come by another.
     """
 
     key: SeriesKey
     series: Series
     route: Route
     numbered: bool
+    via: str = ""
     used: int = 0
     strand: Strand | None = None
+    turned: tuple[Route, int] | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -342,15 +347,18 @@ class Windower:
         entry = self._entries.get(key)
         if entry is None:
             shape = route.manifest.input
-            entry = Entry(key, Series(shape.rows, shape.hop, max_held=self._patience.held_rows), route, numbered)
+            series = Series(shape.rows, shape.hop, max_held=self._patience.held_rows)
+            entry = Entry(key, series, route, numbered, route.via)
             self._entries[key] = entry
             self._use(entry)
             self._evict()
         else:
-            if entry.route is not route and entry.route.model != route.model:  # its windows have another shape
-                raise Refused(
-                    "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seq
-                )
+            if entry.route is not route:
+                if entry.route.model != route.model:  # its windows have another shape
+                    raise Refused(
+                        "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seq
+                    )
+                turn(entry, route)
             self._use(entry)
         return entry
 

@@ -76,6 +76,7 @@ class SavedSeries(msgspec.Struct, frozen=True, array_like=True, gc=False):
         windows: how many windows were cut; counts begin with the first version that kept them.
         given_up: how many rows were given up.
         later: what is known of it beyond rows that come in the backlog, by rows.
+        via: topic filter of the route that its rows came by; "": several, or an earlier version did not keep it.
     """
 
     key: SeriesKey
@@ -87,6 +88,7 @@ class SavedSeries(msgspec.Struct, frozen=True, array_like=True, gc=False):
     windows: int = 0
     given_up: int = 0
     later: tuple[SavedSegment, ...] = ()
+    via: str = ""
 
     @property
     def rows(self) -> int:
@@ -132,6 +134,7 @@ class SavedWindow(msgspec.Struct, frozen=True):
         reply_to: where `_infer` wants its answer.
         correlation: to repeat in that answer.
         provisional: a provisional Result was, or was about to be, published; earlier versions knew none.
+        via: topic filter of the route that it came by; "": several, or an earlier version did not keep it.
     """
 
     id: str
@@ -150,6 +153,7 @@ class SavedWindow(msgspec.Struct, frozen=True):
     reply_to: str | None = None
     correlation: bytes | None = None
     provisional: bool = False
+    via: str = ""
 
 
 class SavedResult(msgspec.Struct, frozen=True):

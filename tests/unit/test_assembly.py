@@ -115,6 +115,18 @@ def test_infer_keeps_what_is_private_and_gives_one_result() -> None:
     assert (route.deadline, route.provisional) == (0.7, False)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_infer_keeps_what_any_route_of_the_model_calls_private(turned: bool) -> None:
+    models = manifests(config(), catalog_of(config(), HERE))
+    sections = [
+        RouteSection(stream="a", model="activity"),
+        RouteSection(stream="b", model="activity", private=("gyro_x",), private_rule="mask"),
+        RouteSection(stream="c", model="activity", private=("acc_x",)),
+    ]
+    table = route_table(config(*(sections[::-1] if turned else sections)), models)
+    assert infer_routes(table, models)["activity"].barred == "private: acc_x, gyro_x never leave"
+
+
 def test_a_private_channel_that_the_model_does_not_have_is_told() -> None:
     models = manifests(config(), catalog_of(config(), HERE))
     with pytest.raises(

@@ -15,7 +15,7 @@ from bridge.pipeline.placing import Curve, placing_of
 from bridge.pipeline.routes import Override, RouteTable
 from bridge.store.journal import Journal
 from tests.support.engines import ROWS, HeldEngine, until
-from tests.support.lives import Life, PatientCloud, route
+from tests.support.lives import Life, PatientCloud, manifest_of, route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,6 +152,45 @@ async def test_what_became_private_over_a_restart_does_not_leave_after_it(
         assert second.results[0]["reason"].endswith("but private: y never leaves")
 
 
+@pytest.mark.parametrize(
+    ("later", "why"),
+    [
+        (route("rows", "rows"), "no route goes to fast any more"),
+        (cascade("rows", manifest=manifest_of(2 * ROWS)), f"cut before fast took windows of {2 * ROWS} × 3"),
+    ],
+    ids=["no route", "another shape"],
+)
+async def test_an_open_question_that_no_route_takes_any_more_is_not_asked_again(
+    stage: Stage, later: Any, why: str
+) -> None:
+    first = stage.live(cascade("rows", private=(1,), private_rule="mask"))
+    first.deliver("rows", 0)
+    await until(lambda: stage.cloud.asked)
+    await first.crash()
+    stage.cloud = PatientCloud()
+    second = Life(stage.path, HeldEngine("slow"), [later], cloud=stage.cloud)
+    stage.lives.append(second)
+    await until(lambda: second.results)
+    assert second.results[0]["reason"].endswith(f", but {why}")
+    assert stage.cloud.asked == {}
+
+
+async def test_an_open_question_goes_on_by_its_own_route_not_one_of_the_same_stream_name(stage: Stage) -> None:
+    hidden = cascade("{1}", filter="acme/+", device="d", private=(0, 2), private_rule="mask")
+    first = stage.live(cascade("rows"), hidden)
+    first.deliver("rows", 0, topic="acme/rows")
+    await until(lambda: stage.cloud.asked)
+    assert stage.cloud.private == {0: (0, 2)}
+    await first.crash()
+    stage.cloud = PatientCloud()
+    second = stage.live(cascade("rows"), hidden)
+    await until(lambda: stage.cloud.asked)
+    assert stage.cloud.private == {0: (0, 2)}
+    second.deliver("rows", ROWS, topic="acme/rows")
+    await until(lambda: len(stage.cloud.asked) == 2)
+    assert stage.cloud.private == {0: (0, 2), 1: (0, 2)}
+
+
 # ---- devices of their own
 
 
@@ -188,7 +227,7 @@ async def test_an_override_holds_over_a_restart(stage: Stage) -> None:
     saved = journal.load()
     journal.close()
     (series,), (asked,) = saved.series, saved.asked
-    for found in (table.of(series.key, "fast"), table.for_window(asked.key, "fast")):
+    for found in (table.of(series.key, "fast", series.via), table.for_window(asked.key, "fast", asked.via)):
         assert found is not None
         assert found.deadline == 7.0
 

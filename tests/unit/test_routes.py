@@ -8,7 +8,6 @@ import pytest
 
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
-from bridge.messages import SeriesKey
 from bridge.pipeline.routes import Route, RouteTable, highest_slot
 
 MANIFEST = load_manifest(Path(__file__).parents[2] / "models" / "activity")
@@ -26,15 +25,6 @@ TABLE = RouteTable([WRIST, ANY, SHELLY])
 def test_a_named_stream_goes_before_the_star() -> None:
     assert TABLE.find("edge/v1/s/d/data/wrist") == (WRIST, ("s", "d", "wrist"))
     assert TABLE.find("edge/v1/s/d/data/else") == (ANY, ("s", "d", "else"))
-
-
-def test_a_journalled_window_has_the_route_that_names_its_stream_then_the_star_then_any() -> None:
-    other, star, named = route("other"), route("*"), route("wrist")
-    key = SeriesKey("s", "d", "wrist", "e")
-    assert RouteTable([other, star, named]).for_window(key, "activity") is named
-    assert RouteTable([other, star]).for_window(key, "activity") is star
-    assert RouteTable([other]).for_window(key, "activity") is other
-    assert RouteTable([other]).for_window(key, "speech") is None
 
 
 def test_a_stream_without_route_is_told_which_there_are() -> None:
@@ -80,24 +70,6 @@ def test_slots_are_counted_from_one(template: str, slot: int) -> None:
 def test_a_template_never_reaches_beyond_its_wildcards() -> None:
     with pytest.raises(Refused, match="no_route"):
         route("acc", filter="a/b", device="{00}").source("a/b")
-
-
-def test_a_journalled_series_finds_its_route_again() -> None:
-    def of(stream: str, model: str) -> Route | None:
-        return TABLE.of(SeriesKey("s", "d", stream, ""), model)
-
-    assert of("wrist", "activity") is WRIST
-    assert of("else", "other") is ANY
-    assert of("acc", "activity") is SHELLY
-    assert of("wrist", "gone") is None
-    named = route("{1}", filter="x/+", device="d")
-    assert RouteTable([named]).of(SeriesKey("s", "d", "y", ""), "activity") is named
-    assert RouteTable([named]).of(SeriesKey("s", "d", "y", ""), "gone") is None
-    assert RouteTable([route("y", filter="x/+", device="d")]).of(SeriesKey("s", "d", "z", ""), "activity") is None
-
-
-def test_a_route_that_became_whole_takes_no_journalled_rows() -> None:
-    assert RouteTable([route("wrist", windows="whole")]).of(SeriesKey("s", "d", "wrist", ""), "activity") is None
 
 
 def test_the_model_of_a_topic() -> None:
