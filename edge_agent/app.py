@@ -90,7 +90,7 @@ class App:
             clock=time.time,
             mono=time.monotonic,
             commit_wait=agent.commit_wait,
-            longest_pause=None if agent.max_age is None else agent.max_age / 2,
+            longest_pause=(agent.max_age or 0.0) / 2,
         )
         self.sender = Sender(
             self.keeper,

@@ -50,9 +50,10 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     key: Annotated[str | None, Meta(description="PEM file of its key.")] = None
     state: Annotated[str, Meta(description="Folder of the rows not yet receipted, relative to this file.")] = "state"
     max_bytes: Annotated[int, Meta(gt=0, description="Most bytes of rows to keep on disk.")] = 1 << 30
-    max_age: Annotated[Positive | None, Meta(description="Seconds after which rows are dropped; leave out: never.")] = (
-        None
-    )
+    max_age: Annotated[
+        Positive | None,
+        Meta(description="Seconds after which rows are dropped, pauses within bounds; leave out: never."),
+    ] = None
     when_full: Annotated[
         Literal["refuse_new", "drop_oldest", "thin_out"],
         Meta(

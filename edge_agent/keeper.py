@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import StoreError
-from bridge.store.age import AgeClock, Moment
+from bridge.store.age import AgeClock
 from bridge.store.database import Broken, Full
 from bridge.store.outbox import Append, Change, End, Outbox, Release
 from edge_agent.joining import join
@@ -41,7 +41,8 @@ class Keeper:
         clock: seconds since 1970.
         mono: monotonic seconds.
         commit_wait: seconds that rows may gather.
-        longest_pause: seconds that a pause between two lives of the agent adds to the age of rows, at most; None: any.
+        longest_pause: seconds that pauses between lives of the agent add to the age of rows, at most, until it has
+            run for as long again.
 
     Attributes:
         trouble: why the store refuses, while it does.
@@ -54,7 +55,7 @@ class Keeper:
         clock: Callable[[], float],
         mono: Callable[[], float],
         commit_wait: float,
-        longest_pause: float | None = None,
+        longest_pause: float = 0.0,
     ) -> None:
         self._open_outbox = open_outbox
         self._clock = clock
@@ -62,7 +63,7 @@ class Keeper:
         self._longest_pause = longest_pause
         self._given_up: Callable[[], None] = lambda: None
         self._version = 0
-        self._noted = mono()
+        self._noted: float | None = None  # when the time was noted last, of this life
         self._opened = False
         self._full = False
         self.trouble = ""
@@ -167,7 +168,7 @@ class Keeper:
                 self._look()
                 if dropped:
                     log.warning("%d rows were older than max_age, or damaged, and are dropped", dropped)
-                if self._mono() - self._noted >= NOTE:
+                if self._noted is None or self._mono() - self._noted >= NOTE:
                     await self._note()
             except Broken:
                 raise
@@ -187,8 +188,10 @@ class Keeper:
         return self._age.at(self._mono()), self._clock()
 
     async def _note(self) -> None:
-        self._noted = self._mono()
-        await self.call(lambda: self.box.note(Moment(*self._now())))
+        mono = self._mono()
+        moment = self._age.moment(mono, self._clock())
+        await self.call(lambda: self.box.note(moment))
+        self._noted = mono
 
     def _look(self) -> None:
         """Tells whether rows were given up since it looked last."""
@@ -241,6 +244,8 @@ class Keeper:
 
     async def _commit(self) -> bool:
         """One transaction; whether everything found room."""
+        if self._noted is None:  # before the first rows of this life: a kill must not make them older
+            await self._note()
         count, size = 0, 0
         for change, _ in self._waiting:
             more = change.size if isinstance(change, Append) else 0

@@ -221,7 +221,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
     Attributes:
         online: whether it is there.
-        t: seconds since 1970 at which it said so.
+        t: seconds since 1970, by its clock, at which it said so; of a will, at which it connected.
         streams: its parts, by stream; None: it does not tell them (a will does not).
     """
 

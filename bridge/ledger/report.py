@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.ledger.account import GivenUp
-    from bridge.ledger.statement import Line, Statement, StreamLine
+    from bridge.ledger.statement import Agent, Line, Statement, StreamLine
 
 SERIES = ("stream", "epoch", "accepted", "safe", "in flight", "dropped", "windows", "answered", "waiting", "refused",
           "seen", "adds up")  # fmt: skip
@@ -55,12 +55,18 @@ def _bridges(statement: Statement) -> str:
     ]
     lines += [f"bridge {name}: does not answer" for name in statement.silent]
     lines += [
-        f"agent {one.site}/{one.device}: {'online' if one.online else 'OFFLINE'} since {_clock(one.t)}"
-        + ("" if one.tells else ", does not tell what it accepted")
+        f"agent {one.site}/{one.device}: {_presence(one)}" + ("" if one.tells else ", does not tell what it accepted")
         for one in statement.agents
         if not (one.online and one.tells)
     ]
     return "\n".join(lines)
+
+
+def _presence(one: Agent) -> str:
+    """Whether it is there; when it went, only a goodbye tells: a will was written when the agent connected."""
+    if one.online:
+        return f"online, said so {_clock(one.t)}"
+    return f"OFFLINE{' since' if one.tells else '; last connected'} {_clock(one.t)}"
 
 
 def _series(line: Line, now: float) -> Iterable[tuple[str, ...]]:

@@ -84,7 +84,15 @@ class StreamLine(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """An agent: whether it is there, since when that is known, and whether it tells its part."""
+    """An agent.
+
+    Attributes:
+        site: first level of its topics.
+        device: second.
+        online: whether it is there.
+        t: see `AgentStatus`; None: not known.
+        tells: it tells its part, which a will does not.
+    """
 
     site: str
     device: str

@@ -28,7 +28,7 @@ def escalation(windows: Pair) -> tuple[tuple[float, float], ...]:
     pooled: list[tuple[float, float, int]] = []  # mean certainty, share right, windows
     for one in _bins(sure):
         block = (float(sure[one].mean()), float(right[one].mean()), len(one))
-        while pooled and (pooled[-1][1] >= block[1] or round(pooled[-1][0], 4) >= round(block[0], 4)):
+        while pooled and any(round(pooled[-1][i], 4) >= round(block[i], 4) for i in (0, 1)):
             block = _joined(pooled.pop(), block)
         pooled.append(block)
     return tuple((round(at, 4), round(share, 4)) for at, share, _ in pooled)

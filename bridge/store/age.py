@@ -2,19 +2,47 @@
 
 While the program runs, age is what the monotonic clock counts, so that a wall clock set forward by days drops nothing
 and one set back keeps nothing for longer. Across a restart there is only the wall clock: the pause counts, but never
-less than nothing, and never more than half of the greatest age, so that a clock that came up wrong cannot drop all.
+less than nothing, and never more than an allowance, so that a clock that came up wrong cannot drop all. What pauses
+use of the allowance comes back only as the program runs, so several restarts add no more than one, but for that.
+
+With an allowance of half the greatest age A, a row that is too old after t seconds of running has t + (pauses) ≥ A and
+(pauses) ≤ A / 2 + t: none is too old before the program has run for A / 4 with it, and each is after A.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Self
 
 import msgspec
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """One moment by two clocks: the age clock, and seconds since 1970 by the wall clock."""
+    """One moment by two clocks, and what a pause after it may count.
+
+    Attributes:
+        age: by the clock of ages.
+        wall: seconds since 1970 by the wall clock; ∞: not known, so that the pause counts as nothing.
+        allowance: most seconds that a pause from then on adds; None: as much as ever may.
+    """
 
     age: float
     wall: float
+    allowance: float | None = None
+
+    @classmethod
+    def unknown(cls, age: float) -> Self:
+        """Nothing was noted, but what was kept is so old."""
+        return cls(age, math.inf)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The moment that `text` wrote; earlier versions noted no allowance."""
+        return cls(*map(float, text.split()))
+
+    def text(self) -> str:
+        """For `read`."""
+        return " ".join(repr(one) for one in msgspec.structs.astuple(self) if one is not None)
 
 
 class AgeClock:
@@ -24,16 +52,24 @@ class AgeClock:
         saved: the last moment noted before the restart, if any.
         wall: seconds since 1970.
         mono: monotonic seconds.
-        most: the longest pause that counts, seconds; None: any.
+        most: seconds that pauses add, at most, until the program has run for as long again.
     """
 
-    def __init__(self, saved: Moment | None, *, wall: float, mono: float, most: float | None) -> None:
-        self._mono = mono
-        self._age = wall
+    def __init__(self, saved: Moment | None, *, wall: float, mono: float, most: float) -> None:
+        self._mono, self._most = mono, most
+        self._age, self._allowance = wall, most
         if saved is not None:
-            pause = max(0.0, wall - saved.wall)
-            self._age = saved.age + (pause if most is None else min(pause, most))
+            allowance = most if saved.allowance is None else min(saved.allowance, most)
+            pause = min(max(0.0, wall - saved.wall), allowance)
+            self._age, self._allowance = saved.age + pause, allowance - pause
 
     def at(self, mono: float) -> float:
         """Seconds on this clock."""
-        return self._age + max(0.0, mono - self._mono)
+        return self._age + self._ran(mono)
+
+    def moment(self, mono: float, wall: float) -> Moment:
+        """What to note for the next start."""
+        return Moment(self.at(mono), wall, min(self._most, self._allowance + self._ran(mono)))
+
+    def _ran(self, mono: float) -> float:
+        return max(0.0, mono - self._mono)

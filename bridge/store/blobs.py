@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+NEWEST = 15  # blobs that tell when the newest rows came
 # Blobs of series ?1 that hold any of rows ?2…?3; the inner select finds the one that may begin before ?2.
 _OVERLAP = """series = ?1 AND first <= ?3 AND first + count > ?2
     AND first >= coalesce((SELECT max(first) FROM blobs WHERE series = ?1 AND first <= ?2), ?2)"""
@@ -52,6 +54,15 @@ class Blobs:
         query = f"SELECT max(?2, first) FROM blobs WHERE {_OVERLAP} ORDER BY first LIMIT 1"  # noqa: S608 # constants only
         found = self._db.execute(query, (series, row, 1 << 62)).fetchone()
         return None if found is None else int(found[0])
+
+    def newest_came(self) -> float | None:
+        """About when the newest rows came, on the clock of ages, rather too early; None without rows.
+
+        The median of several, for the column has no checksum and the file may be one that was recovered.
+        """
+        query = "SELECT kept FROM blobs ORDER BY id DESC LIMIT ?"
+        found = [came for (came,) in self._db.execute(query, (NEWEST,)) if isinstance(came, float)]
+        return median_low(found) if found else None
 
     def kept(self, series: int, most: int = 64) -> list[tuple[int, int]]:
         """Ranges of rows still kept, inclusive, the first `most` of them."""

@@ -256,15 +256,18 @@ class Outbox:
         return before - self.rows()
 
     def moment(self) -> Moment | None:
-        """What `note` noted last."""
+        """What `note` noted last, else about when the newest rows came; None without rows."""
         with translated(self._name):
             found = self._db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
-        return None if found is None else Moment(*map(float, str(found[0]).split()))
+            if found is not None:
+                return Moment.read(str(found[0]))
+            came = self._blobs.newest_came()
+        return None if came is None else Moment.unknown(came)
 
     def note(self, moment: Moment) -> None:
         """Keeps this moment for the next start."""
         with translated(self._name):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES('clock', ?)", (f"{moment.age!r} {moment.wall!r}",))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES('clock', ?)", (moment.text(),))
 
     def condemn(self) -> None:
         """Has the next start recover what it can, and begin a new file."""

@@ -303,42 +303,6 @@ async def test_a_store_that_refuses_holds_the_source_back_is_told_and_recovers(t
     await keeper.close()
 
 
-async def test_a_clock_that_jumps_drops_nothing_and_keeps_nothing_for_longer(tmp_path: Path) -> None:
-    wall, mono = [1e9], [0.0]
-    path, limits = tmp_path / "a.db", Limits(max_age=100.0)
-
-    async def life() -> Keeper:
-        keeper = Keeper(
-            lambda: Outbox(path, limits, tell=pytest.fail),
-            clock=lambda: wall[0],
-            mono=lambda: mono[0],
-            commit_wait=0.0,
-            longest_pause=50.0,
-        )
-        await keeper.open()
-        return keeper
-
-    async def expired(keeper: Keeper) -> int:
-        return await keeper.call(lambda: keeper.box.expire(*keeper._now()))
-
-    keeper = await life()
-    one = keeper.box.begin("wrist", "e").id
-    keeper.box.apply([Append(one, np.zeros((10, 1), np.float32))], *keeper._now())
-    wall[0] += 1e7
-    assert await expired(keeper) == 0, "set forward by months"
-    wall[0] -= 2e7
-    mono[0] += 40.0
-    assert await expired(keeper) == 0
-    await keeper.close()
-    wall[0] += 5e7
-    mono[0] = 0.0
-    keeper = await life()
-    assert await expired(keeper) == 0, "it came up with another clock: half of max_age counts"
-    mono[0] += 11.0
-    assert await expired(keeper) == 10
-    await keeper.close()
-
-
 async def test_a_file_found_damaged_is_left_for_the_next_start(tmp_path: Path) -> None:
     keeper = Keeper(
         lambda: Outbox(tmp_path / "a.db", Limits(), tell=pytest.fail),

@@ -26,7 +26,7 @@ NOW = 1_000.0
 TABLE = """\
 bridge gw-1: runs since 1970-01-01 00:00:50; answered, waiting and refused are counted from then on
 bridge gw-2: does not answer
-agent ward/w2: OFFLINE since an unknown time, does not tell what it accepted
+agent ward/w2: OFFLINE; last connected an unknown time, does not tell what it accepted
 
 stream         epoch  accepted  safe  in flight  dropped  windows  answered  waiting  refused    seen  adds up
 ward/pu/hum    b-1           –   128          –        0        1    1 (+2)        0        0       –      yes
@@ -62,6 +62,20 @@ def statement(**changed: Any) -> Statement:
 
 def test_a_table_for_people() -> None:
     assert report.as_text(statement(), NOW) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (AgentStatus(False, 60.0), "OFFLINE; last connected 1970-01-01 00:01:00, does not tell what it accepted"),
+        (AgentStatus(False, 60.0, {}), "OFFLINE since 1970-01-01 00:01:00"),
+        (AgentStatus(True, 60.0), "online, said so 1970-01-01 00:01:00, does not tell what it accepted"),
+    ],
+    ids=["will", "goodbye", "another's"],
+)
+def test_when_an_agent_went_is_not_said_by_its_will(status: AgentStatus, said: str) -> None:
+    found = state([Page("gw-1", NOW, 50.0)], {AgentTopic("ward", "w2"): status})
+    assert f"\nagent ward/w2: {said}\n" in report.as_text(found, NOW)
 
 
 def test_what_contradicts_is_told_last() -> None:

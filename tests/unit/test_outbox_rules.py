@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.errors import StoreError
 from bridge.store.age import AgeClock, Moment
@@ -143,29 +145,58 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_ages_do_not_follow_the_wall_clock_while_the_agent_runs() -> None:
-    clock = AgeClock(None, wall=1e9, mono=50.0, most=None)
+    clock = AgeClock(None, wall=1e9, mono=50.0, most=0.0)
     assert clock.at(50.0) == 1e9
     assert clock.at(60.0) == 1e9 + 10
 
 
 @pytest.mark.parametrize(
-    ("pause", "most", "counts"), [(100.0, 3600.0, 100.0), (-1e6, 3600.0, 0.0), (1e6, 3600.0, 3600.0), (1e6, None, 1e6)]
+    ("pause", "most", "counts"), [(100.0, 3600.0, 100.0), (-1e6, 3600.0, 0.0), (1e6, 3600.0, 3600.0), (1e6, 0.0, 0.0)]
 )
-def test_a_pause_counts_but_neither_backwards_nor_without_bound(
-    pause: float, most: float | None, counts: float
-) -> None:
+def test_a_pause_counts_but_neither_backwards_nor_without_bound(pause: float, most: float, counts: float) -> None:
     saved = Moment(age=5e8, wall=1e9)
     clock = AgeClock(saved, wall=1e9 + pause, mono=0.0, most=most)
     assert clock.at(1.0) == 5e8 + counts + 1
 
 
-def test_the_moment_outlives_the_agent(tmp_path: Path) -> None:
+@given(st.lists(st.tuples(st.floats(0, 500), st.floats(-1e9, 1e9), st.booleans()), max_size=30))
+def test_no_row_is_too_old_before_a_quarter_of_the_time_nor_younger_than_it_was_kept(
+    lives: list[tuple[float, float, bool]],
+) -> None:
+    greatest, wall, ran = 100.0, 1e9, 0.0
+    clock = AgeClock(None, wall=wall, mono=0.0, most=greatest / 2)
+    came, noted = clock.at(0.0), clock.moment(0.0, wall)
+    for lasted, jump, in_order in lives:
+        age = clock.at(lasted) - came
+        assert ran + lasted <= age + 1e-3
+        assert age < greatest or ran + lasted >= greatest / 4 - 1e-3
+        if in_order:
+            ran, noted = ran + lasted, clock.moment(lasted, wall + lasted)
+        wall += lasted + jump
+        clock = AgeClock(noted, wall=wall, mono=0.0, most=greatest / 2)
+
+
+@pytest.mark.parametrize("moment", [Moment(1.5, 2.25), Moment(1.5, 2.25, 50.0)])
+def test_the_moment_outlives_the_agent(tmp_path: Path, moment: Moment) -> None:
     box = opened(tmp_path / "a.db")
     assert box.moment() is None
-    box.note(Moment(1.5, 2.25))
+    box.note(moment)
     box.close()
     box = opened(tmp_path / "a.db")
-    assert box.moment() == Moment(1.5, 2.25)
+    assert box.moment() == moment
+    box.close()
+
+
+def test_where_no_moment_was_noted_the_rows_tell_it_and_the_pause_is_nothing(tmp_path: Path) -> None:
+    box, one = filled(tmp_path / "a.db", 1_000)
+    found = box.moment()
+    assert found is not None
+    assert 1_000 - 25 * 15 <= found.age < 1_000, "they came at 0, 25, … 975"
+    assert AgeClock(found, wall=1e9, mono=0.0, most=50.0).at(0.0) == found.age
+    box._db.execute("UPDATE blobs SET kept = 1e300 WHERE id = (SELECT max(id) FROM blobs)")
+    assert box.moment() == found, "one damaged value does not make all rows old"
+    box.apply([Release(one, 0, 999)], 0.0)
+    assert box.moment() is None
     box.close()
 
 
