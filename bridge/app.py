@@ -89,7 +89,8 @@ class App:
         cloud_endpoint = self._cloud_endpoint()
         if self._config.mqtt.url is not None:
             self._devices_endpoint(None)  # a setting that cannot be used is told before anything is begun
-        journal = await until_room(partial(Journal, state / "journal.db", log.warning), self._stop)
+        later = state / assembly.RESULTS
+        journal = await until_room(partial(Journal, state / "journal.db", log.warning, later=later), self._stop)
         if journal is None:
             return
         kept = None
@@ -166,7 +167,7 @@ class App:
         )
         cloud = None
         if cloud_endpoint is not None:
-            cloud = assembly.cloud_client(config, cloud_endpoint, models, inbox.tell)
+            cloud = assembly.cloud_client(config, cloud_endpoint, models, inbox.tell, self._counts)
         coap_door = CoapDoor(inbox, lambda: pipeline.stalled or outbound.full)
         host, port = config.coap.address()
         coap = CoapServer(coap_door.handle, host=host, port=port, max_body=limits.payload)

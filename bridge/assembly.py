@@ -23,10 +23,13 @@ from bridge.runtime.providers import BY_NAME
 from bridge.store.kept import Kept
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable
 
     from bridge.config import BrokerSection, Config, RouteSection
     from bridge.offload.messages import Answered, Unanswered
+
+RESULTS = "results.db"  # in the state folder, begun after the journal
 
 
 def catalog_of(config: Config, base: Path) -> Catalog:
@@ -147,7 +150,11 @@ def curve_of(manifest: Manifest, variant: str) -> Curve:
 
 
 def cloud_client(
-    config: Config, endpoint: Endpoint, models: dict[str, Manifest], tell: Callable[[Answered | Unanswered], None]
+    config: Config,
+    endpoint: Endpoint,
+    models: dict[str, Manifest],
+    tell: Callable[[Answered | Unanswered], None],
+    counts: Counter[str],
 ) -> CloudClient:
     """The bridge's side of the cloud.
 
@@ -156,6 +163,7 @@ def cloud_client(
         endpoint: its broker.
         models: the models.
         tell: takes the end of each question.
+        counts: what happened so far, by name.
     """
     section = config.cloud
     assert section is not None  # noqa: S101 # the endpoint was made of it
@@ -169,6 +177,7 @@ def cloud_client(
         explore=section.explore,
         cache=section.cache,
         models={name: sending(manifest, section.encoding) for name, manifest in models.items()},
+        counts=counts,
     )
 
 
@@ -236,7 +245,7 @@ def kept_results(config: Config, state: Path, tell: Callable[[str], None]) -> Ke
         StoreError: it cannot be used.
     """
     section = config.results
-    return Kept(state / "results.db", tell, age=section.keep_age, size=section.keep_bytes)
+    return Kept(state / RESULTS, tell, age=section.keep_age, size=section.keep_bytes)
 
 
 def windower(config: Config, seen: Iterable[str]) -> Windower:

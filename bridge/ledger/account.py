@@ -19,8 +19,9 @@ from bridge.wire.fields import MAX_EPOCH, MAX_SEQ, MAX_TIME
 from bridge.wire.formats import Format
 from bridge.wire.parse import parse
 
+FORGOTTEN = "forgotten"  # rule of rows that came before the bridge's journal was lost, or did not come
 # Rules by which a bridge itself gives rows up: waited for in vain ("": by earlier versions), or no room to wait on.
-BRIDGE_RULES = frozenset({"", "gap", "held_rows", "segments"})
+BRIDGE_RULES = frozenset({"", "gap", "held_rows", "segments", FORGOTTEN})
 MOST_PARTS = 1_024  # numberings of one stream in a status
 MOST_RANGES = 65_536
 
@@ -80,6 +81,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
         windows: how many, since the start; None: the bridge does not run.
         kept: Results of this series among those that are kept for a replay; None: not known.
         seen: seconds since 1970 of the latest message; None: none since the start.
+        pushed_out: seconds since 1970 at which rows of it were given up by the rule `series`; None: not since.
     """
 
     key: SeriesKey
@@ -98,6 +100,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     windows: Windows | None = None
     kept: int | None = None
     seen: float | None = None
+    pushed_out: float | None = None
 
     @property
     def unnamed(self) -> int:

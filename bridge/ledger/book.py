@@ -68,6 +68,7 @@ class Book:
         self._refused: dict[str, int] = {}
         self._duplicates = 0
         self._late = 0
+        self._pushed_out = [0, 0]
         self.forgotten = 0
         self.whole_refused = False
 
@@ -82,6 +83,8 @@ class Book:
             "repeats": self._repeats,
             "duplicates": self._duplicates,
             "late": self._late,
+            "pushed_out": self._pushed_out[0],
+            "pushed_out_rows": self._pushed_out[1],
         }
 
     # ---- how windows begin
@@ -185,6 +188,11 @@ class Book:
         """These series are forgotten; what waits of them ends unseen."""
         for key in keys:
             self._tallies.pop(key, None)
+
+    def pushed_out(self, rows: int) -> None:
+        """A series was pushed out of memory with so many rows whose windows were not complete."""
+        self._pushed_out[0] += 1
+        self._pushed_out[1] += rows
 
     # ---- how windows end
 

@@ -110,7 +110,8 @@ class Desk:
         device = question_of(request).device
         if len(self._answers) >= QUESTIONS:
             raise Refused("overload", f"{QUESTIONS} questions are being answered; ask again")
-        series, streams = self._windower.keys, self._book.streams()
+        series = [*self._windower.keys, *self._windower.pushed_out.keys]
+        streams = self._book.streams()
         if device is not None:
             series = [key for key in series if key.device == device]
             streams = [names for names in streams if names[1] == device]
@@ -136,7 +137,8 @@ class Desk:
         streams: list[StreamAccount] = []
         wholes: list[WholeAccount] = []
         while answer.series and len(series) < PAGE:
-            entry = self._windower.entry(answer.series.popleft())
+            key = answer.series.popleft()
+            entry = self._windower.entry(key) or self._windower.pushed_out.get(key)
             if entry is not None:
                 kept = self._kept_count(entry.key)
                 series.append(running_account(entry, self._book, waiting, working=working, kept=kept))

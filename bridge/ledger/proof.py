@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bridge.ledger.account import FORGOTTEN as BEFORE
 from bridge.ranges import Range, both, count, minus, numbers, text, union
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from bridge.ledger.account import Account, Part, StreamAccount, WholeAccount, Windows
 
 FORGOTTEN = "rows were given up so long ago that their ranges are forgotten"
+NOT_KNOWN = "the bridge's journal was lost: nobody knows whether these rows came before"
 DAMAGED = "damaged"  # rule of rows that were lost with a store
 LOST = "rows that a damaged store has lost since"
+PUSHED_OUT = "series"  # rule of rows given up for want of room; windows across the first of them may be complete
+SHORT = "rows that were given up since for want of room"
 TOO_MANY = "ranges of answered windows are forgotten, for there were too many"
 
 
@@ -73,13 +77,30 @@ def _windows(account: Account) -> Check:
     if account.unnamed:
         if account.cut <= fit:
             return Check("windows", None, f"{account.unnamed} {FORGOTTEN}")
-    elif account.cut == fit:
+    elif account.cut == _complete(account):
         return Check("windows", holds=True)
-    elif damaged := [(one.first, one.last) for one in account.given_up if one.rule == DAMAGED]:
-        most = count(numbers(union([*account.came, *damaged]), account.window, account.hop))
-        if fit < account.cut <= most:
-            return Check("windows", None, f"{account.cut - fit} windows were cut of {LOST}", damaged)
+    elif gone := [one for one in account.given_up if one.rule in {DAMAGED, PUSHED_OUT}]:
+        rows = [(one.first, one.last) for one in gone]
+        most = count(numbers(union([*account.came, *rows]), account.window, account.hop))
+        if fit <= account.cut <= most:
+            why = LOST if any(one.rule == DAMAGED for one in gone) else SHORT
+            return Check("windows", None, f"{account.cut - fit} windows were cut of {why}", rows)
     return Check("windows", False, f"{account.cut} windows were cut, {fit} fit into the rows that came", account.came)
+
+
+def _pushed_out(account: Account) -> list[Range]:
+    return [(one.first, one.last) for one in account.given_up if one.rule == PUSHED_OUT]
+
+
+def _complete(account: Account) -> int:
+    """How many windows were complete: those that begin before rows that were pushed out may need some of them.
+
+    Such rows begin with a window (`Series.give_up_all`), and those before it were cut.
+    """
+    window, hop, gone = account.window, account.hop, _pushed_out(account)
+    needed = [(first, min(last, first - hop + window - 1)) for first, last in gone if window > hop]
+    begun = [(first // hop, last // hop) for first, last in gone]
+    return count(minus(numbers(union([*account.came, *needed]), window, hop), begun))
 
 
 def _answers(account: Account) -> Check:
@@ -87,7 +108,8 @@ def _answers(account: Account) -> Check:
     due = union([*minus(fit, account.before), *account.opened])
     done = union([*account.ended, *account.waiting])
     due = both(due, [(_first_sure(account), account.came[-1][1])]) if account.came else due
-    lost, strange = minus(due, done), minus(done, union([*fit, *account.opened]))
+    cut = numbers(union([*account.came, *_pushed_out(account)]), account.window, account.hop)
+    lost, strange = minus(due, done), minus(done, union([*cut, *account.opened]))
     if lost:
         says = f"{_count(count(lost), 'window')} cut, and neither answered, nor refused, nor on the way"
         return Check("answers", False, says, _as_rows(lost, account))
@@ -151,7 +173,10 @@ def check_agent(
         wholes: what the bridges say of its whole windows.
         unsure: why bridges may have answered more whole windows than they say.
     """
-    found = _agent(part, accounts, wholes)
+    unknown = [(one.first, one.last) for account in accounts for one in account.given_up if one.rule == BEFORE]
+    found, unknown = _agent(part, accounts, wholes, unknown)
+    if found.holds and unknown:
+        return msgspec.structs.replace(found, holds=None, says=NOT_KNOWN, rows=unknown)
     unnamed = sum(account.unnamed for account in accounts)
     if found.holds and unnamed:
         return msgspec.structs.replace(found, holds=None, says=f"{unnamed} {FORGOTTEN}")
@@ -165,7 +190,10 @@ def check_agent(
     return found
 
 
-def _agent(part: Part, accounts: Sequence[Account], wholes: Sequence[WholeAccount]) -> Check:
+def _agent(
+    part: Part, accounts: Sequence[Account], wholes: Sequence[WholeAccount], unknown: Sequence[Range]
+) -> tuple[Check, list[Range]]:
+    """What can be said; and which rows, of those that nobody has, may have come before the bridge forgot them."""
     accepted: list[Range] = [(0, part.accepted - 1)]
     came = union(
         [
@@ -175,16 +203,19 @@ def _agent(part: Part, accounts: Sequence[Account], wholes: Sequence[WholeAccoun
     )
     dropped = union(one for one in dropped_rows(part, accounts))
     away = minus(minus(accepted, came), dropped)
+    forgotten = both(away, unknown)
+    if not isinstance(part.kept, int):
+        forgotten = minus(forgotten, part.kept)
+    away = minus(away, forgotten)
     given_up = [(one.first, one.last) for account in accounts for one in account.given_up if one.by_bridge]
-    lost = both(away, minus(given_up, came))
+    lost = both(away, minus(given_up, [*came, *unknown]))
     if lost:
-        return _missing(part, lost, count(lost), "no longer waited for by the bridge")
+        return _missing(part, lost, count(lost), "no longer waited for by the bridge"), forgotten
     if isinstance(part.kept, int):
-        return _missing(
-            part, away, count(away) - part.kept, f"not with the bridge, and the agent keeps only {part.kept} rows"
-        )
+        where = f"not with the bridge, and the agent keeps only {part.kept} rows"
+        return _missing(part, away, count(away) - part.kept, where), forgotten
     lost = minus(away, part.kept)
-    return _missing(part, lost, count(lost), "neither with the bridge nor with the agent")
+    return _missing(part, lost, count(lost), "neither with the bridge nor with the agent"), forgotten
 
 
 def _missing(part: Part, rows: list[Range], number: int, where: str) -> Check:

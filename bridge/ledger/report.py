@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.ranges import text
+from bridge.ledger.account import FORGOTTEN
+from bridge.ledger.proof import PUSHED_OUT
+from bridge.ranges import count, text, union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +41,7 @@ def as_text(statement: Statement, now: float) -> str:
         parts.append(_table(SERIES, [cells for line in statement.series for cells in _series(line, now)]))
     if statement.streams:
         parts.append(_table(STREAMS, [_stream(line, now) for line in statement.streams]))
-    parts += [_dropped(statement.series), _unchecked(statement), _outcome(statement)]
+    parts += [_newer(statement.series), _dropped(statement.series), _unchecked(statement), _outcome(statement)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -55,7 +57,8 @@ def _bridges(statement: Statement) -> str:
     ]
     lines += [f"bridge {name}: does not answer" for name in statement.silent]
     lines += [
-        f"agent {one.site}/{one.device}: {_presence(one)}" + ("" if one.tells else ", does not tell what it accepted")
+        f"agent {one.site}/{one.device}: {_presence(one)}"
+        + ("" if one.tells else f", does not tell what it accepted{'' if one.online else ' until it is back'}")
         for one in statement.agents
         if not (one.online and one.tells)
     ]
@@ -116,6 +119,16 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
+def _newer(lines: list[Line]) -> str:
+    """Where the bridge knows of more rows than the agent had accepted when it told."""
+    return "\n".join(
+        f"newer  {line.site}/{line.device}/{line.stream} {line.epoch}: {line.safe} rows are safe, more than accepted: "
+        f"the agent told that at {_clock(line.told)}, and rows came since"
+        for line in lines
+        if line.accepted is not None and line.safe > line.accepted
+    )
+
+
 def _dropped(lines: list[Line]) -> str:
     """Which rows were given up, by rule."""
     found = []
@@ -125,8 +138,22 @@ def _dropped(lines: list[Line]) -> str:
             by_rule.setdefault(one.rule, []).append(one)
         for rule, dropped in by_rule.items():
             rows = text((one.first, one.last) for one in dropped)
-            found.append(f"dropped  {line.site}/{line.device}/{line.stream} {line.epoch}: rows {rows} ({rule})")
+            found.append(
+                f"dropped  {line.site}/{line.device}/{line.stream} {line.epoch}: rows {rows} ({_rule(rule, line)})"
+            )
+        given_up = count(union((one.first, one.last) for one in line.dropped))
+        if given_up > line.dropped_rows:
+            found.append(
+                f"came     {line.site}/{line.device}/{line.stream} {line.epoch}: {given_up - line.dropped_rows} of "
+                "these rows all the same: a copy was on its way; they count as safe"
+            )
     return "\n".join(found)
+
+
+def _rule(rule: str, line: Line) -> str:
+    if rule == PUSHED_OUT and line.pushed_out is not None:
+        return f"{rule}: pushed out of the bridge's memory, last at {_clock(line.pushed_out)}"
+    return f"{rule}: the bridge's journal was lost" if rule == FORGOTTEN else rule
 
 
 def _unchecked(statement: Statement) -> str:

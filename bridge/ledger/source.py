@@ -121,6 +121,7 @@ def running_account(
         windows=windows_of(tally, mine, working),
         kept=kept,
         seen=tally.seen,
+        pushed_out=entry.pushed_out,
     )
 
 

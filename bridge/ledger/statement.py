@@ -56,6 +56,8 @@ class Line(msgspec.Struct, frozen=True):
         seen: seconds since 1970 of the latest rows; None: none since the bridge's start.
         checks: the proof.
         adds_up: its outcome; None: nothing contradicts, but something could not be checked.
+        pushed_out: seconds since 1970 at which a bridge last gave rows up by the rule `series`; None: not lately.
+        told: seconds since 1970 at which the agent told what it accepted; None: it does not, or not when.
     """
 
     site: str
@@ -72,6 +74,8 @@ class Line(msgspec.Struct, frozen=True):
     seen: float | None
     checks: list[proof.Check]
     adds_up: bool | None
+    pushed_out: float | None = None
+    told: float | None = None
 
 
 class StreamLine(msgspec.Struct, frozen=True):
@@ -276,6 +280,8 @@ def _line(
         ),
         checks=checks,
         adds_up=proof.verdict(checks),
+        pushed_out=max((one.pushed_out for one in mine if one.pushed_out is not None), default=None),
+        told=statuses[who].t if part is not None else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.offload.breaker import Breaker
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from bridge.wire.offload import Reply
 
 MAX_AGENTS: Final = 256  # remembered
+MAX_NAMES: Final = 1_024  # of agents there are or were
 SHARED: Final = ""  # the agents that are asked by the topic they share, seen as one
 SETTLE: Final = 1.0  # seconds after connecting within which the broker tells what it retained
 SAME: Final = 0.05  # shares of answers in time that differ by less are as good as each other
@@ -100,12 +102,16 @@ class Best(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What a cloud agent told of itself: on which connection, which process it is, its models, and who is asked."""
+    """What a cloud agent told of itself: on which connection, which process it is, its models, and who is asked.
+
+    And, of the models that it answered for since: the version of its last answer.
+    """
 
     connection: int
     instance: object
     models: dict[str, str]
     agent: Agent
+    answered: dict[str, str]
 
 
 _NOBODY: Final = (0.0, None)
@@ -128,6 +134,7 @@ class Agents:
         self._most = most
         self._connection = 0
         self._told: dict[str, _Told] = {}
+        self._names: OrderedDict[str, None] = OrderedDict()  # last told last
         self._shared = Agent(SHARED)
         self._serving: dict[str, list[Agent]] = {}
         self._viewed: dict[str, tuple[float, Agent | None]] = {}  # when, and who was the best then
@@ -153,6 +160,10 @@ class Agents:
         Returns:
             What is new; None if too many are known.
         """
+        self._names[name] = None
+        self._names.move_to_end(name)
+        if len(self._names) > MAX_NAMES:
+            self._names.popitem(last=False)
         before = self._told.get(name)
         if before is None and len(self._told) >= self._most:
             return None
@@ -164,7 +175,8 @@ class Agents:
             agent = before.agent
         else:
             agent = Agent(name, models)  # another process, or other models: nothing is known of it
-        self._told[name] = _Told(self._connection, instance, models, agent)
+        answered = before.answered if before is not None and same else {}
+        self._told[name] = _Told(self._connection, instance, models, agent, answered)
         self._changed()
         replaced = before.agent if before is not None and before.agent is not agent else None
         versions = {} if before is None else before.models
@@ -180,6 +192,27 @@ class Agents:
         told = self._told.pop(name, None)
         self._changed()
         return None if told is None else told.agent
+
+    def answered(self, name: str, asked: Agent, model: str, version: str) -> None:
+        """An agent answered with this version of a model.
+
+        Args:
+            name: its id.
+            asked: who was asked for it then: a process that is no more tells nothing of the one of now.
+            model: the model.
+            version: of the model, as the answer says.
+        """
+        told = self._told.get(name)
+        if told is not None and model in told.models and asked in (told.agent, self._shared):
+            told.answered[model] = version
+
+    def versions(self, model: str) -> set[str]:
+        """The versions of a model that agents answer with: of each its last answer's, and until then what it tells."""
+        return {told.answered.get(model, told.models[model]) for told in self._here() if model in told.models}
+
+    def known(self, name: str) -> bool:
+        """Whether a cloud agent of this id is or was there."""
+        return name in self._names
 
     def there(self, agent: Agent) -> bool:
         """Whether it has told of itself on this connection."""

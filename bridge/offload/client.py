@@ -16,33 +16,35 @@ from bridge.errors import Refused
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.messages import Settings
 from bridge.offload import privacy
-from bridge.offload.agents import Agents
+from bridge.offload.agents import MAX_AGENTS, Agents
 from bridge.offload.cache import Cache
 from bridge.offload.desk import AWAY, Desk
 from bridge.offload.hedging import Budget
+from bridge.offload.judge import Judge
 from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.offload.outgoing import Outgoing
 from bridge.offload.questions import Open
-from bridge.offload.sending import Sending
+from bridge.offload.sending import PLAIN
 from bridge.place.decide import CloudView
 from bridge.place.explore import Explore
 from bridge.wire.answers import decode_status
 from bridge.wire.offload import decode_replies
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.messages import Rows
     from bridge.mqtt.endpoint import Endpoint
     from bridge.mqtt.messages import Delivery
     from bridge.mqtt.session import Session
+    from bridge.offload.sending import Sending
 
 __all__ = ["Answered", "Ask", "CloudClient", "Unanswered"]
 
 log = logging.getLogger("bridge.offload")
 
 SHADOW_PATIENCE = 5.0  # seconds for which the answer to a shadow is waited for: also how late is worth knowing
-PLAIN = Sending()
 NOT_THERE = CloudView(there=False, why=AWAY)
 
 
@@ -65,6 +67,7 @@ class CloudClient:
         explore: float = 0.02,
         cache: float = 0.0,
         models: Mapping[str, Sending] | None = None,
+        counts: Counter[str] | None = None,
     ) -> None:
         """Prepare; `connection.run()` connects.
 
@@ -78,6 +81,7 @@ class CloudClient:
             explore: share of windows the cloud was passed over for that it is asked about all the same, 0…1.
             cache: seconds for which the answer for a window is used again for one of the same values; 0: never.
             models: how the windows of each model are sent; float32 for one that is not there.
+            counts: where answers that are refused are counted.
         """
         self._on_event = on_event
         self._max_open = max_open
@@ -85,6 +89,7 @@ class CloudClient:
         self._explore = Explore(explore)
         self._cache = Cache(cache)
         self._agents = Agents()
+        self._crowded = False  # and that was said
         settings = Settings(
             client_id=f"{bridge}-cloud",
             subscriptions=(topics.reply(bridge), topics.CLOUD_STATUS_FILTER),
@@ -95,7 +100,8 @@ class CloudClient:
         settings = msgspec.structs.replace(settings, username=endpoint.username, password=endpoint.password)
         self.connection = Connection(endpoint, settings, self._received, on_connected=self._connected)
         self._outgoing = Outgoing(bridge, self.connection, self._models, self._not_taken)
-        self._desk = Desk(self._agents, self._outgoing, Budget(hedge), self._cache, on_event, self._reachable)
+        judge = Judge(self._agents, self._models, counts)
+        self._desk = Desk(self._agents, self._outgoing, Budget(hedge), self._cache, judge, on_event, self._reachable)
 
     @property
     def open(self) -> int:
@@ -106,6 +112,7 @@ class CloudClient:
         """Send a model's windows like this from now on; answers of another version of it are forgotten."""
         self._models[model] = sending
         self._cache.forget(model)
+        self._desk.forget(model)
 
     def view(self, model: str, now: float, *, left: float, grace: float, size: int, planned: int) -> CloudView:
         """What is known of the cloud now, for one window.
@@ -146,7 +153,7 @@ class CloudClient:
         values = privacy.mask(ask.values, ask.private, sending.mean) if ask.private else ask.values
         key = self._cache.key(ask.model, values)
         found = self._cache.find(key, now)
-        if found is not None:
+        if found is not None and found[0].version in self._agents.versions(ask.model):
             reply, age = found
             note = f"its answer of {age:.1f} s ago"
             self._on_event(Answered(ask.id, msgspec.structs.replace(reply, id=ask.id), note))
@@ -154,13 +161,14 @@ class CloudClient:
         size = sending.size(values.nbytes)
         self._desk.begin(Open(ask.id, ask.model, values, size, now, ask.deadline, key=key), now)
 
-    def explore(self, model: str, values: Rows, now: float) -> None:
+    def explore(self, model: str, values: Rows, now: float, private: tuple[int, ...] = ()) -> None:
         """Ask as a shadow, within the share for it: nobody is told of the end, it is only learned from.
 
         Args:
             model: the model.
-            values: float32, shape (rows, channels), of a window that may leave as it is.
+            values: float32, shape (rows, channels), of a window that may leave.
             now: monotonic seconds.
+            private: indexes of the channels to mask before it does.
         """
         if not self._reachable() or len(self._desk.open) >= self._max_open or not self._explore.due(now):
             return
@@ -168,7 +176,9 @@ class CloudClient:
         if agent is None:
             return
         self._explore.counted(now)
-        size = self._models.get(model, PLAIN).size(values.nbytes)
+        sending = self._models.get(model, PLAIN)
+        values = privacy.mask(values, private, sending.mean) if private else values
+        size = sending.size(values.nbytes)
         self._desk.shadow(Open("", model, values, size, now, now + SHADOW_PATIENCE, "explore"), agent, now)
 
     def cancel(self, window: str) -> None:
@@ -206,6 +216,9 @@ class CloudClient:
         if status["online"]:
             news = self._agents.told(name, status)
             if news is None:
+                if not self._crowded:
+                    log.warning("cloud agent %s is not asked, nor are further ones: %d are known", name, MAX_AGENTS)
+                self._crowded = True
                 return
             for model in news.changed:
                 self._cache.forget(model)

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
 from bridge.offload import refusals
 from bridge.offload.agents import SHARED
-from bridge.offload.late import Late
+from bridge.offload.judge import shown
+from bridge.offload.late import Late, learn
 from bridge.offload.messages import Answered, Unanswered
 from bridge.offload.probes import Probes
 from bridge.offload.questions import Open
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bridge.offload.agents import Agent, Agents
     from bridge.offload.cache import Cache
     from bridge.offload.hedging import Budget
+    from bridge.offload.judge import Judge
     from bridge.offload.outgoing import Outgoing
     from bridge.offload.questions import Copy
     from bridge.wire.offload import Reply
@@ -55,6 +57,7 @@ class Desk:
         outgoing: takes what leaves.
         budget: of second copies.
         cache: takes answers.
+        judge: says which are none.
         tell: takes the end of each question about a window.
         reachable: whether what leaves now reaches the broker.
 
@@ -68,6 +71,7 @@ class Desk:
         outgoing: Outgoing,
         budget: Budget,
         cache: Cache,
+        judge: Judge,
         tell: Callable[[Answered | Unanswered], None],
         reachable: Callable[[], bool],
     ) -> None:
@@ -76,10 +80,11 @@ class Desk:
         self._outgoing = outgoing
         self._budget = budget
         self._cache = cache
+        self._judge = judge
         self._tell = tell
         self._reachable = reachable
         self._probes = Probes(self._probe, agents.remembered)
-        self._late = Late()
+        self._late = Late(judge)
         self._waiting: dict[str, None] = {}  # without a copy, until an agent is told
         self._shadows = 0
         self._shadow_name = f"~{secrets.token_hex(4)}-"  # no other life's, whose answers may come late
@@ -98,6 +103,12 @@ class Desk:
         like.id = f"{self._shadow_name}{self._shadows}"
         self.open[like.id] = like
         self._send(like, agent, now)
+
+    def forget(self, model: str) -> None:
+        """Answers to what is under way for a model are not kept for repeats: it is another version's question."""
+        for one in self.open.values():
+            if one.model == model:
+                one.key = None
 
     def cancel(self, window: str) -> None:
         """Nobody wants to know any more: no end is told."""
@@ -182,32 +193,29 @@ class Desk:
         """Take a reply; one of no open question comes too late, or is the second one."""
         one = self.open.get(reply.id)
         if one is None:
-            late = self._late.take(reply.id, reply.cloud)
-            if late is not None:
-                self._learn(*late, reply, now)
+            self._late.replied(reply, now)
+            return
+        if self._judge.stranger(reply, one.asked, now):
             return
         copy = one.drop(reply.cloud) or one.drop(SHARED)
         if reply.error is not None or reply.label is None or reply.score is None:
-            self._refused(one, copy, reply, now)
+            error = shown(reply.error or "no label")
+            self._refused(one, copy, error, f"{reply.cloud} refused: {error}", now)
+            return
+        wrong = self._judge.wrong(one.model, reply, now)
+        if wrong:
+            self._refused(one, copy, refusals.UNUSABLE, f"the answer of {reply.cloud} is refused: {wrong}", now)
             return
         if copy is not None:
-            self._learn(copy, one.size, reply, now)
+            learn(copy, one.size, reply, now)
+            self._agents.answered(reply.cloud, copy.agent, one.model, reply.version)
         self._cache.keep(one.key, one.model, reply, now)
         self._end(one, Answered(one.id, reply, one.note))
 
-    def _learn(self, copy: Copy, size: int, reply: Reply, now: float) -> None:
-        """An agent that answers is there, and this is how long it takes."""
-        agent = copy.agent
-        if reply.label is not None and not copy.repeated:  # else nobody knows which copy it answers (Karn)
-            agent.replied(reply, now, took=now - copy.sent_at, size=size)
-        if agent.breaker.open:
-            log.info("%s answers again", agent.label)
-        agent.breaker.answered()
-
-    def _refused(self, one: Open, copy: Copy | None, reply: Reply, now: float) -> None:
+    def _refused(self, one: Open, copy: Copy | None, error: str, why: str, now: float) -> None:
         if copy is None:
             return
-        error, agent = reply.error or "no label", copy.agent
+        agent = copy.agent
         if refusals.missed(error):
             agent.cost.silent(now, one.deadline - copy.sent_at, size=one.size)
         if refusals.failed(error):
@@ -216,7 +224,6 @@ class Desk:
             agent.breaker.answered()
         if one.copies or one.id not in self.open:
             return
-        why = f"{reply.cloud} refused: {error}"
         if one.kind != "window" or not refusals.its_own(error) or one.tries >= MOST_AGAIN:
             self._end(one, Unanswered(one.id, why))
             return

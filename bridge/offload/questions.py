@@ -47,6 +47,7 @@ class Open(msgspec.Struct, eq=False):
         key: where its answer is kept for repeats; None: nowhere.
         copies: by name of the agent.
         tries: copies sent to replace lost or refused ones.
+        asked: names of all agents that ever had a copy.
         refused: names of agents that refused or lost it.
         hedged: it had its second chance.
         note: how its answer comes about, in words.
@@ -63,6 +64,7 @@ class Open(msgspec.Struct, eq=False):
     key: bytes | None = None
     copies: dict[str, Copy] = {}
     tries: int = 0
+    asked: set[str] = set()
     refused: set[str] = set()
     hedged: bool = False
     note: str = ""
@@ -72,6 +74,7 @@ class Open(msgspec.Struct, eq=False):
         """A copy leaves."""
         late = now + overdue(agent.cost.predict(now, size=self.size), self.deadline - now)
         copy = self.copies[agent.name] = Copy(agent, now, late, first)
+        self.asked.add(agent.name)
         agent.takes(self.id, now)
         return copy
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED = "stopping", "overload", "too late", "engine failed"
+UNUSABLE = "unusable answer"  # the bridge's own word for one that it refuses (`bridge.offload.judge`)
 
 
 def its_own(error: str) -> bool:
     """Whether another agent may not repeat it."""
-    return error.startswith((STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED))
+    return error.startswith((STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED, UNUSABLE))
 
 
 def passing(error: str) -> bool:
     """Whether one of those that share a topic may soon not repeat it."""
-    return error.startswith((STOPPING, OVERLOAD))
+    return error.startswith((STOPPING, OVERLOAD, UNUSABLE))
 
 
 def missed(error: str) -> bool:
@@ -22,4 +23,4 @@ def missed(error: str) -> bool:
 
 def failed(error: str) -> bool:
     """Whether the agent is as good as silent."""
-    return error.startswith(ENGINE_FAILED)
+    return error.startswith((ENGINE_FAILED, UNUSABLE))

@@ -25,10 +25,12 @@ class Sending(msgspec.Struct, frozen=True):
     Attributes:
         packing: of its windows.
         mean: of each channel, in its unit, to stand for private ones; empty: 0.
+        labels: what an answer may be; empty: not known.
     """
 
     packing: Packing = "float32"
     mean: tuple[float, ...] = ()
+    labels: frozenset[str] = frozenset()
 
     def size(self, plain: int) -> int:
         """About the bytes of a question.
@@ -39,10 +41,13 @@ class Sending(msgspec.Struct, frozen=True):
         return int(plain * _SHARE[self.packing]) + _AROUND
 
 
+PLAIN = Sending()  # of a model of which nothing is known
+
+
 def sending(manifest: Manifest, wish: Encoding) -> Sending:
     """How windows of a model are sent; see `packing_for`."""
     mean = manifest.normalisation.mean if manifest.normalisation is not None else ()
-    return Sending(packing_for(manifest, wish), mean)
+    return Sending(packing_for(manifest, wish), mean, frozenset(manifest.output.labels))
 
 
 def packing_for(manifest: Manifest, wish: Encoding) -> Packing:

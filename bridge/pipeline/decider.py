@@ -280,8 +280,8 @@ class Decider:
             if route.order == "strict":
                 self._order.journals(window)
         if choice.where == "bridge":
-            if choice.explore and not route.private:
-                turn.explore.append(window)
+            if choice.explore and (not route.private or route.private_rule == "mask"):
+                turn.explore.append((window, route.private))
             return choice
         both = choice.where == "both"
         deadline = window.deadline + placing.patience if both else turn.now + left

@@ -53,6 +53,11 @@ class Given:
             new = GivenUp(new.first, self.ranges.pop(at).end, new.why)
         self.ranges.insert(at, new)
 
+    def rename_first(self, why: str) -> None:
+        """What was given up before anything was known of the series was given up by that rule."""
+        if self.ranges and self.ranges[0].first == 0:
+            self.ranges[0] = GivenUp(0, self.ranges[0].end, why)
+
     def trim(self, passed: int) -> None:
         """Forget the oldest of too many ranges below that row."""
         if len(self.ranges) > MAX_PASSED:

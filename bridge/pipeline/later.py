@@ -60,6 +60,15 @@ class Later(Series):
         self.keep = min(self.keep, later.keep)
         return super().absorb(later, now)
 
+    def give_up_all(self, why: str) -> None:
+        """Keep no rows, neither of its own windows nor of those across its begin."""
+        head = min(self.keep, self.next_row)
+        if self.begin < head and self.given is not None:
+            self.given.add(self.begin, head, why)
+            self.keep = self.begin
+        self.head = []
+        super().give_up_all(why)
+
     def _record(self, first: int, end: int, why: str) -> None:
         if self.given is None:
             self.given = Given()

@@ -197,17 +197,31 @@ class Pipeline:
         self._decider.answering.keep_order(turn)
 
     def _note_series(self, turn: Turn) -> None:
+        if self._journal.recovered:
+            restore.note_forgotten(turn.touched.values())
         evicted = self._windower.evicted
         for key in evicted:
             if turn.touched.get(key) is not self._windower.entry(key):  # it may have begun anew in the same turn
                 turn.touched.pop(key, None)
         turn.changes.series.extend([restore.save_series(entry) for entry in turn.touched.values()])
-        turn.changes.forgotten.extend(evicted)
-        self._out.book.evicted(evicted)
-        evicted.clear()
+        if evicted:
+            self._note_pushed_out(turn)
         self._out.book.turn([*turn.cuts, *turn.repeats], turn.touched, turn.wall)
         for cut in turn.repeats:
             self._out.book.answered(cut.window.id)
+
+    def _note_pushed_out(self, turn: Turn) -> None:
+        evicted, pushed_out, book = self._windower.evicted, self._windower.pushed_out, self._out.book
+        for lost, rows in pushed_out.lost:
+            lost.pushed_out = turn.wall
+            book.pushed_out(rows)
+        pushed_out.warn(turn.now)
+        still = [entry for key in dict.fromkeys(evicted) if (entry := pushed_out.get(key)) is not None]
+        turn.changes.series.extend([restore.save_series(entry) for entry in still])
+        turn.changes.forgotten.extend([*evicted, *pushed_out.gone])
+        book.evicted(pushed_out.gone)
+        for noted in (evicted, pushed_out.gone, pushed_out.lost):
+            noted.clear()
 
     async def _commit(self, changes: Changes) -> None:
         """Make the turn safe; while the disk refuses, the pipeline stands still and so do its senders."""
@@ -246,8 +260,8 @@ class Pipeline:
             cloud.ask_all(turn.ask)
         for window in turn.cancel:
             cloud.cancel(window)
-        for one in turn.explore:
-            cloud.explore(one.model, one.values, turn.now)
+        for one, private in turn.explore:
+            cloud.explore(one.model, one.values, turn.now, private)
 
     async def _take_up(self, saved: Saved) -> None:
         """Continue where the last process stopped."""

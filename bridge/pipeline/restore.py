@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from bridge.errors import Refused
+from bridge.ledger.account import BRIDGE_RULES, FORGOTTEN
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
@@ -18,7 +19,7 @@ from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, 
 from bridge.topics import DataTopic, parse_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.pipeline.later import Later
     from bridge.pipeline.routes import Route, RouteTable
@@ -170,6 +171,14 @@ def save_series(entry: Entry) -> SavedSeries:
         () if strand is None else tuple(map(_save_later, strand.later)),
         entry.via,
     )
+
+
+def note_forgotten(entries: Iterable[Entry]) -> None:
+    """The journal was lost: whether rows before the first that came of these series came earlier, nobody knows."""
+    for entry in entries:
+        given = entry.series.given
+        if given is not None and given.ranges and given.ranges[0].why in BRIDGE_RULES:
+            given.rename_first(FORGOTTEN)
 
 
 def _save_later(part: Later) -> SavedSegment:

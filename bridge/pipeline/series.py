@@ -252,6 +252,21 @@ class Series:
         self.given.add(first, end, why)
         self.given.trim(end)
 
+    def give_up_all(self, why: str) -> None:
+        """Keep no rows: those that windows not complete yet need, and those held beyond gaps, are given up.
+
+        Args:
+            why: the rule.
+        """
+        spans = [(self.next_window, self.next_row), *((held.first, held.end) for held in self._held.values())]
+        for first, end in spans:
+            if first < end:
+                self.given = self.given or Given()
+                self.given.add(first, end, why)
+        self._tail, self._held, self._firsts = [], {}, []
+        self.held_rows, self.gap_since = 0, None
+        self.next_window = max(self.next_window, -(-self.next_row // self._hop) * self._hop)
+
     def split(self, row: int) -> list[Chunk]:
         """Hand over what is held from that row on."""
         moved = []

@@ -180,7 +180,7 @@ class Turn(msgspec.Struct):
     publish: list[Decided] = []
     again: list[SavedResult] = []
     ask: list[Ask] = []
-    explore: list[Window] = []
+    explore: list[tuple[Window, tuple[int, ...]]] = []
     cancel: list[str] = []
     touched: dict[SeriesKey, Entry] = {}
     messages: int = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -11,6 +10,7 @@ from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
 from bridge.pipeline.naming import chunk_of, key_of, late_rows, stamp, window_of
 from bridge.pipeline.privacy import turn
+from bridge.pipeline.pushed_out import Idle, PushedOut
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Cut, Series
 from bridge.pipeline.strand import Strand
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 _DEVICE: Literal["device", "bridge"] = "device"
-_SHARE = 16  # the longest idle are looked for rarely: this part of all series at a time
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -36,7 +35,7 @@ class Patience(msgspec.Struct, frozen=True):
         gap_backlog: seconds to wait for rows that the sender said come in the backlog, while nothing is heard of them.
         held_rows: rows held beyond a gap, a series.
         all_held_rows: the same over all series.
-        series: series kept; the longest idle goes first.
+        series: series kept; one of the longest idle goes first.
         segments: parts of a series between which rows of the backlog are missing, besides the oldest.
         seen: ids of whole windows remembered at least; at most twice as many are.
     """
@@ -85,6 +84,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         used: number of its latest use.
         strand: its parts, where one run of rows is not all that is known of it.
         turned: the route by which rows came last, and the row before which others may have come by another.
+        pushed_out: seconds since 1970 at which rows of it were last given up for want of room; None: never.
     """
 
     key: SeriesKey
@@ -95,6 +95,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     used: int = 0
     strand: Strand | None = None
     turned: tuple[Route, int] | None = None
+    pushed_out: float | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -133,7 +134,7 @@ class Windower:
         self._new_epoch = new_epoch
         self._entries: dict[SeriesKey, Entry] = {}  # in no order: moving an entry would touch others, which are cold
         self._uses = 0
-        self._idle: list[tuple[int, Entry]] = []  # the longest idle when last looked for, the longest last
+        self._idle = Idle(patience.series)
         self._numbering: dict[tuple[str, str, str], str] = {}
         self._seen: set[str] = set()  # whole windows, the newest
         self._seen_before: set[str] = set()  # as many before them
@@ -143,6 +144,7 @@ class Windower:
         self._strands = Strands(patience, self.lost)
         self._held = 0
         self.evicted: list[SeriesKey] = []
+        self.pushed_out = PushedOut()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -344,7 +346,7 @@ class Windower:
             epoch = self._numbering.get(who) or self._new_epoch()
             self._numbering[who] = epoch
         key = SeriesKey(topic.site, topic.device, topic.stream, epoch)
-        entry = self._entries.get(key)
+        entry = self._entries.get(key) or self._back(key, route)
         if entry is None:
             shape = route.manifest.input
             series = Series(shape.rows, shape.hop, max_held=self._patience.held_rows)
@@ -366,18 +368,25 @@ class Windower:
         self._uses += 1
         entry.used = self._uses
 
+    def _back(self, key: SeriesKey, route: Route) -> Entry | None:
+        """A series that was pushed out goes on; None if it is not remembered."""
+        entry = self.pushed_out.take(key, route.model)
+        if entry is None:
+            return None
+        if entry.series.given is not None and entry.series.given.ahead(entry.series.next_row):
+            self._strands.strand(entry, 0.0)  # it is heard of in a moment
+        self.restore(entry)
+        self._evict()
+        return entry
+
     def _evict(self) -> None:
         while len(self._entries) > self._patience.series:
-            if not self._idle:
-                longest = sorted(self._entries.values(), key=attrgetter("used"))[: 1 + self._patience.series // _SHARE]
-                self._idle = [(entry.used, entry) for entry in reversed(longest)]
-            used, entry = self._idle.pop()
-            if entry.used != used:  # since it was looked for; what remains there is idle for longer than any other
-                continue
+            entry = self._idle.pop(self._entries.values())
             key = entry.key
             del self._entries[key]
             self._held -= self._gaps.pop(key, 0)
             self._strands.forget(key)
             if not entry.numbered:
                 self._numbering.pop((key.site, key.device, key.stream), None)
+            self.pushed_out.add(entry)
             self.evicted.append(key)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.place.chances import Chances
 
 Policy: TypeAlias = Literal["cascade", "bridge", "cloud"]
-Where: TypeAlias = Literal["bridge", "cloud", "both", "reject"]
+Where: TypeAlias = Literal["bridge", "cloud", "both"]
 
 LATE_WORTH = 0.5  # of a right answer that comes after the deadline and within the grace
 HOPELESS = 0.05  # below this chance of an answer in time nobody is asked
@@ -41,7 +41,6 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
         price: what a window sent up costs, in right answers.
         provisional: the bridge's answer may be published as provisional, with the cloud's as the final one.
         grace: seconds after the deadline by which a final answer is still worth something.
-        late: what becomes of a window whose deadline has passed: the bridge answers it, or it is refused.
     """
 
     policy: Policy = "cascade"
@@ -49,7 +48,6 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     price: float = 0.0
     provisional: bool = False
     grace: float = 0.0
-    late: Literal["answer", "refuse"] = "answer"
 
 
 class CloudView(msgspec.Struct, frozen=True, gc=False):
@@ -131,8 +129,6 @@ def decide(certainty: float, chances: Chances, terms: Terms, cloud: CloudView, *
     Returns:
         The place of the greatest expected value, and why.
     """
-    if terms.late == "refuse" and left <= -MARGIN:
-        return Choice("reject", f"its deadline passed at least {-left - MARGIN:.3f} s ago", firm=False)
     sure = at_once(certainty, terms)
     if sure is not None:
         return sure

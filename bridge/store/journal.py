@@ -63,22 +63,28 @@ class Journal:
 
     Args:
         path: the database file.
-        tell: takes a sentence for the owner, when a damaged file had to be set aside.
+        tell: takes a sentence for the owner, when a damaged file had to be set aside, or the file is gone.
+        later: a file that is never begun before the journal: where it is there, so was a journal.
 
     Attributes:
-        recovered: it was damaged: what the last process did may have been forgotten.
+        recovered: it was damaged, or gone: what the last process did may have been forgotten.
 
     Raises:
         StoreError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, tell: Callable[[str], None], *, later: Path | None = None) -> None:
         self._path = path
         self._tell_owner = tell
         self.recovered = False
         self._index: Index | None = None
         self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
         new = not any(path.with_name(path.name + suffix).exists() for suffix in ("", RECOVERED))
+        if new and (left := _left_behind(path, later)):
+            self._tell(
+                f"{path}: gone, though {left}; a new one begins: rows that were acknowledged and unfinished "
+                "windows need, open questions and Results not sent are lost, and it is not known which rows came"
+            )
         self._db = self._open(new=new)
         self._shut = False  # for recovery, which did not come to its end
 
@@ -93,7 +99,7 @@ class Journal:
         return saved
 
     def _tell(self, what: str) -> None:
-        """Nothing but recovery has anything to tell."""
+        """Nothing but recovery, and a loss, has anything to tell."""
         self.recovered = True
         self._tell_owner(what)
 
@@ -242,6 +248,17 @@ class Journal:
                 self._db.close()
             except sqlite3.ProgrammingError:
                 return
+
+
+def _left_behind(path: Path, later: Path | None) -> str:
+    """What shows that there was a journal that had records; "" where nothing does."""
+    mark = Mark(path.with_name(path.name + MARK))
+    newest = mark.get()
+    mark.close()
+    if newest:
+        return f"{path.name}{MARK} says that it had {newest} records"
+    others = (path.with_name(path.name + "-wal"), later)
+    return next((f"{one.name} is there" for one in others if one and one.exists() and one.stat().st_size), "")
 
 
 def _mark_of(path: Path, *, new: bool) -> Mark:

@@ -312,4 +312,4 @@ def _convert(fields: Any, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as why:
-        raise Refused("malformed", f"not a {kind.__name__.strip('_')}: {why}") from why
+        raise Refused("malformed", f"not a {kind.__name__.strip('_').removesuffix('Fields')}: {why}") from why

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.support.brokers import HOST, RunningBroker, start_mosquitto
 from tests.support.fleet import KEPT, dice, seeds
 from tests.support.paho_client import until
 from tests.support.peers import Peer
-from tests.support.standin import StandInCloud, Tap
+from tests.support.standin import LABELS, StandInCloud, Tap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -201,6 +202,43 @@ async def test_second_copies_stay_within_their_budget(
         copies = sum(len(agent.questions) for agent in late)
         assert copies - len(bridge.began) <= 0.1 * len(bridge.began) + 8
         assert copies > len(bridge.began), "some were late enough for a second copy"
+
+
+LIES: list[dict[str, Any]] = [
+    {"label": "made-up"},
+    {"label": ""},
+    {"label": "x" * 100_000},
+    {"score": -1.0},
+    {"score": 7.0},
+    {"version": "9" * 10_000},
+    {"variant": "\x00"},
+    {"engine": "\x00\n"},
+    {"cloud": "someone-else"},
+    {"cloud": ""},
+]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_hostile_agent(mosquitto: RunningBroker, bridge_to: Callable[..., Bridge], direct: bool) -> None:
+    """Nothing that it makes up is an answer: who was lied to has another agent's, or none by the deadline."""
+    counts: Counter[str] = Counter()
+    hostile = StandInCloud(mosquitto.url, name="gpu-1", direct=direct, model=MODEL)
+    with leaving([hostile]):
+        bridge = bridge_to(models={MODEL: Sending(labels=frozenset(LABELS))}, counts=counts, explore=0.0)
+        await bridge.knows("gpu-1" if direct else "")
+        for hostile.lies in LIES:
+            bridge.ask()
+            await bridge.all_ended()
+        assert bridge.answered == []
+        assert counts["cloud_answers_refused"] >= 5, "until it was left alone"
+        with StandInCloud(mosquitto.url, name="gpu-2", direct=True, model=MODEL) as sound:
+            await bridge.knows("gpu-2", "gpu-1" if direct else "")
+            for hostile.lies in LIES:
+                bridge.ask(4, patience=8.0)
+                await bridge.all_ended(within=8.0 + SLACK)
+            assert {event.reply.cloud for event in bridge.answered} == {"gpu-2"}
+            assert all(event.reply.label in sound.given[event.id] for event in bridge.answered)
+            assert len(bridge.answered) == 4 * len(LIES)
 
 
 async def test_a_stalled_agent(mosquitto: RunningBroker, bridge_to: Callable[..., Bridge]) -> None:

@@ -58,6 +58,7 @@ class Line:
         self.full = False
         self.session = _Session()
         self._world, self._deliver, self._on_connected = world, on_deliveries, on_connected
+        self._label = world.judged.manifest.output.labels[0]  # any
         for when in (0.0, *world.cloud.ups()):
             world.clock.call_at(when, self._connect)
 
@@ -84,7 +85,7 @@ class Line:
 
     def _reply(self, window: str, sample: Sample) -> None:
         reply = Reply(
-            window, AGENT, label="said", score=0.9, run_ms=1e3 * sample.run, wait_ms=1e3 * sample.wait,
+            window, AGENT, label=self._label, score=0.9, run_ms=1e3 * sample.run, wait_ms=1e3 * sample.wait,
             batch=sample.batch, queue=sample.queue,
         )  # fmt: skip
         self._arrive(topics.reply(BRIDGE), encode_replies([reply]))

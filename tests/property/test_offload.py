@@ -14,6 +14,7 @@ from bridge.offload.agents import Agents
 from bridge.offload.cache import Cache
 from bridge.offload.desk import Desk
 from bridge.offload.hedging import Budget
+from bridge.offload.judge import Judge
 from bridge.offload.questions import Open
 from bridge.wire.offload import Reply
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.offload.messages import Answered, Unanswered
     from bridge.offload.outgoing import Outgoing
 
+MEMBERS = ("c", "d", "nobody told")
 ROWS = np.zeros((4, 2), np.float32)
 PATIENCE = 0.05  # seconds
 SLACK = 0.5  # seconds: another process may have the core
@@ -53,7 +55,15 @@ class World:
         self.began: dict[str, float] = {}
         self.ended: dict[str, float] = {}
         self.cancelled: set[str] = set()
-        self.desk = Desk(self.agents, cast("Outgoing", self.wire), Budget(0.3), Cache(0.0), self.tell, lambda: self.up)
+        self.desk = Desk(
+            self.agents,
+            cast("Outgoing", self.wire),
+            Budget(0.3),
+            Cache(0.0),
+            Judge(self.agents, {}),
+            self.tell,
+            lambda: self.up,
+        )
 
     def tell(self, event: Answered | Unanswered) -> None:
         assert event.id in self.began
@@ -87,12 +97,13 @@ class World:
     def answer(self, now: float) -> None:
         for _ in range(min(4, len(self.wire.asked))):
             agent, window = self.dice.choice(self.wire.asked)
-            self.desk.replied(Reply(window, agent or "member", "sit", 0.9), now)
+            label = self.dice.choice(("sit", "sit", "sit", "\n"))  # the last is refused
+            self.desk.replied(Reply(window, agent or self.dice.choice(MEMBERS), label, 0.9), now)
 
     def refuse(self, now: float) -> None:
         if self.wire.asked:
             agent, window = self.dice.choice(self.wire.asked)
-            self.desk.replied(Reply(window, agent or "member", error=self.dice.choice(REFUSALS)), now)
+            self.desk.replied(Reply(window, agent or self.dice.choice(MEMBERS), error=self.dice.choice(REFUSALS)), now)
 
     def status(self, now: float) -> None:
         name = self.dice.choice("abcd")

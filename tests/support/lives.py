@@ -74,6 +74,7 @@ class PatientCloud:
         deadlines: of the questions, by the same.
         private: channels to be masked, likewise.
         explored: numbers of windows it was passed over for.
+        explored_private: their channels to mask.
         cancelled: ids of windows that nobody waits for any more.
         there: it can be asked.
         in_time: the chance that it answers in time; of the time with the grace `in_grace`.
@@ -86,6 +87,7 @@ class PatientCloud:
         self.deadlines: dict[int, float] = {}
         self.private: dict[int, tuple[int, ...]] = {}
         self.explored: list[int] = []
+        self.explored_private: list[tuple[int, ...]] = []
         self.cancelled: list[str] = []
         self.there = True
         self.in_time = self.in_grace = 0.9
@@ -104,8 +106,9 @@ class PatientCloud:
             self.deadlines[number] = ask.deadline
             self.private[number] = ask.private
 
-    def explore(self, _model: str, values: Rows, _now: float) -> None:
+    def explore(self, _model: str, values: Rows, _now: float, private: tuple[int, ...] = ()) -> None:
         self.explored.append(int(values[0, 0]))
+        self.explored_private.append(private)
 
     def cancel(self, window: str) -> None:
         self.cancelled.append(window)

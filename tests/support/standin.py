@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
@@ -38,6 +39,7 @@ class StandInCloud:
         cancelled: ids that it was told to forget.
         deed: what it does with the next question.
         delay: seconds that a late answer takes.
+        lies: fields of its answers that are others than they should be.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StandInCloud:
         self.name = name
         self.deed = deed
         self.delay = delay
+        self.lies: dict[str, Any] = {}
         self._direct = direct
         self._model = model
         self._count = 0
@@ -141,7 +144,7 @@ class StandInCloud:
         label = LABELS[self._count % len(LABELS)]
         self.given[window].append(label)
         reply = Reply(window, self.name, label, 0.9, version="1.0.0", variant="stand-in", engine="stand-in")
-        self._client.publish(topic, encode_reply(reply), qos=1)
+        self._client.publish(topic, encode_reply(msgspec.structs.replace(reply, **self.lies)), qos=1)
 
 
 # ---- the wire

@@ -155,10 +155,39 @@ def test_a_mark_older_than_the_journal_is_no_damage(path: Path, told: list[str])
     Journal(path, pytest.fail).close()
 
 
-def test_a_journal_that_was_moved_away_begins_anew_in_silence(path: Path) -> None:
-    filled(path)
-    path.unlink()
-    Journal(path, pytest.fail).close()
+@pytest.mark.parametrize(
+    ("gone", "says"),
+    [
+        ((), "journal.db.mark says that it had 40 records"),
+        ((MARK,), "journal.db-wal is there"),
+        ((MARK, "-wal"), "results.db is there"),
+    ],
+)
+def test_a_journal_that_is_gone_is_told_by_what_it_left_behind(
+    path: Path, told: list[str], gone: tuple[str, ...], says: str
+) -> None:
+    filled(path, kill=True)
+    for suffix in ("", *gone):
+        path.with_name(path.name + suffix).unlink()
+    results = path.with_name("results.db")
+    results.write_bytes(b"some")
+    journal = Journal(path, told.append, later=results)
+    assert journal.recovered
+    assert journal.load().series == []
+    journal.commit(turn(0))
+    journal.close()
+    (said,) = told
+    assert f"gone, though {says}; a new one begins: rows that were acknowledged" in said
+    again = Journal(path, pytest.fail, later=results)
+    assert (again.recovered, len(again.load().rows)) == (False, 1)
+    again.close()
+
+
+def test_a_folder_without_traces_of_a_journal_gets_one_in_silence(path: Path) -> None:
+    path.with_name("results.db").touch()
+    journal = Journal(path, pytest.fail, later=path.with_name("results.db"))
+    assert not journal.recovered
+    journal.close()
 
 
 def test_a_database_emptied_under_its_log_is_missed(path: Path, told: list[str]) -> None:

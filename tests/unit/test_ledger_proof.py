@@ -33,6 +33,10 @@ def but(one: Account, **changed: Any) -> Account:
     return msgspec.structs.replace(one, **changed)
 
 
+def but_part(**changed: Any) -> Part:
+    return msgspec.structs.replace(PART, **changed)
+
+
 def check(name: str, one: Account) -> proof.Check:
     found = [check for check in proof.check_series(one, bridge="gw-1") if check.name == name]
     assert len(found) == 1
@@ -85,6 +89,32 @@ def test_windows_cut_of_rows_that_a_damaged_store_lost_are_not_held_against_anyb
     assert check("windows", but(whole, **lost, cut=16)).holds is False
     gap = {**lost, "given_up": [GivenUp(300, 309, "gap")]}
     assert check("windows", but(whole, **gap)).holds is False
+
+
+def test_rows_pushed_out_of_memory_are_dropped_by_rule_and_windows_before_them_are_complete() -> None:
+    # windows of 0, 64 and 128 were cut when rows from 192 on were pushed out, of which those to 255 were in the last
+    one = Account(KEY, came=[(0, 191), (300, 999)], window=128, hop=64, cut=12, ended=[(0, 2), (5, 13)],
+                  given_up=[GivenUp(192, 299, "series")], given_up_rows=108,
+                  windows=Windows(12, astray=[]))  # fmt: skip
+    assert [found.holds for found in proof.check_series(one, bridge="gw-1")] == [True, True, True]
+    assert check("windows", but(one, cut=11)).holds is None
+    assert check("windows", but(one, cut=15)).holds is False
+    assert check("answers", but(one, ended=[(0, 2), (5, 12)])).holds is False
+    assert proof.check_agent(Part("e1", 1_000), [one]).holds is True
+
+
+def test_rows_that_may_have_come_before_the_journal_was_lost_are_held_against_nobody() -> None:
+    one = but(GOOD, came=[(400, 999)], given_up=[GivenUp(0, 399, "forgotten")], given_up_rows=400)
+    found = proof.check_agent(PART, [one])
+    assert (found.holds, found.rows) == (None, [(0, 299)])
+    assert "the bridge's journal was lost" in found.says
+    assert proof.check_agent(but_part(dropped=[Dropped(0, 399, "age")]), [one]).holds is True
+    assert proof.check_agent(but_part(kept=[(0, 299), (950, 1_049)]), [one]).holds is True
+    gap = but(
+        one, came=[(500, 999)], given_up=[GivenUp(0, 399, "forgotten"), GivenUp(400, 499, "gap")], given_up_rows=500
+    )
+    assert proof.check_agent(PART, [gap]).rows == [(400, 499)]
+    assert proof.check_agent(PART, [gap]).holds is False
 
 
 def test_what_ended_in_an_earlier_life_is_not_due() -> None:

@@ -13,7 +13,7 @@ import pytest
 from bridge import config
 from bridge.errors import ConfigError
 from bridge.ledger import command, report
-from bridge.ledger.account import AgentStatus, Page, StreamAccount, Windows
+from bridge.ledger.account import AgentStatus, Dropped, GivenUp, Page, Part, StreamAccount, Windows
 from bridge.ledger.statement import Statement, state
 from bridge.messages import SeriesKey
 from bridge.topics import AgentTopic
@@ -26,7 +26,7 @@ NOW = 1_000.0
 TABLE = """\
 bridge gw-1: runs since 1970-01-01 00:00:50; answered, waiting and refused are counted from then on
 bridge gw-2: does not answer
-agent ward/w2: OFFLINE; last connected an unknown time, does not tell what it accepted
+agent ward/w2: OFFLINE; last connected an unknown time, does not tell what it accepted until it is back
 
 stream         epoch  accepted  safe  in flight  dropped  windows  answered  waiting  refused    seen  adds up
 ward/pu/hum    b-1           –   128          –        0        1    1 (+2)        0        0       –      yes
@@ -67,7 +67,10 @@ def test_a_table_for_people() -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (AgentStatus(False, 60.0), "OFFLINE; last connected 1970-01-01 00:01:00, does not tell what it accepted"),
+        (
+            AgentStatus(False, 60.0),
+            "OFFLINE; last connected 1970-01-01 00:01:00, does not tell what it accepted until it is back",
+        ),
         (AgentStatus(False, 60.0, {}), "OFFLINE since 1970-01-01 00:01:00"),
         (AgentStatus(True, 60.0), "online, said so 1970-01-01 00:01:00, does not tell what it accepted"),
     ],
@@ -76,6 +79,34 @@ def test_a_table_for_people() -> None:
 def test_when_an_agent_went_is_not_said_by_its_will(status: AgentStatus, said: str) -> None:
     found = state([Page("gw-1", NOW, 50.0)], {AgentTopic("ward", "w2"): status})
     assert f"\nagent ward/w2: {said}\n" in report.as_text(found, NOW)
+
+
+def test_a_bridge_that_knows_more_than_the_agent_told() -> None:
+    page = Page("gw-1", NOW, 50.0, series=[GOOD])
+    said = report.as_text(state([page], agent(Part("e1", 500, [], [Dropped(300, 399, "age")]))), NOW)
+    assert (
+        "newer  ward/w1/wrist e1: 900 rows are safe, more than accepted: the agent told that at 1970-01-01 00:01:30"
+        in said
+    )
+
+
+def test_rows_given_up_that_came_all_the_same() -> None:
+    page = Page("gw-1", NOW, 50.0, series=[GOOD])
+    told = Part("e1", 1_050, [(950, 1_049)], [Dropped(250, 399, "size")])
+    assert "came     ward/w1/wrist e1: 50 of these rows all the same" in report.as_text(state([page], agent(told)), NOW)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("series", "(series: pushed out of the bridge's memory, last at 1970-01-01 00:15:00)"),
+        ("forgotten", "(forgotten: the bridge's journal was lost)"),
+    ],
+)
+def test_why_rows_were_given_up(rule: str, said: str) -> None:
+    one = msgspec.structs.replace(GOOD, given_up=[GivenUp(300, 399, rule)], pushed_out=900.0)
+    told = report.as_text(state([Page("gw-1", NOW, 50.0, series=[one])], {}), NOW)
+    assert f"dropped  ward/w1/wrist e1: rows 300–399 {said}" in told
 
 
 def test_what_contradicts_is_told_last() -> None:

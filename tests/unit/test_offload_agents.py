@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.offload.agents import SHARED, Agent, Agents
+from bridge.offload.agents import MAX_NAMES, SHARED, Agent, Agents
 
 LEFT, SIZE = 1.0, 3_000
 
@@ -166,3 +166,35 @@ def test_a_status_that_tells_nonsense_for_models_serves_none() -> None:
     assert news is not None
     assert news.agent.models == {}
     assert not agents.there(news.agent)
+
+
+def test_the_versions_in_use_are_those_last_answered_with_and_before_that_those_told() -> None:
+    agents = agents_of()
+    a = agents.told("a", status("m"))
+    agents.told("b", status("m"))
+    assert a is not None
+    assert (agents.versions("m"), agents.versions("n")) == ({"1"}, set())
+    agents.answered("a", a.agent, "m", "2")
+    agents.answered("a", a.agent, "n", "9")
+    agents.answered("nobody", a.agent, "m", "9")
+    agents.answered("b", a.agent, "m", "9")
+    assert (agents.versions("m"), agents.versions("n")) == ({"1", "2"}, set())
+    agents.told("a", status("m"))  # nothing new: it said so before it answered
+    agents.gone("b")
+    assert agents.versions("m") == {"2"}
+    agents.connected(2, 60.0)
+    assert agents.versions("m") == set()
+    agents.told("a", {**status(), "models": {"m": "3"}})
+    assert agents.versions("m") == {"3"}
+    agents.answered("a", a.agent, "m", "2")  # asked of the process before
+    assert agents.versions("m") == {"3"}
+
+
+def test_names_of_agents_that_were_there_are_known_and_bounded() -> None:
+    agents = agents_of("a")
+    agents.gone("a")
+    assert agents.known("a")
+    for n in range(MAX_NAMES):
+        agents.told(f"other-{n}", status("m"))
+    assert not agents.known("a")
+    assert not agents.known(SHARED)

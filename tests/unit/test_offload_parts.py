@@ -155,12 +155,12 @@ def test_a_declared_packing_is_taken_whatever_it_costs(manifest: Manifest) -> No
     assert packing_for(strict, "auto") == "float32"
     assert packing_for(strict, "int8") == "int8"
     unknown = msgspec.structs.replace(manifest, fidelity={}, normalisation=None)
-    assert sending(unknown, "auto") == Sending("float32", ())
+    assert sending(unknown, "auto") == Sending("float32", (), frozenset(manifest.output.labels))
 
 
 def test_private_channels_are_masked_with_the_means_of_the_manifest(manifest: Manifest) -> None:
     assert manifest.normalisation is not None
-    assert sending(manifest, "float16") == Sending("float16", manifest.normalisation.mean)
+    assert sending(manifest, "float16").mean == manifest.normalisation.mean
     assert Sending("int8").size(4_000) < Sending("float16").size(4_000) < Sending().size(4_000)
 
 

@@ -150,14 +150,6 @@ def test_a_certainty_that_is_no_number_is_answered_by_the_bridge() -> None:
     assert decide(math.nan, CURVE, CASCADE, THERE, left=1.9).where == "bridge"
 
 
-def test_a_window_past_its_deadline_is_refused_where_the_route_says_so() -> None:
-    terms = changed(CASCADE, late="refuse")
-    choice = decide(0.99, CURVE, terms, THERE, left=-0.15)
-    assert (choice.where, choice.reason, choice.firm) == ("reject", "its deadline passed at least 0.100 s ago", False)
-    assert decide(0.99, CURVE, terms, THERE, left=-0.049).where == "bridge"
-    assert decide(0.99, CURVE, CASCADE, THERE, left=-0.15).where == "bridge"
-
-
 def test_the_margin_is_a_tenth_of_a_short_deadline() -> None:
     assert [margin(whole) for whole in (10.0, 2.0, 0.5, 0.1, 0.0, -1.0)] == pytest.approx(
         [0.05, 0.05, 0.05, 0.01, 0, 0]

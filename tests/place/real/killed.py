@@ -134,6 +134,6 @@ def judged(seen: Seen) -> list[Row]:
     return [
         row("killed-lost", "two cloud agents, one killed mid-batch: windows without exactly one effective Result",
             [lost], "at most", 0.0, unit="windows", note=note),
-        row("killed-under-way", "questions that the killed agent took with it, the fewest of the kills",
-            [min(seen.hit, default=0)], "at least", 1.0, unit="questions", note=f"at the kills: {seen.hit}"),
+        row("killed-under-way", "questions that killed agents took with them, in all",
+            [sum(seen.hit)], "at least", 1.0, unit="questions", note=f"at the kills: {seen.hit}"),
     ]  # fmt: skip
