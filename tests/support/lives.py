@@ -137,6 +137,7 @@ class Life:
         kept: Kept | None = None,
         cloud: PatientCloud | None = None,
         tell: Callable[[str], None] = pytest.fail,
+        later: Path | None = None,
     ) -> None:
         self.slow = slow
         self.fast = HeldEngine("fast", once=0.0)
@@ -146,7 +147,7 @@ class Life:
         self.full = False
         self.counts: Counter[str] = Counter()
         self.inbox = Inbox(1 << 25, lambda: None)
-        self.journal = Journal(path, tell)
+        self.journal = Journal(path, tell, later=later)
         self.replaying: asyncio.Task[None] | None = None
         self._arrivals = 0
         table = RouteTable(routes)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.pipeline.window import Patience
 from bridge.store import waiting
 from bridge.store.database import Broken, Full
 from bridge.store.journal import Journal, Record
-from tests.support.engines import ROWS, until
-from tests.support.lives import World
+from tests.support.engines import ROWS, HeldEngine, until
+from tests.support.lives import ROUTES, Life, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,4 +96,22 @@ async def test_a_journal_found_damaged_in_use_ends_it_so_that_the_next_start_rec
     with pytest.raises(Broken, match="record 7"):
         life.running.result()
     assert life.verdicts == {}, "nothing is acknowledged"
+    await life.crash()
+
+
+async def test_after_the_journal_was_lost_nobody_knows_what_came_before(world: World) -> None:
+    told: list[str] = []
+    world.path.with_name("results.db").write_bytes(b"some")
+    life = Life(world.path, HeldEngine("slow"), ROUTES, tell=told.append, later=world.path.with_name("results.db"))
+    windower = life.pipeline._windower
+    windower._patience = Patience(gap=0.0, gap_receipts=0.0)
+    life.deliver("rows", 10 * ROWS, ROWS)
+    await until(lambda: any(one.series.next_row == 11 * ROWS for one in windower.entries))
+    life.deliver("rows", 12 * ROWS, ROWS)
+    await until(lambda: any(one.series.next_row == 13 * ROWS for one in windower.entries))
+    (entry,) = windower.entries
+    assert entry.series.given is not None
+    given_up = [(one.first, one.end, one.why) for one in entry.series.given.ranges]
+    assert given_up == [(0, 10 * ROWS, "forgotten"), (11 * ROWS, 12 * ROWS, "gap")]
+    assert len(told) == 1
     await life.crash()

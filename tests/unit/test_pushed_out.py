@@ -1,0 +1,133 @@
+"""A series beyond `[limits] series`: which goes, what is remembered of it, and what is told."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.ledger.account import GivenUp, Part
+from bridge.ledger.proof import check_agent, check_series
+from bridge.ledger.source import running_account
+from bridge.messages import SeriesKey
+from bridge.pipeline import pushed_out
+from bridge.pipeline.window import Patience
+from bridge.store.journal import Journal
+from tests.support.engines import ROWS, until
+from tests.support.lives import Life, World
+from tests.unit.test_window_bounds import made, take
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "journal.db")
+
+
+def key(device: str) -> SeriesKey:
+    return SeriesKey("s", device, "x", "")
+
+
+def test_of_the_longest_idle_one_without_rows_of_unfinished_windows_goes_first() -> None:
+    windower = made(series=32)
+    for n in range(32):
+        take(windower, 0, device=f"d{n}")
+    entry = windower.entry(key("d1"))
+    assert entry is not None
+    entry.series.next_window = entry.series.next_row  # as where windows do not overlap
+    take(windower, 0, device="new")
+    assert windower.evicted == [key("d1")]
+    assert windower.pushed_out.lost == []
+    take(windower, 0, device="newer")
+    assert windower.evicted == [key("d1"), key("d0")]
+    assert [(one.key, rows) for one, rows in windower.pushed_out.lost] == [(key("d0"), 2)]
+
+
+def test_a_series_goes_on_where_it_stopped_and_its_rows_are_given_up_by_rule() -> None:
+    windower = made(series=1)
+    take(windower, 0)
+    take(windower, 10)  # held: rows before it are missing
+    take(windower, 0, device="other")
+    assert windower.entry(key("d")) is None
+    assert [window.seq for window in take(windower, 4).windows] == [4]
+    entry = windower.entry(key("d"))
+    assert entry is not None
+    assert entry.series.given is not None
+    assert [(one.first, one.end, one.why) for one in entry.series.given.ranges] == [
+        (2, 4, "series"),
+        (10, 14, "series"),
+    ]
+    assert [window.seq for window in take(windower, 8).windows] == [6]
+    assert [window.seq for window in take(windower, 14).windows] == [14]
+
+
+def test_of_a_series_with_a_backlog_all_parts_are_given_up() -> None:
+    windower = made(series=1)
+    take(windower, 0)
+    entry = windower.entry(key("d"))
+    assert entry is not None
+    windower.strand(entry, 1.0).begin(20, 1.0)
+    take(windower, 20)
+    take(windower, 0, device="other")
+    given = entry.series.given
+    assert given is not None
+    assert [(one.first, one.end) for one in given.ranges] == [(2, 4), (20, 24)]
+    assert [window.seq for window in take(windower, 24).windows] == [24]
+    assert windower.entry(key("d")) is entry
+
+
+def test_what_is_remembered_of_them_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushed_out, "REMEMBERED", 2)
+    windower = made(series=1)
+    for n in range(5):
+        take(windower, 0, device=f"d{n}")
+    assert windower.pushed_out.keys == [key("d2"), key("d3")]
+    assert windower.pushed_out.gone == [key("d0"), key("d1")]
+    assert [window.seq for window in take(windower, 0, device="d0").windows] == [0]  # as a new one
+    assert len(windower.pushed_out) == 2
+
+
+def test_the_owner_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    windower = made(series=1)
+    with caplog.at_level(logging.WARNING):
+        for n in range(4):
+            take(windower, 0, device=f"d{n}")
+            windower.pushed_out.warn(30.0 * n)
+            windower.pushed_out.lost.clear()
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "[limits] series: the longest idle are pushed out, 2 rows given up" in first
+    assert "6 rows given up since the start whose windows were not complete, the latest of s/d2/x" in second
+
+
+async def test_the_ledger_says_so_also_after_a_restart(world: World) -> None:
+    def bounded() -> Life:
+        life = world.live()
+        life.pipeline._windower._patience = Patience(series=1)
+        life.pipeline._windower._idle = pushed_out.Idle(1)
+        return life
+
+    life = bounded()
+    half = ROWS // 2
+    life.deliver("rows", 0, half, receipt=True)
+    await until(lambda: len(life.verdicts) == 1)
+    life.deliver("rows", 0, half, device="other", receipt=True)
+    await until(lambda: len(life.verdicts) == 2)
+    windower, book = life.pipeline._windower, life.pipeline._out.book
+    (entry,) = [one for name in windower.pushed_out.keys if (one := windower.pushed_out.get(name)) is not None]
+    account = running_account(entry, book, book.waiting(), working=None, kept=None)
+    assert account.given_up == [GivenUp(0, half - 1, "series")]
+    assert account.pushed_out is not None
+    assert check_agent(Part("e", half), [account]).holds
+    assert False not in [one.holds for one in check_series(account, bridge="")]
+    totals = book.totals()
+    assert (totals["pushed_out"], totals["pushed_out_rows"]) == (1, half)
+    await life.crash()
+    journal = Journal(world.path, pytest.fail)
+    saved = journal.load()
+    journal.close()
+    kept = {one.key.device: one for one in saved.series}
+    assert [(one.first, one.end, one.why) for one in kept["d"].skipped] == [(0, half, "series")]
+    assert {one.key.device for one in saved.rows} == {"other"}
