@@ -37,7 +37,7 @@ def test_rows_sent_before_the_bridge_was_there_are_answered(tmp_path: Path) -> N
         prepare_bridge(tmp_path / "bridge", bridge_toml(broker.url)) as bridge,
         RunningProgram(
             ["edge-agent", "replay", str(file), "--device", "d1", "--stream", "wrist", "--url", broker.url,
-             "--rate", str(RATE), "--speed", "1", "--receipt-timeout", "4"], tmp_path, log="agent.log",
+             "--rate", str(RATE), "--speed", "1", "--receipt-timeout", "7"], tmp_path, log="agent.log",
         ) as agent,
         Peer(broker.url, "edge/v1/+/+/data/+") as overhears,
     ):  # fmt: skip
