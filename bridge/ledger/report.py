@@ -141,11 +141,11 @@ def _dropped(lines: list[Line]) -> str:
             found.append(
                 f"dropped  {line.site}/{line.device}/{line.stream} {line.epoch}: rows {rows} ({_rule(rule, line)})"
             )
-        given_up = count(union((one.first, one.last) for one in line.dropped))
-        if given_up > line.dropped_rows:
+        came = count(union((one.first, one.last) for one in line.dropped)) - line.dropped_rows
+        if came > 0:
+            name = f"{line.site}/{line.device}/{line.stream} {line.epoch}"
             found.append(
-                f"came     {line.site}/{line.device}/{line.stream} {line.epoch}: {given_up - line.dropped_rows} of "
-                "these rows all the same: a copy was on its way; they count as safe"
+                f"came     {name}: {came} of these rows all the same: a copy was on its way; they count as safe"
             )
     return "\n".join(found)
 

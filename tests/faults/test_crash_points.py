@@ -95,7 +95,13 @@ class World:
 
 
 class Life:
-    """One process."""
+    """One process, which is its own journal towards the pipeline.
+
+    Attributes:
+        recovered: as of a journal: it was not lost.
+    """
+
+    recovered = False
 
     def __init__(self, world: World, die_at: int) -> None:
         self.world = world
