@@ -256,7 +256,7 @@ def _left_behind(path: Path, later: Path | None) -> str:
     newest = mark.get()
     mark.close()
     if newest:
-        return f"{path.name}{MARK} says that it had {newest} records"
+        return f"{path.name}{MARK} says that it went up to record {newest}"
     others = (path.with_name(path.name + "-wal"), later)
     return next((f"{one.name} is there" for one in others if one and one.exists() and one.stat().st_size), "")
 

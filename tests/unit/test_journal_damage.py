@@ -158,7 +158,7 @@ def test_a_mark_older_than_the_journal_is_no_damage(path: Path, told: list[str])
 @pytest.mark.parametrize(
     ("gone", "says"),
     [
-        ((), "journal.db.mark says that it had 40 records"),
+        ((), "journal.db.mark says that it went up to record 40"),
         ((MARK,), "journal.db-wal is there"),
         ((MARK, "-wal"), "results.db is there"),
     ],
