@@ -15,9 +15,10 @@ from bridge.mqtt.messages import Settings
 from bridge.offload.client import CloudClient
 from bridge.offload.privacy import private_channels
 from bridge.offload.sending import sending
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.placing import Curve
 from bridge.pipeline.routes import Override, Route, RouteTable
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.runtime.choice import Chosen, choose
 from bridge.runtime.providers import BY_NAME
 from bridge.store.kept import Kept

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.messages import SeriesKey
+    from bridge.pipeline.entries import Entry
     from bridge.pipeline.turn import Cut
-    from bridge.pipeline.window import Entry
     from bridge.topics import DataTopic
 
 LATE = "stale"

@@ -13,7 +13,8 @@ from bridge.ledger.book import Book
 from bridge.ledger.earlier import INCOMPLETE, note
 from bridge.ledger.source import saved_accounts, take_up
 from bridge.pipeline import restore
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.entries import Patience
+from bridge.pipeline.window import Windower
 from bridge.store.conversion import VERSION
 from bridge.store.database import translated
 from bridge.store.journal import Journal

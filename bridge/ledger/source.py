@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.ledger.book import Book
+    from bridge.pipeline.entries import Entry
     from bridge.pipeline.routes import RouteTable
-    from bridge.pipeline.window import Entry
     from bridge.store.records import Saved, SavedResult
 
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from bridge.messages import Skip, Window
     from bridge.pipeline.admit import Admission, Admitted
     from bridge.pipeline.arrival import Arrival, Verdict
+    from bridge.pipeline.entries import Entry, Taken
     from bridge.pipeline.outbound import Outbound
     from bridge.pipeline.routes import Route
-    from bridge.pipeline.window import Entry, Taken, Windower
+    from bridge.pipeline.window import Windower
 
 
 class Intake:

@@ -16,8 +16,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bridge.pipeline.entries import Entry
     from bridge.pipeline.routes import Route
-    from bridge.pipeline.window import Entry
 
 Rule = Literal["refuse", "mask"]
 

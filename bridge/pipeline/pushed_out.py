@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.messages import SeriesKey
-    from bridge.pipeline.window import Entry
+    from bridge.pipeline.entries import Entry
 
 log = logging.getLogger("bridge.pipeline")
 

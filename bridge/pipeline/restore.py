@@ -10,10 +10,10 @@ import numpy as np
 from bridge.errors import Refused
 from bridge.ledger.account import BRIDGE_RULES, FORGOTTEN
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
+from bridge.pipeline.entries import Entry
 from bridge.pipeline.given import Given
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.turn import Decided
-from bridge.pipeline.window import Entry, Windower
 from bridge.ranges import count, minus, numbers
 from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
 from bridge.topics import DataTopic, parse_result
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.pipeline.later import Later
     from bridge.pipeline.routes import Route, RouteTable
+    from bridge.pipeline.window import Windower
 
 NO_ROWS = np.empty((0, 0), np.float32)
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from bridge.messages import Observation, SeriesKey, Skip
+    from bridge.pipeline.entries import Entry, Patience
     from bridge.pipeline.series import Chunk, Cut
-    from bridge.pipeline.window import Entry, Patience
 
 LOOK = 1.0  # seconds after which what is waited for is looked at again, or a quarter of the shortest wait
 

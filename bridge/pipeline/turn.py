@@ -10,8 +10,8 @@ from bridge.errors import Refused
 from bridge.messages import Answer, Placement, Result, SeriesKey, Window
 from bridge.offload.messages import Ask
 from bridge.pipeline.arrival import SAFE, Arrival, Verdict
+from bridge.pipeline.entries import Entry
 from bridge.pipeline.routes import Route
-from bridge.pipeline.window import Entry
 from bridge.store.records import Changes, SavedResult
 from bridge.topics import DataTopic
 from bridge.topics import result as result_topic

@@ -24,11 +24,12 @@ from bridge.config import BridgeSection, Config, RouteSection
 from bridge.mqtt.messages import Delivery, Publish
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.doors import MqttDoor
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import SIZE, Pipeline
 from bridge.pipeline.turn import Turn
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.runtime.load import load
 from bridge.store.journal import Journal
 from bridge.store.kept import Kept

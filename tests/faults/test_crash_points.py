@@ -24,11 +24,12 @@ from bridge.messages import Observation, Skip
 from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.lanes import Lanes
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.place.decide import CloudView
 from bridge.runtime.fake import FakeEngine
 from bridge.store.journal import Journal, Record

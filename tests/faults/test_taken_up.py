@@ -14,8 +14,9 @@ from bridge.config import BridgeSection, Config, RouteSection
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey
 from bridge.pipeline import restore
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.series import Chunk, Series
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
 from bridge.store.records import Changes, SavedRows, SavedSeries
 from bridge.topics import DataTopic
@@ -24,8 +25,8 @@ from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.pipeline.entries import Taken
     from bridge.pipeline.routes import RouteTable
-    from bridge.pipeline.window import Taken
 
 TOPIC = DataTopic(SITE, "w0", STREAM)
 VALUES = np.random.default_rng(1).normal(size=(4_000, 6)).astype(np.float32)

@@ -17,15 +17,16 @@ from bridge.ledger.book import Book
 from bridge.ledger.proof import Check, check_agent, check_series
 from bridge.ledger.source import running_account
 from bridge.messages import Observation
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.turn import Cut
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.ranges import both, count, minus, numbers, union
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:
     from bridge.ledger.account import Account
     from bridge.messages import Window
-    from bridge.pipeline.window import Entry
+    from bridge.pipeline.entries import Entry
 
 steady = settings(deadline=None)
 ROUTE = route_table(

@@ -14,15 +14,16 @@ from bridge.ledger.proof import check_series
 from bridge.ledger.source import running_account, take_up
 from bridge.messages import Observation, Skip
 from bridge.pipeline import restore
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.routes import RouteTable
 from bridge.pipeline.turn import Cut
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
 from bridge.store.records import Changes, SavedRows
 from tests.property.test_ledger import ROUTE, SHAPE, TOPIC
 
 if TYPE_CHECKING:
-    from bridge.pipeline.window import Entry
+    from bridge.pipeline.entries import Entry
 
 ROW = st.integers(0, 30).map(lambda n: n * 32) | st.integers(0, 900)
 STEPS = st.lists(

@@ -15,8 +15,9 @@ from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Skip
 from bridge.pipeline import restore
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.routes import Route, RouteTable
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.store.index import Index
 from bridge.store.records import Changes, Saved, SavedRows, decode, encode
 from bridge.topics import DataTopic

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.routes import Route
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")

@@ -19,12 +19,13 @@ from bridge.messages import Observation
 from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival, Verdict
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.outbound import Outbound
 from bridge.pipeline.pipeline import Pipeline
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.pipeline.unheard import Unheard
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.place.decide import CloudView
 from bridge.replay import Replayer
 from bridge.store.journal import Journal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.pipeline.window import Patience
+from bridge.pipeline.entries import Patience
 from bridge.store import waiting
 from bridge.store.database import Broken, Full
 from bridge.store.journal import Journal, Record

@@ -12,15 +12,16 @@ import pytest
 from bridge.catalog import load_manifest
 from bridge.messages import Observation, SeriesKey
 from bridge.pipeline import restore
+from bridge.pipeline.entries import Patience
 from bridge.pipeline.privacy import strictest
 from bridge.pipeline.routes import Override, Route, RouteTable
-from bridge.pipeline.window import Patience, Windower
+from bridge.pipeline.window import Windower
 from bridge.store import records
 from bridge.store.records import Changes, Saved, SavedSeries
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:
-    from bridge.pipeline.window import Taken
+    from bridge.pipeline.entries import Taken
 
 SHIPPED = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 MANIFEST = msgspec.structs.replace(SHIPPED, input=msgspec.structs.replace(SHIPPED.input, rows=4, hop=2))

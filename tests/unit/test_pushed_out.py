@@ -12,7 +12,7 @@ from bridge.ledger.proof import check_agent, check_series
 from bridge.ledger.source import running_account
 from bridge.messages import SeriesKey
 from bridge.pipeline import pushed_out
-from bridge.pipeline.window import Patience
+from bridge.pipeline.entries import Patience
 from bridge.store.journal import Journal
 from tests.support.engines import ROWS, until
 from tests.support.lives import Life, World

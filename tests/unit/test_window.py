@@ -13,9 +13,10 @@ import pytest
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, window_id
+from bridge.pipeline.entries import Entry, Patience, Taken
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Series
-from bridge.pipeline.window import Entry, Patience, Taken, Windower
+from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import pytest
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Skip
+from bridge.pipeline.entries import Entry, Patience, Skipped, Taken
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import MAX_JUMP
-from bridge.pipeline.window import Entry, Patience, Skipped, Taken, Windower
+from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")

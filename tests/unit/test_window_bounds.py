@@ -12,9 +12,10 @@ import pytest
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation
+from bridge.pipeline.entries import Patience, Taken
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import MAX_JUMP
-from bridge.pipeline.window import Patience, Taken, Windower
+from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")
