@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+BEGIN = 90.0  # s in which the first windows of a running series are answered
 SETTLE = 3.0  # seconds after the first Results that count in neither phase: connecting, first batches
 NORMAL = 30.0  # seconds of the normal phase
 PATIENCE = 420.0  # seconds that the backlog may take
@@ -141,6 +142,10 @@ def _agent(folder: Path, recording: Path, port: int) -> Iterator[subprocess.Pope
 
 
 def _normal(witness: Witness, seconds: float) -> Phase:
+    """A bridge that knows nothing of a running series waits once for what may come before it: `gap_receipts`."""
+    sight = witness.sight
+    if not witness.watch(lambda: len({stream for stream, _ in sight.arrived}) == len(STREAMS), BEGIN):
+        raise TimeoutError(f"not every stream of {DEVICE} is answered: {len(sight.arrived)} windows")
     since = _settled(witness)
     witness.look_on(seconds)
     until = time.monotonic()
