@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test check bench bench-place netlab chaos train openvino clean
+.PHONY: help setup demo test test-parts test-whole check bench bench-place netlab chaos train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -30,9 +30,19 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m bridge.demo
 
+# Two halves side by side, for the second mostly waits: parts in one process (and what they cover), programs in another.
+PARTS := tests/unit tests/property
+WHOLE := tests/contract tests/integration tests/interop tests/faults tests/netlab tests/place tests/benchmarks
+
 test: setup
-	$(BIN)/python -m pytest -q --cov --cov-report= 
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-whole
+
+test-parts:
+	$(BIN)/python -m pytest -q --cov --cov-report= $(PARTS)
 	$(BIN)/coverage report --include='bridge/wire/*,bridge/link/*,bridge/place/*,bridge/batch/*' --fail-under=100 --show-missing --skip-covered
+
+test-whole:
+	$(BIN)/python -m pytest -q $(WHOLE)
 
 check: setup
 	$(BIN)/ruff check $(SOURCES)

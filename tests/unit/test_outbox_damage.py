@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import StoreError
 from bridge.store import database, outbox_recovery
+from bridge.store.database import Broken
 from bridge.store.marks import Mark, Marks
 from bridge.store.outbox import Append, Limits, Outbox, Release
 
@@ -343,6 +344,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(
     seed=st.integers(0, 1 << 32), places=st.lists(st.floats(0, 0.999), max_size=4), cut=st.none() | st.floats(0.01, 1)
 )
+@example(seed=1, places=[0.5, 0.11565949361982923], cut=None)  # found by the deletion, not by the check at the start
 def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
     sound: Path, seed: int, places: list[float], cut: float | None
 ) -> None:
@@ -357,7 +359,14 @@ def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
         path.write_bytes(path.read_bytes()[: int(cut * size)])
     box = Outbox(path, Limits(), tell=lambda _: None)
     found = check(box, range(1000, ROWS))
-    box.expire(1.0)  # gives up what was found damaged when it was read
+    try:
+        box.expire(1.0)  # gives up what was found damaged when it was read
+    except Broken:  # as the keeper does: the next start recovers it
+        box.condemn()
+        box.close()
+        box = Outbox(path, Limits(), tell=lambda _: None)
+        found = check(box, range(1000, ROWS))
+        box.expire(1.0)
     one = box.begin("wrist", "e")
     assert one.next >= ROWS
     told = {row for first, last, _ in box.untold(one.id, 1 << 20) for row in range(first, last + 1)}
