@@ -35,7 +35,7 @@ PARTS := tests/unit tests/property
 WHOLE := tests/contract tests/integration tests/interop tests/faults tests/netlab tests/place tests/benchmarks
 
 test: setup
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-whole
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-parts test-whole
 
 test-parts:
 	$(BIN)/python -m pytest -q --cov --cov-report= $(PARTS)
