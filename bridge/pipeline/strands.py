@@ -94,8 +94,8 @@ class Strands:
             gap = patience.gap_receipts if entry.series.patient else patience.gap
             waits = Waits(patience.gap if key in self._lost else gap, gap, patience.gap_backlog)
             cuts = self.strand(entry, now).expire(now, waits, forced=key in overdue)
+            self.note(entry)
             if cuts is not None:
-                self.note(entry)
                 moved.append((entry, cuts))
         return moved
 
@@ -106,6 +106,7 @@ class Strands:
             entry.strand = Strand(
                 entry.series, shape.rows, shape.hop, now, max_held=patience.held_rows, most=patience.segments
             )
+            self._entries[entry.key] = entry  # before anything is refused: who has a strand is looked at for it
         return entry.strand
 
     def note(self, entry: Entry) -> None:

@@ -219,6 +219,17 @@ def test_who_keeps_rows_may_send_one_message_above_the_bound() -> None:
     assert told(take(windower, 2, 4))[0] == (0, "live")
 
 
+def test_a_refused_message_does_not_stop_the_wait_of_its_series() -> None:
+    windower = made(gap_receipts=60.0)
+    take(windower, 8, 14)
+    skip(windower, (0, 1))
+    with pytest.raises(Refused, match="stale"):
+        take(windower, 0, 2, live_from=12)  # given up; nothing else ever comes of this series
+    assert [told(Skipped(key, windows=windows)) for key, windows in windower.expire(60.0)] == [
+        [(8, "live"), (10, "live")]
+    ]
+
+
 def test_nothing_is_waited_for_in_a_series_that_went() -> None:
     windower = made(series=1)
     take(windower, 8, 12, live_from=8)
