@@ -158,7 +158,7 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         publishes: messages waiting for the broker, above which the pipeline stands still.
         questions: windows waiting for the cloud, above which the bridge answers itself.
         series: series remembered; the longest idle goes first.
-        held_rows: rows held beyond a gap, a series.
+        held_rows: rows held beyond a gap, a series; one message is always held, however long.
         gap: seconds to wait for missing rows of a plain device.
         gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
         gap_backlog: seconds to wait for rows that the sender said come in the backlog, while none of them comes.

@@ -9,7 +9,7 @@ import msgspec
 
 from bridge.wire.offload import Question, decode_asking, decode_replies
 from tests.place.real.judge import Heard, Sent, answers
-from tests.place.real.rig import Rig
+from tests.place.real.rig import Rig, go_on, stop
 from tests.place.real.traffic import WHOLE, Source
 from tests.place.rows import Row, row
 from tests.support.standin import Seen as Packet
@@ -27,6 +27,7 @@ SOURCES, BURST, EVERY = 4, 60, 0.5  # each source sends so many windows at once,
 KILLS, PAUSE = 4, 1.5  # seconds between a restart and the next kill
 SECONDS = 14.0
 BUSY = 8  # questions under way at a victim
+ON_ITS_WAY = 0.05  # seconds that replies need through the tap
 
 
 class UnderWay:
@@ -66,9 +67,18 @@ class Victim:
         self._questions = UnderWay(tap.seen)
 
     def kill_busy(self, timeout: float) -> int:
-        """SIGKILL as soon as so many questions are under way with it; how many it took with it."""
+        """SIGKILL as soon as so many questions are under way with it; how many it took with it.
+
+        It is held first: what it had replied by then is no hit, and then the next moment is waited for.
+        """
         end = time.monotonic() + timeout
-        while self._questions.count() < BUSY and time.monotonic() < end:
+        while time.monotonic() < end:
+            if self._questions.count() >= BUSY:
+                stop(self.program)
+                time.sleep(ON_ITS_WAY)
+                if self._questions.count():
+                    break
+                go_on(self.program)
             time.sleep(0.0005)
         self.program.kill()
         left = self._questions.count()
@@ -134,6 +144,6 @@ def judged(seen: Seen) -> list[Row]:
     return [
         row("killed-lost", "two cloud agents, one killed mid-batch: windows without exactly one effective Result",
             [lost], "at most", 0.0, unit="windows", note=note),
-        row("killed-under-way", "questions that killed agents took with them, in all",
-            [sum(seen.hit)], "at least", 1.0, unit="questions", note=f"at the kills: {seen.hit}"),
+        row("killed-under-way", "questions that the killed agent took with it, the fewest of the kills",
+            [min(seen.hit, default=0)], "at least", 1.0, unit="questions", note=f"at the kills: {seen.hit}"),
     ]  # fmt: skip

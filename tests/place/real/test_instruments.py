@@ -115,7 +115,7 @@ def test_provisional_results_that_are_all_right() -> None:
         ([heard("c", 0.6)], {}, "provisional-by-deadline"),
         ([heard("a", 0.1)], {}, "provisional-answered"),
         ([heard("a", 0.1)], {}, "provisional-ledger"),
-        ([], {"open": [0, 0]}, "provisional-killed"),
+        ([], {"open": [3, 0]}, "provisional-killed"),
     ],
 )
 def test_each_row_of_provisional_results_can_fall_short(said: list[Heard], more: dict[str, Any], short: str) -> None:
