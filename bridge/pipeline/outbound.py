@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge.pipeline")
 
 MOST_REFUSED = 10_000  # Results that the broker refused, kept for the next start; further ones are counted and dropped
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.05  # seconds between two looks whether broker and disk take more
 NOT_KEPT = -1  # place in a record of what is not kept: answers to `_infer`
 
 
@@ -125,8 +126,10 @@ class Outbound:
 
     async def room(self) -> None:
         """Wait while the broker or the disk takes no more: then the inbox fills, and the doors close."""
-        while self.full:  # noqa: ASYNC110 # the broker is slow or away, or the disk is: for how long, nobody knows
-            await asyncio.sleep(0.002)
+        pause = SHORTEST_PAUSE  # a disk that stalls is back in milliseconds, a broker that is away maybe in hours
+        while self.full:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def wait(self, window: str, ticket: Ticket) -> bool:
         """The ticket waits for this window's Result; returns whether an earlier process published it."""
