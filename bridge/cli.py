@@ -102,6 +102,7 @@ def _dispatch(chosen: argparse.Namespace) -> int:
             from bridge.check import check  # prints, and nothing else here does
 
             return check(config, base)
+        from bridge import loop
         from bridge.app import App  # loads ONNX Runtime
 
         logging.basicConfig(
@@ -114,7 +115,7 @@ def _dispatch(chosen: argparse.Namespace) -> int:
             await App(config, base).run()
 
         try:
-            asyncio.run(serve())
+            loop.run(serve())
         finally:
             _ignore_hang_up()
     except ConfigError as why:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bridge import loop
 from bridge.errors import ConfigError, ModelError
 from cloud_agent import config
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Imported late: a typo in the config is told at once, and without ONNX Runtime.
         from cloud_agent import app
 
-        return asyncio.run(app.run(settings, endpoint))
+        return loop.run(app.run(settings, endpoint))
     except (ConfigError, ModelError) as why:
         print(f"cloud-agent: {why}", file=sys.stderr)  # noqa: T201 # a command's own words, no log line
         return USAGE_ERROR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +46,12 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Without Nagle, and with a bound on what waits for the kernel."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 # asyncio gives TCP protocols nothing else
-        self._socket = transport.get_extra_info("socket")
+        tcp = cast("asyncio.Transport", transport)  # there is no other; uvloop's own class only looks like it
+        self._socket = tcp.get_extra_info("socket")
         if self._socket is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._opened(self, transport)
+        tcp.set_write_buffer_limits(high=HIGH_WATER)
+        self._opened(self, tcp)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 # asyncio calls it so
         """Where asyncio is to read into; a place of no use once cut."""

@@ -24,6 +24,8 @@ Event: TypeAlias = Arrival | Told
 OVERHEAD = 512  # bytes counted for a message besides its payload
 KEPT = 0.75  # of the limit, when something has to be given up: not again at the very next message
 
+_NONE: Counter[str] = Counter()  # making one takes 0.5 µs, and each turn asks
+
 
 class Inbox:
     """A queue that hands out what waits; what an earlier turn asked for (answers) first.
@@ -64,6 +66,8 @@ class Inbox:
 
     def given_up(self) -> Counter[str]:
         """Messages given up since the last call, by topic."""
+        if not self._given_up:
+            return _NONE
         given_up, self._given_up = self._given_up, Counter()
         return given_up
 
