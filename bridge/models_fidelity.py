@@ -38,7 +38,7 @@ def run(chosen: argparse.Namespace, manifest: Manifest) -> int:
     folder = chosen.recordings or manifest.folder / "sample"
     found = recordings.read(folder, manifest)
     if chosen.write:
-        return _write(manifest, recordings.apart(found, manifest), folder.name)
+        return _write(manifest, recordings.apart(found, manifest), folder.name or str(folder))
     measured = fidelity.measure(manifest, manifest.for_tier(chosen.tier or "bridge"), found, rows=rows)
     sys.stdout.write(fidelity.render(measured, manifest, rows=rows))
     return 0

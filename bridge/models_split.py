@@ -55,8 +55,8 @@ def run(chosen: argparse.Namespace, manifest: Manifest) -> int:
         ("--gateway-slower", [chosen.gateway_slower]),
         ("--seconds", [chosen.seconds]),
     ):
-        _check(option, values, least=0.0, inclusive=False)
-    _check("--rtt", chosen.rtt, least=0.0, inclusive=True)
+        _check(option, values)
+    _check("--rtt", chosen.rtt, zero=True)
     from bridge.runtime import recordings, split, split_report  # they load ONNX Runtime, and need the package onnx
     from bridge.runtime.split_links import Link
 
@@ -70,7 +70,7 @@ def run(chosen: argparse.Namespace, manifest: Manifest) -> int:
     return 0
 
 
-def _check(option: str, values: list[float], *, least: float, inclusive: bool) -> None:
+def _check(option: str, values: list[float], *, zero: bool = False) -> None:
     for value in values:
-        if not math.isfinite(value) or value < least or (value == least and not inclusive):
-            raise ConfigError(f"{option}: {value:g} is not a number {'from' if inclusive else 'above'} {least:g}")
+        if not math.isfinite(value) or value < 0.0 or (value == 0.0 and not zero):
+            raise ConfigError(f"{option}: {value:g} is not a number {'from' if zero else 'above'} 0")

@@ -179,8 +179,8 @@ class Pipeline:
         if given_up := self._inbox.given_up():
             self._intake.overload(given_up, turn)
         self._intake.expire(turn)
-        self._decide(turn)
         self._note_series(turn)
+        self._decide(turn)
         refused = self._out.refused_by_broker()
         turn.changes.results.extend(saved for saved, _ in refused)
         turn.changes.taken.extend(self._out.taken())

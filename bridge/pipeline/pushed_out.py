@@ -41,7 +41,7 @@ class Idle:
         while True:
             if not self._next:
                 longest = sorted(entries, key=attrgetter("used"))[: 1 + self._most // _SHARE]
-                longest.sort(key=_unfinished)
+                longest.sort(key=unfinished)
                 self._next = [(entry.used, entry) for entry in reversed(longest)]
             used, entry = self._next.pop()
             if entry.used == used:  # else it was used since; what remains there is idle for longer than any other
@@ -76,11 +76,9 @@ class PushedOut:
         return self._entries.get(key)
 
     def take(self, key: SeriesKey, model: str) -> Entry | None:
-        """A series that goes on; None if it is not remembered, or was cut for another model."""
-        entry = self._entries.get(key)
-        if entry is None or entry.route.model != model:
-            return None
-        return self._entries.pop(key)
+        """A series that goes on, and is no longer remembered here; None if it was not, or begins anew for another model."""
+        entry = self._entries.pop(key, None)
+        return None if entry is None or entry.route.model != model else entry
 
     def add(self, entry: Entry) -> None:
         """Give up the rows of a series, and remember the rest."""
@@ -117,7 +115,7 @@ class PushedOut:
         )  # fmt: skip
 
 
-def _unfinished(entry: Entry) -> bool:
+def unfinished(entry: Entry) -> bool:
     """Whether it has rows that windows not complete yet need, or that wait for others."""
     series = entry.series
     return entry.strand is not None or series.held_rows > 0 or series.next_row > series.next_window

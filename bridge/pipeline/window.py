@@ -9,7 +9,7 @@ from bridge.messages import Observation, SeriesKey, Window, window_id
 from bridge.pipeline.entries import Entry, Patience, Skipped, Taken
 from bridge.pipeline.naming import chunk_of, key_of, late_rows, stamp, window_of
 from bridge.pipeline.privacy import turn
-from bridge.pipeline.pushed_out import Idle, PushedOut
+from bridge.pipeline.pushed_out import Idle, PushedOut, unfinished
 from bridge.pipeline.series import Cut, Series
 from bridge.pipeline.strands import Strands
 
@@ -85,8 +85,9 @@ class Windower:
         self._use(entry)
         self._strands.note(entry)
         self._note_gap(entry)
-        if not entry.numbered:
-            self._numbering[key.site, key.device, key.stream] = key.epoch
+        who = (key.site, key.device, key.stream)
+        if not entry.numbered and (who not in self._numbering or unfinished(entry)):  # not one that was pushed out
+            self._numbering[who] = key.epoch
 
     def take(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
         """Cut an Observation into windows.
@@ -297,7 +298,8 @@ class Windower:
             del self._entries[key]
             self._held -= self._gaps.pop(key, 0)
             self._strands.forget(key)
-            if not entry.numbered:
-                self._numbering.pop((key.site, key.device, key.stream), None)
+            who = (key.site, key.device, key.stream)
+            if self._numbering.get(who) == key.epoch:
+                del self._numbering[who]
             self.pushed_out.add(entry)
             self.evicted.append(key)

@@ -65,11 +65,20 @@ class Reliability:
 
 
 def reliability(logits: NDArray[np.float32], y: NDArray[np.int64], temperature: float) -> Reliability:
-    """Measure calibration in 15 bins of equal mass, fewer where there are fewer windows."""
-    confidence = softmax(logits, temperature).max(axis=1)
-    right = correct(logits, y)
-    bins = np.array_split(np.argsort(confidence, kind="stable"), min(BINS, len(y)))
-    stated = np.array([confidence[b].mean() for b in bins])
-    true = np.array([right[b].mean() for b in bins])
-    mass = np.array([len(b) for b in bins]) / len(y)
+    """Measure how far n × labels logits, divided by `temperature`, can be believed; see `stated_and_true`."""
+    return stated_and_true(softmax(logits, temperature).max(axis=1), correct(logits, y))
+
+
+def stated_and_true(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> Reliability:
+    """Measure calibration in bins of equal mass (Nguyen & O'Connor 2015), fewer where there are fewer windows.
+
+    Args:
+        confidence: n stated certainties, 0…1.
+        right: n, whether the answer was.
+        bins: how many.
+    """
+    groups = np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(right)))
+    stated = np.array([confidence[group].mean() for group in groups])
+    true = np.array([right[group].mean() for group in groups])
+    mass = np.array([len(group) for group in groups]) / len(right)
     return Reliability(stated, true, float((mass * np.abs(stated - true)).sum()))

@@ -66,13 +66,13 @@ def from_recordings(folder: Path, manifest: Manifest) -> Labelled:
         ConfigError: the recordings cannot be used.
         ModelError: a graph cannot be used.
     """
-    found = labelled.read(folder, manifest)
-    windows, labels = labelled.windows(found, manifest)
-    whose = [one.subject for one in found for _ in labelled.windows([one], manifest)[1]]
+    each = labelled.apart(labelled.read(folder, manifest), manifest)
+    windows = np.stack([one.values for one in each])
+    whose = [one.subject for one in each]
     column = {label: index for index, label in enumerate(manifest.output.labels)}
     return Labelled(
         {variant.name: load(manifest, variant).run(windows) for variant in manifest.variants},
-        np.array([column[label] for label in labels], np.int64),
+        np.array([column[one.label] for one in each], np.int64),
         np.array(whose, np.str_) if all(whose) else None,
         f"recordings in {folder.name or folder}",
     )

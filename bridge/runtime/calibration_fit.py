@@ -162,7 +162,7 @@ def fit(name: str, data: Labelled, *, to: str | None, target: Target | None, hel
 def _escalating(data: Labelled, name: str, to: str, target: Target, temperature: float) -> Escalating:
     small, big = data.logits[name], data.logits[to]
     both = pair(small, big, data.y, temperature)
-    compared = measures.compare(small, big, data.y, temperature, groups(data))
+    compared = measures.compare(small, big, data.y, temperature, _groups(data))
     return Escalating(to, compared, both, target, threshold(both, target), escalation(both))
 
 
@@ -188,7 +188,7 @@ def _declared(manifest: Manifest, variant: Variant, target: Target | None) -> Ta
     return target
 
 
-def groups(data: Labelled) -> NDArray[np.int64]:
+def _groups(data: Labelled) -> NDArray[np.int64]:
     """Whose each window is, as numbers; neighbours where that is not known."""
     if data.subject is None:
         return measures.blocks(len(data.y))

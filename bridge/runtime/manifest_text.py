@@ -57,11 +57,11 @@ def set_table(text: str, name: str, values: Mapping[str, Value], note: str) -> s
     Raises:
         ValueError: the table is written in another way than under a header of its own.
     """
-    if name in tomllib.loads(text) and not any(one.header == f"[{name}]" for one in _sections(text)):
-        raise ValueError(f"it has no [{name}] table under a header of its own")
     sections = list(_sections(text))
     at = next((i for i, one in enumerate(sections) if one.header == f"[{name}]"), None)
     if at is None:
+        if name in tomllib.loads(text):
+            raise ValueError(f"it has no [{name}] table under a header of its own")
         at = next((i for i, one in enumerate(sections) if one.header == "[[variants]]"), len(sections))
         end = _ending(text)
         sections.insert(at, _Section(f"[{name}]", [_Statement("", f"[{name}]{end}"), _Statement("", end)]))

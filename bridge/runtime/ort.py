@@ -1,4 +1,4 @@
-"""The adapter to ONNX Runtime, the only importer of it: sessions are opened and its errors translated here."""
+"""The adapter to ONNX Runtime: every session is opened, and its errors translated, here."""
 
 from __future__ import annotations
 

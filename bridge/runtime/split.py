@@ -16,6 +16,7 @@ from bridge.catalog import verify
 from bridge.errors import ConfigError, ModelError
 from bridge.runtime import graph, ort
 from bridge.runtime import recordings as labelled
+from bridge.runtime.calibration import accuracy
 from bridge.runtime.providers import resolve
 from bridge.runtime.split_graph import CutPoint, Graph
 from bridge.runtime.split_links import Way
@@ -125,7 +126,7 @@ class _Truth(NamedTuple):
         return self.right(self.logits)
 
     def right(self, logits: Logits) -> float:
-        return float((logits.argmax(axis=1) == self.labels).mean())
+        return accuracy(logits, self.labels)
 
 
 def split(

@@ -10,6 +10,7 @@ import numpy as np
 
 from bridge.offload.agents import Agents
 from bridge.place.decide import CloudView, decide
+from bridge.runtime.calibration import BINS, stated_and_true
 from bridge.wire.offload import Reply
 from tests.place.ours import AGENT, Ours
 from tests.place.rows import Row, row
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from tests.place.windows import Answers, Judged
 
-BINS = 15
 ERROR = 0.05
 SENT_MOST, SENT_LEAST = 35.0, 18.0  # %, of the two targets
 LEAST = 0.98
@@ -30,19 +30,6 @@ COST = 50.0  # µs
 REPEATS, ROUNDS = 1_000, 30
 UNSURE, SIZE = 0.55, 900  # certainty; bytes of a question
 PERFECT = CloudView(there=True, agent="gpu-1", expected=0.05, in_time=1.0, in_grace=1.0)
-
-
-def calibration_error(certainty: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> float:
-    """Expected calibration error with bins of equal mass (Nguyen & O'Connor 2015), 0…1.
-
-    Args:
-        certainty: (n,) told.
-        right: (n,) whether the answer was.
-        bins: how many, of as equal numbers of windows as can be.
-    """
-    order = np.array_split(np.argsort(certainty, kind="stable"), bins)
-    gaps = [len(part) * abs(float(certainty[part].mean() - right[part].mean())) for part in order if len(part)]
-    return sum(gaps) / len(certainty)
 
 
 def chosen(judged: Judged) -> NDArray[np.bool_]:
@@ -122,7 +109,7 @@ def calibration(judged: Judged) -> list[Row]:
     return [
         row(
             f"calibration-{tier}", f"expected calibration error of {name}, {BINS} bins of equal mass",
-            [calibration_error(said.certainty, said.right)], "at most", ERROR, unit="",
+            [stated_and_true(said.certainty, said.right).error], "at most", ERROR, unit="",
         )
         for tier, name, said in tiers
     ]  # fmt: skip

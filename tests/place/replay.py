@@ -12,7 +12,6 @@ import random
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
-import numpy as np
 
 from tests.place.clock import virtual
 
@@ -250,8 +249,3 @@ def oracle(judged: Judged, link: Trace, bridge: Trace, coming: Sequence[Arrival]
         else:
             found.append(Told(one.window, one.at, takes, "bridge", right=small, asked=False))
     return found
-
-
-def in_time(told: Sequence[Told], deadline: float) -> float:
-    """Share of the windows answered right by their deadline."""
-    return float(np.mean([one.right and one.latency <= deadline for one in told]))

@@ -13,11 +13,10 @@ from tests.benchmarks.rows import Row, ratios, row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["NAMES", "REAL", "Row", "missing", "ratios", "row", "short"]
+__all__ = ["NAMES", "Row", "missing", "ratios", "row", "short"]
 
-# accuracy, changing, latency, calibration and cost come from replay.py and models.py, the others from real/.
+# accuracy, calibration and cost come from measures.py, changing and latency from contest.py, the others from real/.
 NAMES = ("accuracy", "changing", "latency", "calibration", "cost", "cloud", "provisional", "killed")
-REAL = ("cloud", "provisional", "killed")
 
 
 def missing(rows: Iterable[Row], names: Iterable[str] = NAMES) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+import msgspec
 import pytest
 
 from bridge.offload.sending import packing_for
-from tests.place import contest, measures, picture, rows, windows
+from tests.place import contest, measures, picture, real, rows, windows
 from tests.place.contest import NAMES, Outcome, Results
 from tests.place.made import QUICK, judged, link
 from tests.place.replay import Told
@@ -64,23 +64,17 @@ def test_latency_counts_only_with_the_clouds_accuracy() -> None:
     assert Results([slow]).latency("always cloud", 1.0) == [1.0]
 
 
-@pytest.mark.parametrize(("certainty", "right", "error"), [(0.9, 0.9, 0.0), (0.9, 0.5, 0.4), (0.5, 1.0, 0.5)])
-def test_calibration_error_is_the_gap(certainty: float, right: float, error: float) -> None:
-    count = 1_500
-    hits = np.arange(count) % 10 < 10 * right
-    assert measures.calibration_error(np.full(count, certainty), hits) == pytest.approx(error, abs=1e-9)
-
-
-def test_calibration_error_does_not_cancel_between_bins() -> None:
-    certainty = np.repeat([0.4, 0.8], 750)
-    right = np.concatenate([np.arange(750) % 10 < 6, np.arange(750) % 10 < 6])
-    assert measures.calibration_error(certainty, right, bins=2) == pytest.approx(0.2)
+def test_right_in_time_needs_both() -> None:
+    good = Told(0, 0.0, 0.5, "bridge", right=True, asked=False)
+    late, wrong = msgspec.structs.replace(good, latency=1.5), msgspec.structs.replace(good, right=False)
+    told = [good, late, wrong, good]
+    assert Outcome(trace="made", policy="ours", deadline=1.0, seed=1, told=told).right_in_time == 2
 
 
 def test_what_was_not_measured_is_named() -> None:
     found = [rows.row("cloud-dead-answered", "", [1.0], "at least", 1.0)]
     assert rows.missing(found, ("cloud", "cost")) == ["cost"]
-    assert set(rows.REAL) <= set(rows.NAMES)
+    assert set(real.PARTS) <= set(rows.NAMES)
 
 
 def test_the_held_out_windows_are_all_there_and_the_models_are_as_told(shipped: Judged) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 
 from bridge.catalog import Catalog, Manifest, default_directory
 from bridge.errors import Refused
+from bridge.runtime import recordings
 from bridge.runtime.load import load
 from bridge.runtime.port import Windows
 from bridge.wire.arrays import Packing, decode_rows, encode_rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bridge.catalog import Variant
 
 MODEL = "activity"
@@ -80,21 +78,17 @@ def manifest() -> Manifest:
     return Catalog(default_directory())[MODEL]
 
 
-def held_out(of: Manifest, sample: Path | None = None) -> HeldOut:
-    """Cut every recording of the sample, each by itself, at rows 0, hop, 2 hop …"""
-    folder = sample or default_directory() / MODEL / "sample"
-    rows, hop = of.input.rows, of.input.hop
-    windows, truth, recording, subject = [], [], [], []
-    with (folder / "recordings.csv").open(newline="", encoding="utf-8") as file:
-        for number, line in enumerate(csv.DictReader(file)):
-            with np.load(folder / line["file"]) as data:
-                values = data["values"].astype(np.float32)
-            for start in range(0, len(values) - rows + 1, hop):
-                windows.append(values[start : start + rows])
-                truth.append(of.output.labels.index(line["label"]))
-                recording.append(number)
-                subject.append(int(line["subject"]))
-    return HeldOut(np.stack(windows), np.array(truth), np.array(recording), np.array(subject))
+def held_out(of: Manifest) -> HeldOut:
+    """Every recording of the model's sample, each cut by itself as the bridge cuts."""
+    found = recordings.read(of.folder / "sample", of)
+    number = {one.file: place for place, one in enumerate(found)}
+    each = recordings.apart(found, of)
+    return HeldOut(
+        windows=np.stack([one.values for one in each]),
+        truth=np.array([of.output.labels.index(one.label) for one in each]),
+        recording=np.array([number[one.file] for one in each]),
+        subject=np.array([int(one.subject) for one in each]),
+    )
 
 
 def packed(windows: Windows, packing: Packing = PACKING) -> Windows:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.runtime.calibration import accuracy, correct, fit_temperature, reliability, softmax
+from bridge.runtime.calibration import accuracy, correct, fit_temperature, reliability, softmax, stated_and_true
 from bridge.runtime.calibration_cascade import Pair, Target, pair, parse, threshold
 from bridge.runtime.calibration_chances import LEAST_WINDOWS, MOST_POINTS, escalation
 from bridge.runtime.calibration_measures import MEASURES, Compared, area, best, blocks, certainty, compare, curve
@@ -53,6 +53,18 @@ def test_the_calibration_error_is_the_gap_between_stated_and_true() -> None:
     assert found.error == pytest.approx(0.3)
     assert accuracy(logits, y) == pytest.approx(0.6)
     assert len(reliability(logits[:7], y[:7], 1.0).confidence) == 7
+
+
+@pytest.mark.parametrize(("certain", "right", "error"), [(0.9, 0.9, 0.0), (0.9, 0.5, 0.4), (0.5, 1.0, 0.5)])
+def test_the_calibration_error_of_stated_certainties_is_the_gap(certain: float, right: float, error: float) -> None:
+    count = 1_500
+    hits = np.arange(count) % 10 < 10 * right
+    assert stated_and_true(np.full(count, certain), hits).error == pytest.approx(error, abs=1e-9)
+
+
+def test_the_calibration_error_does_not_cancel_between_bins() -> None:
+    right = np.arange(1_500) % 10 < 6
+    assert stated_and_true(np.repeat([0.4, 0.8], 750), right, bins=2).error == pytest.approx(0.2)
 
 
 def test_measures_of_certainty() -> None:

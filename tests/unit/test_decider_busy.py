@@ -163,6 +163,17 @@ async def test_a_window_that_nobody_can_answer_holds_up_no_later_one(case: Case)
     assert life.pipeline._decider.answering.order.lines == {}
 
 
+async def test_a_window_that_its_own_turn_refuses_is_refused_in_the_ledger_and_not_under_way(case: Case) -> None:
+    life = await case.live()
+    no = Refused("not_finite", "its values overflow")
+    life.fast.answers = lambda windows: [no for _ in windows]  # type: ignore[method-assign]
+    before = life.pipeline._out.book.totals()["in_flight"]
+    life.deliver("quick", 0)
+    await until(lambda: life.errors)
+    totals = life.pipeline._out.book.totals()
+    assert (totals["refused"], totals["in_flight"]) == ({"not_finite": 1}, before)
+
+
 async def test_a_window_that_is_with_the_cloud_outlives_the_process(case: Case) -> None:
     first = await case.live()
     await case.ask(first, 0, 1)

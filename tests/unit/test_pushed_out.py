@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from bridge.ledger.account import GivenUp, Part
 from bridge.ledger.proof import check_agent, check_series
 from bridge.ledger.source import running_account
-from bridge.messages import SeriesKey
+from bridge.messages import Observation, SeriesKey
 from bridge.pipeline import pushed_out
 from bridge.pipeline.entries import Patience
 from bridge.store.journal import Journal
+from bridge.topics import DataTopic
 from tests.support.engines import ROWS, until
 from tests.support.lives import Life, World
-from tests.unit.test_window_bounds import made, take
+from tests.unit.test_window_bounds import ROUTE, made, take
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bridge.pipeline.window import Windower
 
 
 @pytest.fixture
@@ -131,3 +135,24 @@ async def test_the_ledger_says_so_also_after_a_restart(world: World) -> None:
     kept = {one.key.device: one for one in saved.series}
     assert [(one.first, one.end, one.why) for one in kept["d"].skipped] == [(0, half, "series")]
     assert {one.key.device for one in saved.rows} == {"other"}
+
+
+def test_a_series_without_numbers_goes_on_where_it_is_now_and_not_in_one_that_was_pushed_out() -> None:
+    """Both come back from the journal; the pushed-out one last."""
+    before = made(series=1)
+    rows = np.zeros((4, 1), np.float32)
+
+    def unnumbered(windower: Windower) -> SeriesKey:
+        return windower.take(ROUTE, DataTopic("s", "d", "x"), Observation(rows), 1.0, 1e9).key
+
+    old = unnumbered(before)
+    take(before, 0, device="other")
+    new = unnumbered(before)
+    assert new != old
+    remembered, present = before.pushed_out.get(old), before.entry(new)
+    assert remembered is not None
+    assert present is not None
+    after = made()
+    after.restore(present)
+    after.restore(remembered)
+    assert unnumbered(after) == new

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +9,10 @@ import numpy as np
 import pytest
 
 from bridge.catalog import Catalog
-from bridge.errors import ConfigError, ModelError
+from bridge.errors import ModelError
 from bridge.runtime.quantize import QuantisationError, quantize
 from bridge.runtime.recordings import read
+from tests.support.onnx_extra import with_onnx, without_onnx_says_what_to_install
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -24,21 +23,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_without_onnx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "bridge.runtime.quantizer", raising=False)
-    with pytest.raises(ConfigError, match=r"pip install 'edge-inference-bridge\[quantize\]'"):
-        importlib.import_module("bridge.runtime.quantizer")
+    without_onnx_says_what_to_install("bridge.runtime.quantizer", monkeypatch)
 
 
 @pytest.fixture
 def onnx() -> Any:
-    return pytest.importorskip("onnx", reason="needs the extra quantize")
+    return with_onnx()
 
 
 @pytest.fixture
-def quantizer(onnx: Any) -> ModuleType:
-    assert onnx
-    return importlib.import_module("bridge.runtime.quantizer")
+def quantizer() -> ModuleType:
+    return with_onnx("bridge.runtime.quantizer")
 
 
 def graph(onnx: Any, path: Path, kind: str, batch: int | str = "batch") -> Path:

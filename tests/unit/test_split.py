@@ -15,6 +15,7 @@ from bridge.cli import main
 from bridge.errors import ConfigError, ModelError
 from bridge.runtime import recordings
 from bridge.runtime.split_wire import PACKINGS, pack, unpack
+from tests.support.onnx_extra import with_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def split() -> ModuleType:
-    pytest.importorskip("onnx", reason="needs the extra quantize")
-    return importlib.import_module("bridge.runtime.split")
+    return with_onnx("bridge.runtime.split")
 
 
 @pytest.fixture

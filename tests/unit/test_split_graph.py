@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from bridge.errors import ConfigError, ModelError
+from bridge.errors import ModelError
+from tests.support.onnx_extra import with_onnx, without_onnx_says_what_to_install
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,21 +16,17 @@ if TYPE_CHECKING:
 
 
 def test_without_onnx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "bridge.runtime.split_graph", raising=False)
-    with pytest.raises(ConfigError, match=r"pip install 'edge-inference-bridge\[quantize\]'"):
-        importlib.import_module("bridge.runtime.split_graph")
+    without_onnx_says_what_to_install("bridge.runtime.split_graph", monkeypatch)
 
 
 @pytest.fixture
 def onnx() -> Any:
-    return pytest.importorskip("onnx", reason="needs the extra quantize")
+    return with_onnx()
 
 
 @pytest.fixture
-def split_graph(onnx: Any) -> ModuleType:
-    assert onnx
-    return importlib.import_module("bridge.runtime.split_graph")
+def split_graph() -> ModuleType:
+    return with_onnx("bridge.runtime.split_graph")
 
 
 def save(onnx: Any, path: Path, *nodes: tuple[Any, ...], **attributes: dict[str, Any]) -> Path:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.support.onnx_extra import with_onnx
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -16,10 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def split() -> ModuleType:
-    pytest.importorskip("onnx", reason="needs the extra quantize")
-    from bridge.runtime import split
-
-    return split
+    return with_onnx("bridge.runtime.split")
 
 
 @pytest.fixture

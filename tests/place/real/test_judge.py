@@ -7,7 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.place.real.judge import Heard, Life, Sent, answers, first_in_time, open_spans, provisional, waited, waits
+from bridge.offload import desk
+from bridge.offload.agents import Agents
+from tests.place.real.judge import (
+    LEFT_ALONE,
+    SILENT,
+    Heard,
+    Life,
+    Sent,
+    answers,
+    first_in_time,
+    open_spans,
+    provisional,
+    waited,
+    waits,
+)
 
 DEADLINE, GRACE, AGAIN = 1.0, 3.0, 0.5
 LATELY = "unsure: 0.500 < 0.950, but the cloud did not answer lately"
@@ -74,6 +88,13 @@ def test_nothing_sent_is_no_success() -> None:
 
 
 # ---- the breaker
+
+
+def test_the_words_looked_for_are_those_of_the_bridge() -> None:
+    agents = Agents()
+    agents.told("gpu-1", {"online": True, "models": {"activity": "1"}})
+    assert LEFT_ALONE.search(agents.why_not("activity"))
+    assert SILENT.search(desk._silence(1.0))
 
 
 def proof(name: str, at: float) -> Heard:
