@@ -76,7 +76,7 @@ class PushedOut:
         return self._entries.get(key)
 
     def take(self, key: SeriesKey, model: str) -> Entry | None:
-        """A series that goes on, now forgotten here; None if it was not remembered, or begins anew for another model."""
+        """A series that goes on, now forgotten here; None if it was not remembered, or begins for another model."""
         entry = self._entries.pop(key, None)
         return None if entry is None or entry.route.model != model else entry
 
