@@ -34,7 +34,7 @@ from bridge.store.kept_file import Entry, Query
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from bridge.pipeline.unheard import Unheard
     from bridge.store.kept import Kept
@@ -57,7 +57,7 @@ class Publisher(Protocol):
         """More publishes wait for the broker than may."""
         ...
 
-    def publish(self, messages: Iterable[Publish]) -> None:
+    def publish(self, messages: Sequence[Publish]) -> None:
         """Queue messages."""
         ...
 

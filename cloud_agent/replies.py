@@ -28,7 +28,7 @@ class Line(Protocol):
         """Whether too many publishes wait for the broker."""
         ...
 
-    def publish(self, messages: Iterable[Publish]) -> None:
+    def publish(self, messages: Sequence[Publish]) -> None:
         """Queue messages."""
         ...
 

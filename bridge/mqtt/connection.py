@@ -19,7 +19,7 @@ from bridge.mqtt.session import Session, State
 from bridge.mqtt.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from bridge.mqtt.endpoint import Endpoint
     from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
+FEW = 8  # messages that leave at once; more gather until the loop has done what is due
 GOODBYE = 2.0  # seconds for the last bytes of a connection
 
 
@@ -69,6 +70,7 @@ class Connection:
         self._drained = asyncio.Event()
         self._drained.set()
         self._flush_due = False
+        self._receiving = False
         self._paused = False
         self._choked = False
         self._wire: Wire | None = None
@@ -97,14 +99,17 @@ class Connection:
         """Wait until every publish has been acknowledged by the broker."""
         await self._drained.wait()
 
-    def publish(self, messages: Iterable[Publish]) -> None:
-        """Queue messages; they leave together at the end of this loop turn, or after a reconnect."""
+    def publish(self, messages: Sequence[Publish]) -> None:
+        """Queue messages; many leave together at the end of this loop turn, a few at once, all after a reconnect."""
         self.session.publish(messages)
         if self.session.waiting:
             self._drained.clear()
         if self._paused and self.full:
             self.resume()
-        self._schedule_flush()
+        if len(messages) <= FEW and not self._receiving:
+            self._flush()
+        else:
+            self._schedule_flush()
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Settle deliveries; their PUBACKs leave together, in the order of arrival."""
@@ -263,13 +268,14 @@ class Connection:
 
     def _received(self, count: int) -> None:
         due, self._flush_due = self._flush_due, True  # what becomes due on the way leaves below
+        self._receiving = True
         delivered = False
         try:
             delivered = self._take(count)
         except BridgeError as why:
             self._drop(why)
         finally:
-            self._flush_due = due
+            self._flush_due, self._receiving = due, False
             if delivered:  # the owner answers before this loop turn ends
                 self._schedule_flush()
             elif self.session.pending:
@@ -319,8 +325,8 @@ class Connection:
 
     def _flush(self) -> None:
         self._flush_due = False
-        if self._transport is None or self._choked:
+        if self._wire is None or self._transport is None or self._choked:
             return
         data = self.session.outgoing(time.monotonic())
         if data:
-            self._transport.write(data)
+            self._wire.write(data)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.endpoint import Endpoint
 from bridge.mqtt.messages import Delivery, Publish, Settings
-from bridge.mqtt.wire import Wire
+from bridge.mqtt.wire import SMALL, Wire
 from tests.support.mqtt_packets import connack, incoming, puback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Pipe(asyncio.Transport):
@@ -32,6 +34,9 @@ class Pipe(asyncio.Transport):
 
     def close(self) -> None:
         pass
+
+    def is_closing(self) -> bool:
+        return False
 
 
 def arrive(wire: Wire, data: bytes) -> None:
@@ -125,3 +130,75 @@ async def test_while_the_kernel_takes_nothing_publishes_wait_in_the_session() ->
     wire.resume_writing()
     await asyncio.sleep(0)
     assert len(pipe.writes) == 1
+
+
+class Plain(Pipe):
+    """A transport of a real socket, that of one end of a pair."""
+
+    def __init__(self, end: socket.socket, *, waiting: int = 0, closing: bool = False, tls: object = None) -> None:
+        super().__init__()
+        self._told = {"socket": end, "sslcontext": tls}
+        self._waiting, self._closing = waiting, closing
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._told.get(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        return self._waiting
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    ours.setblocking(False)
+    theirs.settimeout(5.0)
+    with listener, ours, theirs:
+        yield ours, theirs
+
+
+def wired(transport: Plain) -> Wire:
+    def nothing(*_: object) -> None:
+        pass
+
+    wire = Wire(nothing, lambda: memoryview(bytearray(1)), nothing, nothing, nothing)
+    wire.connection_made(transport)
+    return wire
+
+
+def test_little_goes_to_the_kernel_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    transport = Plain(pair[0])
+    wired(transport).write(b"a Result")
+    assert (pair[1].recv(64), transport.writes) == (b"a Result", [])
+
+
+@pytest.mark.parametrize(
+    "state", [{"waiting": 1}, {"closing": True}, {"tls": object()}], ids=["behind other bytes", "closing", "TLS"]
+)
+def test_the_transport_writes_what_must_not_pass_it_by(
+    pair: tuple[socket.socket, socket.socket], state: dict[str, Any]
+) -> None:
+    transport = Plain(pair[0], **state)
+    wired(transport).write(b"a Result")
+    assert transport.writes == [b"a Result"]
+    pair[1].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        pair[1].recv(64)
+
+
+def test_what_the_kernel_does_not_take_is_left_to_the_transport(pair: tuple[socket.socket, socket.socket]) -> None:
+    transport = Plain(pair[0])
+    wire = wired(transport)
+    sent = received = b""
+    while not transport.writes:
+        wire.write(bytes(SMALL))
+        sent += bytes(SMALL)
+    pair[1].setblocking(False)
+    with suppress(BlockingIOError):
+        while data := pair[1].recv(1 << 20):
+            received += data
+    assert len(received) + len(b"".join(transport.writes)) == len(sent)
