@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bridge.errors import LinkError
 from bridge.link import Probes
 from edge_agent.beginnings import Beginnings
@@ -38,6 +40,7 @@ SETTLE = 0.15  # seconds, or two round trips, after an outage in which each way 
 OUTAGE = 2.0  # seconds of silence on all ways that count as no way at all
 HALF_OPEN = 1.0  # seconds beside 3 round trips without an answer, while the link carries: MQTT's connection is dead
 SWITCHES = 8  # told in the status
+NOTE = 0.2  # seconds between two lines on the link in the log
 
 
 class AdaptiveUplink:
@@ -72,7 +75,7 @@ class AdaptiveUplink:
         self._clock, self._wall = clock, wall
         self._probes = Probes()
         self._settled = self._suspected = float("-inf")
-        self._sent_at = float("-inf")
+        self._sent_at = self._noted = float("-inf")
         self._stir = asyncio.Event()
         self._news = asyncio.Event()
         self._flying: dict[asyncio.Task[Outcome], tuple[Protocol, Choice]] = {}
@@ -221,6 +224,16 @@ class AdaptiveUplink:
         self._hand_over(estimate)
         self._watch_outage(estimate)
         self._probe(now, estimate)
+        self._note(now, estimate)
+
+    def _note(self, now: float, estimate: Estimate) -> None:
+        """For the log of whoever watches closely; the round trip is that of the way heard last."""
+        if log.isEnabledFor(logging.DEBUG) and now - self._noted >= NOTE:
+            self._noted = now
+            rtt = min((estimate.leg(name) for name in self._ways), key=lambda leg: leg.heard).rtt
+            goodput = estimate.goodput if estimate.goodput_known else None
+            said = {"rtt": rtt, "loss": estimate.loss, "goodput": goodput, "outage": estimate.outage}
+            log.debug("link %s", msgspec.json.encode(said).decode())
 
     def _back(self, now: float, estimate: Estimate, *, all_were: bool) -> None:
         """A way is heard again, so the link is back: those that begin anew need not wait any longer."""

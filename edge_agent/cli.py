@@ -25,16 +25,23 @@ from edge_agent.uplinks import make_uplink
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from bridge.link import Estimator
+
 log = logging.getLogger("edge_agent")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; 0 done, 1 not all of it, 2 a setting or file that cannot be used."""
+def main(argv: Sequence[str] | None = None, *, estimator: Estimator | None = None) -> int:
+    """Runs a command; 0 done, 1 not all of it, 2 a setting or file that cannot be used.
+
+    Args:
+        argv: the command; None: that of the process.
+        estimator: of the link, for `run`, in place of the one that listens to the traffic.
+    """
     args = _parser().parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("edge_agent").setLevel(args.log.upper())
     try:
-        return asyncio.run(_until_signalled(_run(args) if args.command == "run" else _replay(args)))
+        return asyncio.run(_until_signalled(_run(args, estimator) if args.command == "run" else _replay(args)))
     except ConfigError as why:
         sys.stderr.write(f"edge-agent: {why}\n")
         return 2
@@ -50,10 +57,11 @@ async def _until_signalled(command: Coroutine[Any, Any, int]) -> int:
     return await task
 
 
-async def _run(args: argparse.Namespace) -> int:
+async def _run(args: argparse.Namespace, estimator: Estimator | None) -> int:
     found = config.load(args.config)
     agent = found.agent
-    uplink = make_uplink(found, client_id=f"agent-{agent.site}-{agent.device}", keep_session=True)
+    client_id = f"agent-{agent.site}-{agent.device}"
+    uplink = make_uplink(found, client_id=client_id, keep_session=True, estimator=estimator)
     store = Path(agent.state) / f"agent-{agent.site}-{agent.device}.db"
     facts = {
         "site": agent.site,

@@ -20,23 +20,28 @@ if TYPE_CHECKING:
 COAP_WINDOW = 32  # posts under way: 16 would bound 20 messages/s at a round trip of 800 ms
 
 
-def make_uplink(found: Settings, *, client_id: str, keep_session: bool) -> Uplink:
+def make_uplink(found: Settings, *, client_id: str, keep_session: bool, estimator: Estimator | None = None) -> Uplink:
     """One way where only `url` is given, as configured; with `coap` or `[link]` the link decides.
+
+    Args:
+        found: what is configured.
+        client_id: for MQTT.
+        keep_session: the broker is to remember us.
+        estimator: of the link; None: one that listens to the traffic.
 
     Raises:
         ConfigError: a file of credentials cannot be used, or pins and exclusions leave nothing.
     """
     if found.agent.coap is None and found.link is None:
         return app.make_uplink(found.agent, client_id=client_id, keep_session=keep_session)
-    return _adaptive(found, client_id=client_id, keep_session=keep_session)
+    return _adaptive(found, estimator or Estimator(), client_id=client_id, keep_session=keep_session)
 
 
-def _adaptive(found: Settings, *, client_id: str, keep_session: bool) -> AdaptiveUplink:
+def _adaptive(found: Settings, estimator: Estimator, *, client_id: str, keep_session: bool) -> AdaptiveUplink:
     from edge_agent.adaptive import AdaptiveUplink
     from edge_agent.choice import Choice
 
     agent, link = found.agent, found.link or Link()
-    estimator = Estimator()
     url = config.parse_url(agent.url)
     second = None if agent.coap is None else config.parse_url(agent.coap, "coap")
     limits = Limits(receive_maximum=agent.window, coap_window=COAP_WINDOW)

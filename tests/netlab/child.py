@@ -38,6 +38,11 @@ class Child:
             )  # fmt: skip
         return cls(argv, log, process)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from tests.netlab import traffic
-from tests.netlab.record import Log
+from tests.netlab.log import Log
 
 LARGEST = 65_536
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tests.netlab.model import MTU, Count, Direction, Stage
+from tests.netlab.priority import urgent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         up: the device's packets.
         down: the gateway's.
+        seconds: IP bytes offered both ways in each second, whatever became of them.
         carrying: packets up that carry more than `CARRIES` bytes above TCP or UDP, lost ones too.
         late_p50: how much later than due packets were written, s: median.
         late_p99: the same: 99th percentile.
@@ -65,6 +67,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     late_p99: float
     late_max: float
     priority: str
+    seconds: list[int] = []
 
 
 def carried(packet: bytes) -> int:
@@ -86,6 +89,7 @@ class Emulator:
         self._air: list[tuple[float, int, int, bytes]] = []  # heap of (due, order, to, packet)
         self._order = itertools.count()
         self._carrying = 0
+        self._seconds: list[int] = []
         self._late = array.array("d")
         self._priority = "normal"
 
@@ -115,10 +119,17 @@ class Emulator:
                 if packet[0] >> 4 != 4:
                     continue  # IPv6 looking for routers
                 now = time.monotonic() - self._start
-                self._carrying += fd == self._device and now >= 0 and carried(packet) > CARRIES
+                if now >= 0:
+                    self._carrying += fd == self._device and carried(packet) > CARRIES
+                    self._count(int(now), len(packet))
                 due = way.offer(now, len(packet))
                 if due is not None:
                     heapq.heappush(self._air, (due + self._start, next(self._order), to, packet))
+
+    def _count(self, second: int, size: int) -> None:
+        if second >= len(self._seconds):
+            self._seconds.extend([0] * (second + 1 - len(self._seconds)))
+        self._seconds[second] += size
 
     def _deliver(self) -> None:
         air = self._air
@@ -132,21 +143,12 @@ class Emulator:
         late = sorted(self._late) or [0.0]
         return Told(
             up=self._up.count, down=self._down.count, carrying=self._carrying, late_p50=_at(late, 0.5),
-            late_p99=_at(late, 0.99), late_max=late[-1], priority=self._priority,
+            late_p99=_at(late, 0.99), late_max=late[-1], priority=self._priority, seconds=self._seconds,
         )  # fmt: skip
 
 
 def _at(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def urgent() -> str:
-    """Let this process run before others, as far as allowed; says how far."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        return "normal"
-    return "real time"
 
 
 def main() -> None:

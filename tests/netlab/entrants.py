@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.netlab.contestants import RIVALS
+from tests.netlab.oracle import Oracle
 from tests.netlab.ours import Ours
+from tests.netlab.rivals import RIVALS
 
 if TYPE_CHECKING:
     from tests.netlab.contestants import Contestant
+    from tests.netlab.scenarios import Scenario
 
-CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (Ours(), *RIVALS)}
-DEFAULT = ("ours", "mqtt", "coap")
+CONTESTANTS: dict[str, Contestant] = {one.name: one for one in (Ours(), *RIVALS, Oracle())}
+DEFAULT = ("ours", "mqtt", "coap", "oracle")
+
+
+def enters(name: str, scenario: Scenario) -> bool:
+    """Whether a contestant is asked for there: where nothing changes, there is nothing to foresee."""
+    return name != Oracle.name or not scenario.constant

@@ -129,10 +129,19 @@ def remove(name: str) -> None:
         raise ValueError(f"{name} is none of the laboratory's namespaces")
     if not (NETNS / name).exists():
         return
-    for pid in _run("ip", "netns", "pids", name).split():
+    for pid in _pids(name):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
     _ip("netns", "del", name)
+
+
+def pids(of: Namespace) -> list[int]:
+    """Processes inside."""
+    return _pids(of.name)
+
+
+def _pids(name: str) -> list[int]:
+    return [int(pid) for pid in _run("ip", "netns", "pids", name).split()]
 
 
 def _ip(*arguments: str) -> None:

@@ -1,14 +1,13 @@
-"""The contestant `ours`: a real edge-agent in the device's namespace, a real bridge behind a real Mosquitto."""
+"""The contestant `ours`: a real edge-agent in the device's namespace."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.netlab import namespaces
-from tests.netlab.contestants import MESSAGE, MOSQUITTO, Command, Load, full_load, module
-from tests.netlab.ours_model import make_model
+from tests.netlab import gateway
+from tests.netlab.contestants import Command, Load, full_load, module
+from tests.netlab.namespaces import GATEWAY
+from tests.netlab.rivals import MESSAGE
 from tests.netlab.traffic import ROWS
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from tests.netlab.contestants import Run
     from tests.netlab.scenarios import Scenario
 
-MQTT_PORT, COAP_PORT = 1_883, 5_683
+BUDGET = 0.01  # of accuracy: the manifest's of the shipped model
+FIDELITY = {"float16": 0.0, "int8": 0.0044}  # accuracy that encodings cost, as `models fidelity activity` says
 AGENT = """\
 [agent]
 site = "lab"
@@ -37,28 +37,9 @@ freshness = {freshness}
 burst = {rows}
 hop = 60
 exclude = ["coap-non*"]
-budget = 0.01
-fidelity = {{ float16 = 0.0, int8 = 0.0044 }}
+budget = {budget}
+fidelity = {{ {fidelity} }}
 """
-BRIDGE = """\
-[bridge]
-id = "lab"
-models = "models"
-[mqtt]
-url = "mqtt://127.0.0.1:{mqtt}"
-[coap]
-bind = "{gateway}:{coap}"
-[[routes]]
-stream = "wrist"
-model = "lab"
-windows = "rows"
-place = "bridge"
-"""
-
-
-def script(name: str) -> str:
-    """One of our console scripts, beside the Python that runs the laboratory."""
-    return str(Path(sys.executable).with_name(name))
 
 
 def wish(scenario: Scenario) -> float:
@@ -70,41 +51,41 @@ def wish(scenario: Scenario) -> float:
     return 0.01 + 1.5 * min(way.delay + (8 * MESSAGE / way.rate if way.rate else 0.0) for way in ways)
 
 
+def encoding_cost(profile: str) -> float:
+    """Accuracy that a profile's encoding costs; 0 where it loses nothing. `profile`: as `coap-con/int8/8`."""
+    return FIDELITY.get(profile.split("/")[1].partition("+")[0], 0.0)
+
+
 class Ours:
-    """The link decides. A message has arrived when the Result of its rows reaches a consumer behind the broker."""
+    """The link decides."""
 
     name = "ours"
     about = (
-        "edge-agent over MQTT and CoAP, the link decides; to the Result of these very rows, in order; "
+        "edge-agent over MQTT and CoAP, the link decides; through outbox and its own journal; "
         "int8 and float16 cost what `models fidelity activity` says; non-confirmable copies excluded, since "
         "transmissions are bounded"
     )
+    program: Sequence[str] = (gateway.script("edge-agent"),)
 
     def load(self, scenario: Scenario, messages: int) -> Load:
         return full_load(scenario, messages)
 
     def gateway(self, run: Run) -> Sequence[Command]:
-        mosquitto, bridge = run.folder / "mosquitto.conf", run.folder / "bridge.toml"
-        mosquitto.write_text(MOSQUITTO.format(port=MQTT_PORT))
-        bridge.write_text(BRIDGE.format(mqtt=MQTT_PORT, coap=COAP_PORT, gateway=namespaces.GATEWAY))
-        make_model(run.folder / "models")
-        return [
-            Command(["mosquitto", "-c", str(mosquitto)], ready=None, ends=False),
-            module("consumer_results", run, MQTT_PORT),
-            Command([script("inference-bridge"), "run", "--config", str(bridge)], ready=r"ready \{", ends=False),
-        ]
+        return gateway.commands(run)
 
     def device(self, run: Run) -> Command:
         config = run.folder / "edge_agent.toml"
         config.write_text(
             AGENT.format(
-                gateway=namespaces.GATEWAY,
-                mqtt=MQTT_PORT,
-                coap=COAP_PORT,
+                gateway=GATEWAY,
+                mqtt=gateway.MQTT_PORT,
+                coap=gateway.COAP_PORT,
                 state=run.folder / "agent-state",
                 rate=run.load.rate * ROWS,
                 rows=ROWS,
                 freshness=round(wish(run.scenario), 4),
+                budget=BUDGET,
+                fidelity=", ".join(f"{name} = {cost}" for name, cost in FIDELITY.items()),
             )
         )
-        return module("ours_device", run, MQTT_PORT)
+        return module("ours_device", run, gateway.MQTT_PORT, self.program)

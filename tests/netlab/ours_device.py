@@ -1,4 +1,4 @@
-"""The device of `ours`: an edge-agent fed with the workload on its stdin. The argument is a `Task`."""
+"""The device of `ours` and `oracle`: an edge-agent fed with the workload on its stdin. The argument is a `Task`."""
 
 from __future__ import annotations
 
@@ -8,37 +8,46 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tests.netlab import traffic
-from tests.netlab.record import Log
+from tests.netlab.log import Log
 
 if TYPE_CHECKING:
     from tests.netlab.traffic import Task
 
 STOP = 10.0  # s until an agent that was asked to stop is killed
 _PROFILE = re.compile(r"stream wrist: profile (\S+): (.*)")
+_LINK = re.compile(r" DEBUG link (\{.*\})")
 
 
 class Ear:
-    """Reads the agent's log: passes it on, and writes down which profiles were chosen, when and why."""
+    """Reads the agent's log: passes it on, and writes down what it believed of the link, and what it chose and why."""
 
-    def __init__(self, log: IO[bytes], path: Path) -> None:
+    def __init__(self, log: IO[bytes], task: Task) -> None:
         self.connected = threading.Event()
         self._log = log
-        self._path = path
-        threading.Thread(target=self._read, daemon=True).start()
+        self._task = task
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Return at the end of the log."""
+        self._thread.join()
 
     def _read(self) -> None:
-        with self._path.open("w", buffering=1, encoding="utf-8") as out:
+        profiles, looks = self._task.path("profile.jsonl"), self._task.path("looks.jsonl")
+        with profiles.open("w", buffering=1) as chosen, looks.open("w", buffering=1) as believed:
             for line in map(bytes.decode, self._log):
+                if found := _LINK.search(line):
+                    believed.write(json.dumps({"t": time.monotonic()} | json.loads(found[1])) + "\n")
+                    continue
                 sys.stderr.write(line)
                 if ": connected, mqtt" in line:
                     self.connected.set()
                 if found := _PROFILE.search(line):
                     told = {"t": time.monotonic(), "profile": found[1], "reason": found[2]}
-                    out.write(json.dumps(told) + "\n")
+                    chosen.write(json.dumps(told) + "\n")
 
 
 def lines_of(payload: bytes) -> bytes:
@@ -49,7 +58,7 @@ def lines_of(payload: bytes) -> bytes:
 def feed(task: Task, stdin: IO[bytes], start: float) -> None:
     """Hands over on time."""
     with Log(task.path("sent")) as sent:
-        for number, payload in zip(range(task.count), traffic.payloads(task.seed), strict=False):
+        for number, payload in enumerate(traffic.payloads(task)):
             rows = lines_of(payload)
             time.sleep(traffic.until(start + number / task.rate))
             sent.note(number)
@@ -61,17 +70,20 @@ def feed(task: Task, stdin: IO[bytes], start: float) -> None:
 def main() -> None:
     """Start the agent, feed it, and wait until all is receipted."""
     task = traffic.task()
-    argv = [str(Path(sys.executable).with_name("edge-agent")), "run", "--config", str(task.path("edge_agent.toml"))]
+    argv = [*task.program, "run", "--config", str(task.path("edge_agent.toml")), "--log", "debug"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
         assert agent.stdin is not None
         assert agent.stdout is not None
         assert agent.stderr is not None
-        ear = Ear(agent.stderr, task.path("profile.jsonl"))
+        ear = Ear(agent.stderr, task)
         if not agent.stdout.readline().startswith(b"ready {"):
             sys.exit("the agent did not start")
+        task.path("agent.pid").write_text(str(agent.pid))
         ear.connected.wait()
         traffic.say_ready()
-        feed(task, agent.stdin, traffic.wait_go())
+        start = traffic.wait_go()
+        task.path("start").write_text(str(start))
+        feed(task, agent.stdin, start)
         try:
             agent.wait(task.drain)
         except subprocess.TimeoutExpired:
@@ -80,6 +92,7 @@ def main() -> None:
                 agent.wait(STOP)
             except subprocess.TimeoutExpired:
                 agent.kill()
+        ear.join()
 
 
 if __name__ == "__main__":

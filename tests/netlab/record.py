@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -16,26 +14,9 @@ if TYPE_CHECKING:
 
     from tests.netlab.emulator import Told
 
-_ENTRY = struct.Struct("<Iq")
-_DTYPE = np.dtype([("number", "<u4"), ("ns", "<i8")])
+_DTYPE = np.dtype([("number", "<u4"), ("ns", "<i8")])  # `log.ENTRY`
 FRESH = 1.0  # s: a live reading
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p98": 0.98, "p99": 0.99, "p99.9": 0.999}
-
-
-class Log:
-    """Appends (number of a message, now) to a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=1 << 20)
-
-    def note(self, number: int) -> None:
-        self._file.write(_ENTRY.pack(number, time.monotonic_ns()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
 
 
 def read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -147,7 +128,22 @@ def _wait(moments: NDArray[np.float64], since: float) -> float | None:
 
 def worst_by_second(of: Deliveries, start: float) -> list[float | None]:
     """Latency in ms of the latest of the messages handed over in each second since `start`; None for a lost one."""
-    second = (of.handed - start).astype(np.int64).clip(0)
+    second = _seconds(of, start)
     worst = np.zeros(int(second.max()) + 1)
     np.maximum.at(worst, second, of.latency * 1e3)
     return [float(one) if np.isfinite(one) else None for one in worst]
+
+
+def p95_by_second(of: Deliveries, start: float) -> list[float | None]:
+    """p95, nearest rank, of the latency in s of the messages handed over in each second since `start`.
+
+    Infinite where so many are lost; None where none was handed over.
+    """
+    second = _seconds(of, start)
+    every = (of.latency[second == n] for n in range(int(second.max()) + 1))
+    return [float(np.quantile(one, 0.95, method="inverted_cdf")) if one.size else None for one in every]
+
+
+def _seconds(of: Deliveries, start: float) -> NDArray[np.int64]:
+    """In which second since `start` each message was handed over."""
+    return (of.handed - start).astype(np.int64).clip(0)

@@ -12,7 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.netlab import traffic
-from tests.netlab.record import Log
+from tests.netlab.log import Log
 
 WINDOW = 2_000  # messages under way; paho's own 20 would be an unfair bound where the round trip is long
 
@@ -44,7 +44,7 @@ def main() -> None:
     traffic.say_ready()
     start = traffic.wait_go()
     with Log(task.path("sent")) as sent:
-        for number, payload in zip(range(task.count), traffic.payloads(task.seed), strict=False):
+        for number, payload in enumerate(traffic.payloads(task)):
             time.sleep(traffic.until(start + number / task.rate))
             sent.note(number)
             client.publish(traffic.TOPIC, payload, qos=1)

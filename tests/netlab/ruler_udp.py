@@ -6,7 +6,7 @@ import socket
 import time
 
 from tests.netlab import traffic
-from tests.netlab.record import Log
+from tests.netlab.log import Log
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     traffic.say_ready()
     start = traffic.wait_go()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, Log(task.path("sent")) as sent:
-        for number, payload in zip(range(task.count), traffic.payloads(task.seed), strict=False):
+        for number, payload in enumerate(traffic.payloads(task)):
             time.sleep(traffic.until(start + number / task.rate))
             sent.note(number)
             sock.sendto(payload, (task.gateway, task.port))

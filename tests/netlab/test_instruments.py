@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import math
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.netlab import emulator, namespaces, record, report, rows, timeline, traffic
-from tests.netlab.contestants import carried_rate, exchange_time
+from tests.netlab import emulator, namespaces, record, recordings, report, rows, timeline, traffic
 from tests.netlab.emulator import Told
 from tests.netlab.lab import Outcome, Switch
+from tests.netlab.log import Log
 from tests.netlab.model import Count
 from tests.netlab.record import Deliveries, Figures, Return
+from tests.netlab.rivals import carried_rate, exchange_time
 from tests.netlab.scenarios import SCENARIOS, link
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ TOLD = Told(
 
 
 def log(path: Path, numbers: list[int]) -> Path:
-    with record.Log(path) as of:
+    with Log(path) as of:
         for number in numbers:
             of.note(number)
     return path
@@ -88,12 +89,26 @@ def test_what_comes_after_an_outage() -> None:
     assert SCENARIOS["lan"].returns == []
 
 
-def test_messages_with_their_topic_are_about_300_bytes_and_know_their_number() -> None:
-    made = list(itertools.islice(traffic.payloads(1), 3_000))
+def test_messages_are_recorded_rows_and_know_their_number() -> None:
+    made = [one.encode() for one in recordings.messages(1, 3_000, 0.01)]
     assert [traffic.number_of(one) for one in made] == list(range(3_000))
-    assert all(260 <= len(one) <= 300 for one in made)
-    assert sum(map(len, made)) / len(made) + len(traffic.TOPIC) == pytest.approx(305, abs=5)
-    assert made[:3] == list(itertools.islice(traffic.payloads(1), 3)) != list(itertools.islice(traffic.payloads(2), 3))
+    assert sum(map(len, made)) / len(made) + len(traffic.TOPIC) == pytest.approx(301, abs=5)
+    assert json.loads(made[1])["values"] == [json.loads(row) for row in following(made[0], 5)]
+    assert made[:3] != [one.encode() for one in recordings.messages(2, 3, 0.01)]
+
+
+def following(payload: bytes, count: int) -> list[str]:
+    """Recorded rows after those of a message."""
+    every = recordings.rows()
+    last = every.index(json.dumps(json.loads(payload)["values"][-1], separators=(",", ":")))
+    return every[last + 1 : last + 1 + count]
+
+
+def test_recorded_rows_are_written_to_four_decimals() -> None:
+    first = np.load(min(recordings.SAMPLE.glob(recordings.PERSON)))["values"]
+    written = [json.loads(row) for row in recordings.rows()[: len(first)]]
+    assert np.abs(np.array(written) - first).max() < 0.51e-4
+    assert recordings.row_bytes() == pytest.approx(46, abs=1)
 
 
 def test_what_a_packet_carries() -> None:

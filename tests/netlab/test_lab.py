@@ -13,8 +13,9 @@ import pytest
 
 from tests.netlab import lab, namespaces, record
 from tests.netlab.child import ChildFailedError
-from tests.netlab.contestants import Command, Load, Ruler
+from tests.netlab.contestants import Command, Load
 from tests.netlab.entrants import CONTESTANTS
+from tests.netlab.rivals import Ruler
 from tests.netlab.scenarios import SCENARIOS, Scenario, link
 from tests.support.real import require_tool
 

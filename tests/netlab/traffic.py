@@ -1,7 +1,7 @@
 """The workload, and what a contestant's process says and hears.
 
 The source hands over message n at start + n / rate, whatever became of those before (open loop). A message is an
-Observation of five rows of six channels in JSON, about 280 bytes, 305 with its topic.
+Observation of five recorded rows of six channels in JSON (`recordings`), about 275 bytes, 300 with its topic.
 
 A process says `ready` on stdout; the device's then gets `go T` on stdin, T on CLOCK_MONOTONIC in seconds, which all
 namespaces share; the gateway's ends with its stdin.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from pathlib import Path
@@ -32,11 +31,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         gateway: address of the broker or server.
         port: where it listens.
-        folder: where to write `sent`, `arrived`, and perhaps `profile.jsonl`.
+        folder: where `payloads` are, one a line, and where to write `sent`, `arrived`, and what else `Run` names.
         count: messages.
         rate: a second.
         drain: s to wait for acknowledgements after the last message.
-        seed: of the payloads.
+        program: what a device starts, if it is not the contestant itself.
     """
 
     gateway: str
@@ -45,7 +44,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     rate: float
     drain: float
-    seed: int
+    program: list[str] = []
 
     def path(self, name: str) -> Path:
         return Path(self.folder, name)
@@ -58,15 +57,11 @@ def task() -> Task:
     return msgspec.json.decode(parser.parse_args().task, type=Task)
 
 
-def payloads(seed: int) -> Iterator[bytes]:
-    """Messages from number 0 on, without end."""
-    dice = random.Random(seed)
-    number = 0
-    while True:
-        rows = [[round(dice.uniform(-9, 9), 4) for _ in range(CHANNELS)] for _ in range(ROWS)]
-        said = {"values": rows, "seq": ROWS * number, "epoch": "lab", "dt": 0.01}
-        yield json.dumps(said, separators=(",", ":")).encode()
-        number += 1
+def payloads(of: Task) -> Iterator[bytes]:
+    """Its messages, from number 0 on."""
+    with of.path("payloads").open("rb") as lines:
+        for line in lines:
+            yield line.rstrip()
 
 
 def number_of(payload: bytes) -> int:

@@ -17,7 +17,7 @@ from bridge.mqtt.endpoint import Endpoint
 from bridge.mqtt.messages import Publish, Settings
 from bridge.wire.offload import Question, decode_reply, encode_question
 from tests.netlab import traffic
-from tests.netlab.record import Log
+from tests.netlab.log import Log
 from tests.place import trace, windows
 
 if TYPE_CHECKING:
