@@ -16,6 +16,7 @@ import msgspec
 
 from bridge.errors import LinkError
 from bridge.link import Probes
+from edge_agent.airborne import Airborne
 from edge_agent.beginnings import Beginnings
 from edge_agent.ways import read
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.messages import Error, Receipt
     from bridge.wire.formats import Format
     from edge_agent.choice import Choice
-    from edge_agent.uplink import Listener, Outcome, Writing
+    from edge_agent.uplink import Listener, Outcome, Said, Writing
     from edge_agent.ways import Message, Way
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class AdaptiveUplink:
         self._sent_at = self._noted = float("-inf")
         self._stir = asyncio.Event()
         self._news = asyncio.Event()
-        self._flying: dict[asyncio.Task[Outcome], tuple[Protocol, Choice]] = {}
+        self._flying: set[Airborne] = set()
         self._asides: set[asyncio.Task[None]] = set()
         self._beginnings = Beginnings()
         self._listener: Listener
@@ -156,13 +157,13 @@ class AdaptiveUplink:
         for way in self._ways.values():
             await way.close()
 
-    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+    async def send(self, stream: str, payload: bytes, form: Format, *, said: Said | None = None) -> Outcome:
         """Carries one message, by another way if the first does not get through.
 
         Raises:
             LinkError: there is only one way, and what became of the message is unknown.
         """
-        message, choice = read(stream, payload, form), self._choices[stream]
+        message, choice = read(stream, payload, form, said), self._choices[stream]
         if choice.profile is None and message.seen is not None:
             choice.seen(message.seen)
             self.look()
@@ -174,12 +175,12 @@ class AdaptiveUplink:
             self._sent_at = self._clock()
             self._stir.set()
             self._probes.sent(len(message.payload))
-            flight = asyncio.create_task(way.carry(message, choice.profile))
-            self._flying[flight] = (way.name, choice)
+            flight = Airborne(way.name, choice)
+            self._flying.add(flight)
             try:
-                return await flight
+                return await way.carry(message, choice.profile)
             except asyncio.CancelledError:
-                if _is_cancelling():
+                if not flight.is_recalled():
                     raise
                 if not self._through:
                     raise LinkError("nothing gets through, over any way") from None
@@ -189,7 +190,7 @@ class AdaptiveUplink:
                 log.debug("rows %s over %s: %s", message.rows, way.name, why)
                 await _wait(self._news, RETRY)
             finally:
-                self._flying.pop(flight, None)
+                self._flying.discard(flight)
 
     def _way(self, choice: Choice) -> Way:
         """The chosen one; before any choice that which needs no connection, since only it is surely open."""
@@ -264,9 +265,10 @@ class AdaptiveUplink:
 
     def _hand_over(self, estimate: Estimate) -> None:
         """What is under way where nothing gets through goes over to the way that was chosen since."""
-        for flight, (name, choice) in list(self._flying.items()):
-            if name in self._deaf and choice.profile is not None and choice.profile.protocol != name:
-                flight.cancel()
+        for flight in self._flying:
+            profile = flight.choice.profile
+            if flight.way in self._deaf and profile is not None and profile.protocol != flight.way:
+                flight.recall()
         for name, way in self._ways.items():
             leg = estimate.leg(name)
             heard = min((estimate.leg(other).heard for other in self._ways if other != name), default=float("inf"))
@@ -280,8 +282,8 @@ class AdaptiveUplink:
         if self._through and nothing and silent >= OUTAGE:
             self._through = False
             self._listener.disconnected(f"nothing gets through for {silent:.1f} s")
-            for flight in list(self._flying):
-                flight.cancel()
+            for flight in self._flying:
+                flight.recall()
         elif not self._through and not nothing:
             self._through = True
             self._listener.connected(fresh=False)
@@ -348,8 +350,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

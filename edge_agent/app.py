@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,6 +92,7 @@ class App:
             mono=time.monotonic,
             commit_wait=agent.commit_wait,
             longest_pause=(agent.max_age or 0.0) / 2,
+            ample=agent.max_bytes // 2,
         )
         self.sender = Sender(
             self.keeper,
@@ -197,6 +199,7 @@ class App:
         sources = [asyncio.create_task(self._take(stream)) for stream in self._streams.values()]
         try:
             await asyncio.gather(*sources)
+            self.keeper.wind_down()
             while True:
                 commit = self.keeper.next_commit()
                 if not await self._pending():
@@ -231,23 +234,18 @@ class App:
         route = next((one for one in self.sender.routes if one.series.id == series.id), None)
         route = route or self._route(series, stream, series.next)
         self.sender.grew(route, series.next)
-        waiting: set[asyncio.Task[None]] = set()
         async for chunk in source.chunks(time.time, time.monotonic):
             if chunk.skip:
                 log.warning("stream %s: %d rows were not finite and are left out", stream.name, chunk.skip)
             append = Append(series.id, chunk.values, chunk.t, chunk.dt, chunk.skip, stream.rows_per_message)
-            committed = await self.keeper.append(append)
-            task = asyncio.create_task(self._accepted(route, committed, len(chunk.values)))
-            waiting.add(task)
-            task.add_done_callback(waiting.discard)
+            await self.keeper.append(append, partial(self._accepted, route, len(chunk.values)))
         ended = self.keeper.end(series.id)
         await self.keeper.flush()
         await ended
-        await asyncio.gather(*waiting)
         self.sender.grew(route, route.lanes.live.end, ended=True)
 
-    async def _accepted(self, route: Route, committed: asyncio.Future[int], count: int) -> None:
-        first = await committed
+    def _accepted(self, route: Route, count: int, first: int) -> None:
+        """So many rows are on disk, from this number on."""
         self.accepted += count
         self.sender.grew(route, first + count)
         if route.stream.confirm:

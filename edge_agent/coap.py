@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.link.events import Event
     from bridge.wire.formats import Format
     from edge_agent.config import Url
-    from edge_agent.uplink import Listener, Writing
+    from edge_agent.uplink import Listener, Said, Writing
 
 OVERLOAD_WAIT = 5.0  # seconds, where 5.03 came without Max-Age
 
@@ -63,7 +63,14 @@ class CoapUplink:
         return None
 
     async def send(
-        self, stream: str, payload: bytes, form: Format, *, copies: int = 0, patience: float | None = None
+        self,
+        stream: str,
+        payload: bytes,
+        form: Format,
+        *,
+        said: Said | None = None,  # noqa: ARG002 # as every uplink
+        copies: int = 0,
+        patience: float | None = None,
     ) -> Outcome:
         """POSTs one Observation or Skip.
 
@@ -71,6 +78,7 @@ class CoapUplink:
             stream: its stream.
             payload: the message.
             form: how it is written.
+            said: what it says.
             copies: 0: confirmable; else sent so often at once and not repeated.
             patience: seconds to wait for the answer, instead of `timeout`.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.wire.formats import Format
-    from edge_agent.uplink import Listener, Writing
+    from edge_agent.uplink import Listener, Said, Writing
 
 
 class FakeUplink:
@@ -65,7 +65,7 @@ class FakeUplink:
         """As a test says, by `now`."""
         return self.now
 
-    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+    async def send(self, stream: str, payload: bytes, form: Format, *, said: Said | None = None) -> Outcome:  # noqa: ARG002 # as every uplink
         """Asks `answer`.
 
         Raises:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from bridge.store.outbox import Append, End
+from bridge.store.outbox import Append, End, Release
 from edge_agent.sampler import TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -43,6 +43,18 @@ def join(given: Sequence[Append | End]) -> Joined:
         places.append((at, rows[at]))
         rows[at] += count
     return Joined([_one(group) for group in groups], places)
+
+
+def merged(releases: Iterable[Release]) -> list[Release]:
+    """Joins releases of one series whose ranges follow each other."""
+    found: list[Release] = []
+    for one in releases:
+        last = found[-1] if found else None
+        if last is not None and (last.series, last.rule, last.last + 1) == (one.series, one.rule, one.first):
+            found[-1] = msgspec.structs.replace(last, last=one.last)
+        else:
+            found.append(one)
+    return found
 
 
 def _follows(group: list[Append | End], change: Append | End, rows: int) -> bool:

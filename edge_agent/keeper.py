@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bridge.errors import StoreError
 from bridge.store.age import AgeClock
 from bridge.store.database import Broken, Full
 from bridge.store.outbox import Append, Change, End, Outbox, Release
-from edge_agent.joining import join
+from edge_agent.joining import join, merged
+from edge_agent.one_thread import OneThread
+from edge_agent.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _T = TypeVar("_T")
 MOST_ROWS = 8192  # rows in memory that wait for their commit; the source waits beyond
 AT_ONCE = 1024  # rows that are committed without waiting for more
 RETRY = 1.0
+RELEASE_WAIT = 0.25  # seconds that releases gather: none needs a commit, so an fsync, of its own
+MOST_RELEASES = 256
 HOUSEKEEPING = 5.0
 NOTE = 60.0  # seconds between two notes of the time, for ages across a restart
 
@@ -43,9 +46,11 @@ class Keeper:
         commit_wait: seconds that rows may gather.
         longest_pause: seconds that pauses between lives of the agent add to the age of rows, at most, until it has
             run for as long again.
+        ample: bytes on disk up to which released rows may stay for `RELEASE_WAIT`; beyond, room counts.
 
     Attributes:
         trouble: why the store refuses, while it does.
+        recent: the newest rows that are on disk, to be read only.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Keeper:
         mono: Callable[[], float],
         commit_wait: float,
         longest_pause: float = 0.0,
+        ample: int = 0,
     ) -> None:
         self._open_outbox = open_outbox
         self._clock = clock
@@ -67,14 +73,18 @@ class Keeper:
         self._opened = False
         self._full = False
         self.trouble = ""
+        self.recent = Recent()
         self._commit_wait = commit_wait
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._ample = ample
+        self._ripe = False  # releases are due
+        self._ripens: asyncio.TimerHandle | None = None
+        self._thread = OneThread("outbox", mono)
         self._rows = 0
-        self._waiting: list[tuple[Append | End, asyncio.Future[int]]] = []
+        self._waiting: list[_Taken] = []
         self._releases: list[Release] = []
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._room = asyncio.Condition()
+        self._room = asyncio.Event()
         self._committed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -95,39 +105,50 @@ class Keeper:
         """Has this called whenever rows were given up by a rule, or the bridge knows of some that were."""
         self._given_up = given_up
 
-    async def call(self, work: Callable[[], _T]) -> _T:
-        """Runs work with the outbox in its thread; a file found damaged is recovered by the next start."""
-        loop = asyncio.get_running_loop()
+    async def call(self, work: Callable[[], _T], *, soon: bool = False) -> _T:
+        """Runs work with the outbox, as `OneThread` does; a file found damaged is recovered by the next start."""
         try:
-            return await loop.run_in_executor(self._thread, work)
+            return await (self._thread.run_soon(work) if soon else self._thread.run(work))
         except Broken:
             if self._opened:
-                await loop.run_in_executor(self._thread, self.box.condemn)
+                await self._thread.run(self.box.condemn)
             raise
 
-    async def append(self, append: Append) -> asyncio.Future[int]:
+    async def append(self, append: Append, then: Callable[[int], None] = lambda _first: None) -> asyncio.Future[int]:
         """Takes rows; waits while too many wait for their commit already.
+
+        Args:
+            append: the rows.
+            then: called with the number of the first as soon as they are on disk.
 
         Returns:
             A future that is done once they are on disk: the number of the first.
         """
-        if self._rows >= MOST_ROWS:
-            async with self._room:
-                await self._room.wait_for(lambda: self._rows < MOST_ROWS)
+        while self._rows >= MOST_ROWS:
+            self._room.clear()
+            await self._room.wait()
         self._rows += len(append.values)
         if self._rows >= AT_ONCE:
             self._hurry.set()
-        return self._add(append)
+        return self._add(append, then)
 
     def end(self, series: int) -> asyncio.Future[int]:
         """No more rows will come; the future is done once that is on disk."""
-        return self._add(End(series))
+        return self._add(End(series), lambda _first: None)
 
     def release(self, changes: list[Release]) -> None:
-        """Forgets rows, with the next commit."""
+        """Forgets rows, soon; a kill before that only has them sent again."""
         self._releases += changes
-        self._changed.set()
         self._idle.clear()
+        if self.box.bytes > self._ample or len(self._releases) >= MOST_RELEASES:
+            self._ripen()
+        elif self._ripens is None:
+            self._ripens = asyncio.get_running_loop().call_later(RELEASE_WAIT, self._ripen)
+
+    def wind_down(self) -> None:
+        """No more rows will come: what is released is forgotten at once."""
+        self._ample = -1
+        self._ripen()
 
     def next_commit(self) -> asyncio.Event:
         """Set when something has been committed from now on."""
@@ -137,6 +158,7 @@ class Keeper:
     async def flush(self) -> None:
         """Returns when everything taken until now is on disk."""
         self._hurry.set()
+        self._ripen()
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -164,6 +186,8 @@ class Keeper:
         """Drops what is too old, until cancelled."""
         while True:
             try:
+                if self._releases:  # what is safe was not given up
+                    await self._apply([])
                 dropped = await self.call(lambda: self.box.expire(*self._now()))
                 self._look()
                 if dropped:
@@ -181,7 +205,7 @@ class Keeper:
         with suppress(StoreError):  # ages count from the note before, then
             await self._note()
         await self.call(self.box.close)
-        self._thread.shutdown()
+        self._thread.close()
 
     def _now(self) -> tuple[float, float]:
         """The moment, by the clock of ages and by the wall."""
@@ -197,6 +221,7 @@ class Keeper:
         """Tells whether rows were given up since it looked last."""
         if self.box.given_up.version != self._version:
             self._version = self.box.given_up.version
+            self.recent.clear()
             self._committed.set()
             self._given_up()
 
@@ -221,15 +246,16 @@ class Keeper:
         self._look()
         return rows > 0
 
-    def _add(self, change: Append | End) -> asyncio.Future[int]:
+    def _add(self, change: Append | End, then: Callable[[int], None]) -> asyncio.Future[int]:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, done))
+        self._waiting.append(_Taken(change, done, then))
         self._changed.set()
         self._idle.clear()
         return done
 
     async def _gather(self) -> None:
-        await self._pause(self._commit_wait)
+        if self._commit_wait:
+            await self._pause(self._commit_wait)
         self._hurry.clear()
 
     async def _pause(self, seconds: float) -> None:
@@ -242,41 +268,76 @@ class Keeper:
             self._hurry.clear()
             await asyncio.sleep(RETRY)
 
+    def _ripen(self) -> None:
+        if self._ripens is not None:
+            self._ripens.cancel()
+            self._ripens = None
+        if self._releases:
+            self._ripe = True
+            self._changed.set()
+
+    async def _apply(self, changes: Sequence[Change], *, releasing: bool = True) -> list[int | None]:
+        """One transaction, with the releases if they are to be in it; what came of each of the changes.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        releases: list[Release] = []
+        if releasing:
+            releases, self._releases, self._ripe = self._releases, [], False
+        all_: list[Change] = [*merged(releases), *changes]
+        try:
+            numbers = await self.call(lambda: self.box.apply(all_, *self._now()), soon=True)
+        except StoreError:
+            self._releases = releases + self._releases
+            self._ripe = bool(self._releases)
+            raise
+        return numbers[len(all_) - len(changes) :]
+
     async def _commit(self) -> bool:
         """One transaction; whether everything found room."""
         if self._noted is None:  # before the first rows of this life: a kill must not make them older
             await self._note()
-        count, size = 0, 0
-        for change, _ in self._waiting:
-            more = change.size if isinstance(change, Append) else 0
+        count, size, asked = 0, 0, len(self._waiting)
+        for one in self._waiting:
+            more = one.change.size if isinstance(one.change, Append) else 0
             if not self.box.has_room(size + more):
                 break
             count, size = count + 1, size + more
-        now, releases = self._waiting[:count], self._releases
-        before, self._releases = self.box.bytes, []
-        joined = join([change for change, _ in now])
-        changes: list[Change] = [*releases, *joined.changes]
-        try:
-            numbers = await self.call(lambda: self.box.apply(changes, *self._now()))
-        except StoreError:
-            self._releases = releases + self._releases
-            raise
+        now, before = self._waiting[:count], self.box.bytes
+        joined = join([one.change for one in now])
+        numbers = await self._apply(joined.changes, releasing=self._ripe or count < asked)
+        self.recent.add(joined.changes, numbers)
         self._committed.set()
         self._look()
         del self._waiting[:count]
-        numbers = numbers[len(releases) :]
-        for (_, done), (place, away) in zip(now, joined.places, strict=True):
-            number = numbers[place]
-            if not done.done():
-                done.set_result(-1 if number is None else number + away)
-        async with self._room:
-            self._rows -= sum(len(change.values) for change, _ in now if isinstance(change, Append))
-            self._room.notify_all()
-        if not self._waiting and not self._releases:
+        self._tell(now, joined.places, numbers)
+        if not self._waiting and not self._ripe:
             self._changed.clear()
+        if not self._waiting and not self._releases:
             self._idle.set()
-        progress = bool(count) or self.box.bytes < before
-        if not progress and self._waiting and not self._full:
+        full = asked > 0 and not count and self.box.bytes >= before  # what came meanwhile was not asked for
+        if full and not self._full:
             log.warning("the outbox is full (max_bytes): the source waits until rows are receipted")
-        self._full = not progress and bool(self._waiting)
-        return progress or not self._waiting
+        self._full = full
+        return not full
+
+    def _tell(self, taken: list[_Taken], places: list[tuple[int, int]], numbers: list[int | None]) -> None:
+        """These are on disk; there is room for others."""
+        for one, (place, away) in zip(taken, places, strict=True):
+            number = numbers[place]
+            first = -1 if number is None else number + away
+            one.then(first)
+            if not one.done.done():
+                one.done.set_result(first)
+            if isinstance(one.change, Append):
+                self._rows -= len(one.change.values)
+        self._room.set()
+
+
+class _Taken(NamedTuple):
+    """Waits for its commit; `then` is called after it, and `done` gets the same number."""
+
+    change: Append | End
+    done: asyncio.Future[int]
+    then: Callable[[int], None]

@@ -20,7 +20,7 @@ from edge_agent.uplink import TAKEN, Outcome
 if TYPE_CHECKING:
     from bridge.link.events import TcpInfo
     from bridge.wire.formats import Format
-    from edge_agent.uplink import Listener, Writing
+    from edge_agent.uplink import Listener, Said, Writing
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class MqttUplink:
         """As the settings say."""
         return None
 
-    async def send(self, stream: str, payload: bytes, _form: Format) -> Outcome:
+    async def send(self, stream: str, payload: bytes, _form: Format, *, said: Said | None = None) -> Outcome:  # noqa: ARG002 # as every uplink
         """Publishes with QoS 1 and waits for the PUBACK.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.messages import Observation
 from bridge.wire.data import encode_skip
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from bridge.messages import Skip
     from bridge.store.outbox import Piece, Series
     from edge_agent.config import Stream
+
+
+class Written(NamedTuple):
+    """A message of rows `first`…`last`, inclusive, and the bytes that say it."""
+
+    first: int
+    last: int
+    said: Observation
+    payload: bytes
+    form: Format
 
 
 class Route:
@@ -67,7 +77,7 @@ class Route:
         self.writing = writing
         self.lanes.pack(writing.rows, writing.longest_wait)
 
-    def messages(self, pieces: Iterable[Piece], most: int | None) -> Iterator[tuple[Piece, bytes]]:
+    def messages(self, pieces: Iterable[Piece], most: int | None) -> Iterator[Written]:
         """Rows as messages, halved until each fits what the other side takes.
 
         Args:
@@ -82,7 +92,7 @@ class Route:
         """A Skip in the format of this stream."""
         return encode_skip(skip, self.writing.form)
 
-    def _encoded(self, piece: Piece, most: int | None) -> Iterator[tuple[Piece, bytes]]:
+    def _encoded(self, piece: Piece, most: int | None) -> Iterator[Written]:
         late = self.lanes.of(piece.first) is self.lanes.backlog
         observation = Observation(
             piece.values,
@@ -94,9 +104,10 @@ class Route:
             lane="backlog" if late else "live",
             live_from=None if late else self.lanes.live_from,
         )
-        payload = encode_observation(observation, self.writing.form, packing=self.writing.packing)
+        form = self.writing.form
+        payload = encode_observation(observation, form, packing=self.writing.packing)
         if most is None or len(payload) <= most or len(piece.values) == 1:
-            yield piece, payload
+            yield Written(piece.first, piece.last, observation, payload, form)
         else:
             for half in halves(piece):
                 yield from self._encoded(half, most)

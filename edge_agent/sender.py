@@ -22,13 +22,14 @@ from edge_agent.way import Way
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from bridge.messages import Error, Receipt
+    from bridge.messages import Error, Receipt, Skip
     from bridge.store.outbox import Series
     from bridge.wire.formats import Format
     from edge_agent.config import Stream
     from edge_agent.flights import Span
     from edge_agent.keeper import Keeper
-    from edge_agent.uplink import Outcome, Uplink
+    from edge_agent.route import Written
+    from edge_agent.uplink import Outcome, Said, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class Sender:
         if skip is None:
             return False
         log.warning("stream %s: rows %s are given up (%s)", route.series.stream, text(skip.ranges), skip.why)
-        self._start(self._fly_skip(route, skip.ranges, route.encoded(skip), route.writing.form))
+        self._start(self._fly_skip(route, skip))
         return True
 
     async def _send_live(self, route: Route) -> bool:
@@ -216,11 +217,14 @@ class Sender:
         due = math.inf
         if self._way.up and len(self._tasks) < self._uplink.window:
             due = max(self._way.held_until(), min((self._due(route) for route in self.routes), default=math.inf))
+        timer = None
+        if due != math.inf:
+            timer = asyncio.get_running_loop().call_later(max(0.005, due - self._clock()), self._wake.set)
         try:
-            async with asyncio.timeout(None if due == math.inf else max(0.005, due - self._clock())):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _due(self, route: Route) -> float:
         """When this series may have something to send."""
@@ -230,14 +234,16 @@ class Sender:
     async def _send(self, route: Route, span: Span) -> None:
         box, series, lanes = self._keeper.box, route.series.id, route.lanes
         try:
-            pieces = await self._keeper.call(lambda: list(box.read(series, span.first, span.last)))
-            for part, payload in route.messages(pieces, self._uplink.most_bytes):
-                lane = lanes.of(part.first)
-                lane.sent(part.first, part.last, span.attempts, self._clock(), unanswered=span.unanswered)
+            pieces = self._keeper.recent.rows(series, span.first, span.last)
+            if pieces is None:
+                pieces = await self._keeper.call(lambda: list(box.read(series, span.first, span.last)))
+            for written in route.messages(pieces, self._uplink.most_bytes):
+                lane = lanes.of(written.first)
+                lane.sent(written.first, written.last, span.attempts, self._clock(), unanswered=span.unanswered)
                 late = lane is lanes.backlog
                 if late:
                     self._pace.sent(self._clock())
-                self._start(self._fly(route, part.first, payload, route.writing.form, late=late))
+                self._start(self._fly(route, written, late=late))
             if not pieces and lanes.of(span.first) is lanes.backlog:
                 lanes.backlog.go_on(await self._keeper.call(lambda: box.next_kept(series, span.first)))
         finally:
@@ -254,13 +260,14 @@ class Sender:
         if not task.cancelled():
             task.result()
 
-    async def _fly(self, route: Route, first: int, payload: bytes, form: Format, *, late: bool) -> None:
+    async def _fly(self, route: Route, written: Written, *, late: bool) -> None:
         """One message from its sending to what became of it."""
         try:
-            outcome = await self._attempt(route, payload, form)
+            outcome = await self._attempt(route, written.payload, written.form, written.said)
         finally:
             if late:
                 self._pace.landed()
+        first = written.first
         lane = route.lanes.of(first)
         if outcome is None:
             lane.again(first, self._clock())
@@ -275,27 +282,27 @@ class Sender:
             log.warning("row %d must wait %.0f s: %s", first, outcome.wait, outcome.detail)
             lane.again(first, self._clock() + outcome.wait)
 
-    async def _fly_skip(self, route: Route, ranges: list[tuple[int, int]], payload: bytes, form: Format) -> None:
+    async def _fly_skip(self, route: Route, skip: Skip) -> None:
         """One Skip from its sending to what became of it."""
-        outcome = await self._attempt(route, payload, form)
+        outcome = await self._attempt(route, route.encoded(skip), route.writing.form, skip)
         if outcome is None:
             route.skips.again(self._clock())
         elif outcome.kind == "taken":
             route.skips.taken(self._clock())
         elif outcome.kind == "safe":
             route.skips.again(self._clock())
-            self._safe(route, ranges)
+            self._safe(route, skip.ranges)
         elif outcome.kind == "refused":
             route.skips.again(self._clock())
-            self._refused(route, ranges[0][0], outcome.detail)
+            self._refused(route, skip.ranges[0][0], outcome.detail)
         else:
             route.skips.again(self._clock() + outcome.wait)
 
-    async def _attempt(self, route: Route, payload: bytes, form: Format) -> Outcome | None:
+    async def _attempt(self, route: Route, payload: bytes, form: Format, said: Said) -> Outcome | None:
         """What became of a message; None: nobody knows."""
         sent = self._clock()
         try:
-            outcome = await self._uplink.send(route.series.stream, payload, form)
+            outcome = await self._uplink.send(route.series.stream, payload, form, said=said)
         except LinkError as why:
             self._way.failed(sent, self._clock(), self._dice())
             log.debug("outcome of a message unknown (%s), to be sent again", why)

@@ -6,15 +6,19 @@ same numbers. Receipts and refusals that come by themselves go to the listener.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from bridge.messages import Observation, Skip
 from bridge.wire.arrays import Packing
 from bridge.wire.formats import Format
 
 if TYPE_CHECKING:
     from bridge.messages import Error, Receipt
+
+
+Said: TypeAlias = Observation | Skip
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -98,8 +102,14 @@ class Uplink(Protocol):
     def writing(self, stream: str) -> Writing | None:
         """How this stream's rows are to be written now; None: as its settings say."""
 
-    async def send(self, stream: str, payload: bytes, form: Format) -> Outcome:
+    async def send(self, stream: str, payload: bytes, form: Format, *, said: Said | None = None) -> Outcome:
         """Sends one Observation or Skip.
+
+        Args:
+            stream: its stream.
+            payload: its bytes.
+            form: how they are written.
+            said: what they say, for those who would otherwise decode them.
 
         Raises:
             LinkError: what became of it is unknown.

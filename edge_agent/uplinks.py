@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from bridge import topics
 from bridge.link import Estimator, Limits
@@ -11,12 +13,16 @@ from edge_agent import app, config
 from edge_agent.link_settings import Link
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.link.events import Event
     from edge_agent.adaptive import AdaptiveUplink
     from edge_agent.config import Settings, Url
     from edge_agent.mqtt import MqttUplink
     from edge_agent.uplink import Uplink
     from edge_agent.ways import CoapWay, MqttWay, Way
 
+Tell: TypeAlias = "Callable[[Event], None]"
 COAP_WINDOW = 32  # posts under way: 16 would bound 20 messages/s at a round trip of 800 ms
 
 
@@ -42,33 +48,42 @@ def _adaptive(found: Settings, estimator: Estimator, *, client_id: str, keep_ses
     from edge_agent.choice import Choice
 
     agent, link = found.agent, found.link or Link()
+    tell = partial(_soon, estimator)
     url = config.parse_url(agent.url)
     second = None if agent.coap is None else config.parse_url(agent.coap, "coap")
     limits = Limits(receive_maximum=agent.window, coap_window=COAP_WINDOW)
     sizes = {one.name: len(topics.data(agent.site, agent.device, one.name)) for one in found.streams}
     ways: list[Way] = []
     if url.scheme != "coap":
-        ways.append(_mqtt(found, estimator, max(sizes.values()), client_id=client_id, keep_session=keep_session))
+        ways.append(_mqtt(found, tell, max(sizes.values()), client_id=client_id, keep_session=keep_session))
     else:
         second = url
     if second is not None:
-        ways.append(_coap(found, estimator, second))
+        ways.append(_coap(found, tell, second))
     names = {way.name for way in ways}
     choices = {one.name: Choice(one, link, limits, ways=names, name_bytes=sizes[one.name]) for one in found.streams}
     return AdaptiveUplink(ways, choices, estimator, clock=time.monotonic, wall=time.time)
 
 
-def _mqtt(found: Settings, estimator: Estimator, name_bytes: int, *, client_id: str, keep_session: bool) -> MqttWay:
+def _soon(estimator: Estimator, event: Event) -> None:
+    """Estimating must not hold up the very message whose sending it is told of; events carry their own time."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # what a way tells as it is made, perhaps before there is a loop
+        estimator.on(event)
+    else:
+        loop.call_soon(estimator.on, event)
+
+
+def _mqtt(found: Settings, tell: Tell, name_bytes: int, *, client_id: str, keep_session: bool) -> MqttWay:
     from edge_agent.ways import MqttWay
 
     agent = found.agent
     uplink = cast("MqttUplink", app.make_uplink(agent, client_id=client_id, keep_session=keep_session))
-    return MqttWay(
-        uplink, tell=estimator.on, clock=time.monotonic, name_bytes=name_bytes, patience=agent.publish_timeout
-    )
+    return MqttWay(uplink, tell=tell, clock=time.monotonic, name_bytes=name_bytes, patience=agent.publish_timeout)
 
 
-def _coap(found: Settings, estimator: Estimator, url: Url) -> CoapWay:
+def _coap(found: Settings, tell: Tell, url: Url) -> CoapWay:
     from bridge.coap.rto import Rfc6298
     from edge_agent.coap import CoapUplink
     from edge_agent.ways import CoapWay
@@ -80,7 +95,7 @@ def _coap(found: Settings, estimator: Estimator, url: Url) -> CoapWay:
         device=agent.device,
         window=COAP_WINDOW,
         timeout=agent.publish_timeout,
-        on_event=estimator.on,
+        on_event=tell,
         round_trip=trip,
     )
-    return CoapWay(uplink, str(url), tell=estimator.on, round_trip=trip)
+    return CoapWay(uplink, str(url), tell=tell, round_trip=trip)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bridge.messages import Error, Receipt
     from edge_agent.coap import CoapUplink
     from edge_agent.mqtt import MqttUplink
-    from edge_agent.uplink import Listener, Uplink
+    from edge_agent.uplink import Listener, Said, Uplink
 
 PROBE_SIZE = 60  # bytes of IP and TCP besides the few of the question
 LINGER = 5.0  # seconds in which a receipt may still come
@@ -60,9 +60,9 @@ class Message(msgspec.Struct, frozen=True):
     seen: Observation | None
 
 
-def read(stream: str, payload: bytes, form: Format) -> Message:
-    """A message that the sender wrote."""
-    said = decode_data(payload, form)
+def read(stream: str, payload: bytes, form: Format, said: Said | None = None) -> Message:
+    """A message that the sender wrote; decoded where nobody tells what it says."""
+    said = decode_data(payload, form) if said is None else said
     if isinstance(said, Observation):
         first = said.seq or 0
         return Message(stream, payload, form, said.epoch, [(first, first + len(said.values) - 1)], said)

@@ -264,4 +264,4 @@ async def test_a_cancelled_send_ends_what_carries_it(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await settle()
-    assert world.uplink._flying == {}
+    assert not world.uplink._flying
