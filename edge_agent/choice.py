@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RATE = 50.0  # rows a second, where neither settings nor recording tell
 LOSSLESS = frozenset({"json", "float32"})
+ZSTD = "+zstd"
 BUNCHED = 0.01  # seconds within which rows that were handed over at once come
 
 
@@ -32,14 +33,17 @@ class Coding(NamedTuple):
 
     form: Format
     packing: Packing
+    zstd: bool = False
 
 
-CODINGS = {  # best liked first
+_PLAIN = {  # best liked first
     "float32": Coding(Format.CBOR, "float32"),
     "float16": Coding(Format.CBOR, "float16"),
     "int8": Coding(Format.CBOR, "int8"),
+    "int4": Coding(Format.CBOR, "int4"),
     "json": Coding(Format.JSON, "float32"),
 }
+CODINGS = _PLAIN | {f"{name}{ZSTD}": coding._replace(zstd=True) for name, coding in _PLAIN.items()}
 
 
 def measured(observation: Observation, link: Link, *, unit: int = 1) -> tuple[Encoding, ...]:
@@ -52,14 +56,40 @@ def measured(observation: Observation, link: Link, *, unit: int = 1) -> tuple[En
     """
     rows = len(observation.values)
     twice = msgspec.structs.replace(observation, values=np.concatenate([observation.values, observation.values]))
-    found = []
-    for name, (form, packing) in CODINGS.items():
-        if name in LOSSLESS or name in link.fidelity:
-            once = len(encode_observation(observation, form, packing=packing))
+    found: dict[str, Encoding] = {}
+    sizes: dict[str, int] = {}
+    for name, cost in _offered(link).items():
+        form, packing, zstd = CODINGS[name]
+        sizes[name] = once = len(encode_observation(observation, form, packing=packing, zstd=zstd))
+        plain = name.removesuffix(ZSTD)
+        if zstd:
+            found[name] = _smaller(found[plain], name, sizes[plain] - once)
+        else:
             row = (len(encode_observation(twice, form, packing=packing)) - once) / rows
-            cost = link.fidelity.get(name, 0.0)
-            found.append(Encoding(name, unit * row, max(0.0, once - rows * row), cost))
-    return tuple(found)
+            found[name] = Encoding(name, unit * row, max(0.0, once - rows * row), cost)
+    return tuple(found.values())
+
+
+def _offered(link: Link) -> dict[str, float]:
+    """Encodings and the accuracy that they cost; a frame of zstd around one loses nothing more."""
+    plain = {name.removesuffix(ZSTD) for name in CODINGS} & (LOSSLESS | link.fidelity.keys())
+    return {
+        name: link.fidelity.get(name.removesuffix(ZSTD), 0.0) for name in CODINGS if name.removesuffix(ZSTD) in plain
+    }
+
+
+def _smaller(plain: Encoding, name: str, saved: int) -> Encoding:
+    """What zstd makes of an encoding, from one message.
+
+    What it saved counts as saved of the message, never of its rows: those of a sensor at rest vanish, and tell nothing
+    of the rows to come. So JSON and many rows a message are smaller than is reckoned here, by half and by a twentieth.
+
+    Args:
+        plain: without zstd.
+        name: with it.
+        saved: bytes of a message.
+    """
+    return Encoding(name, plain.row_bytes, max(0.0, plain.message_bytes - saved), plain.accuracy_cost)
 
 
 class Choice:
@@ -89,7 +119,7 @@ class Choice:
         self._exclude = [*link.exclude, *(f"{way}-*" for way in ("coap", "mqtt") if way not in ways)]
         self._unit = stream.rows_per_message if stream.windows == "whole" else link.burst
         self._chooser: Chooser | None = None
-        nominal = tuple(Encoding(name, 1.0, 0.0) for name in CODINGS if name in LOSSLESS or name in link.fidelity)
+        nominal = tuple(Encoding(name, 1.0, 0.0) for name in _offered(link))
         allowed = enumerate_profiles(self._needs(nominal), limits, pin=link.pin, exclude=self._exclude)
         self.protocols = frozenset(profile.protocol for profile in allowed)
 
@@ -116,10 +146,10 @@ class Choice:
         profile = self.profile
         if profile is None:
             return None
-        form, packing = CODINGS[profile.encoding.name]
+        form, packing, zstd = CODINGS[profile.encoding.name]
         spare = profile.longest_wait / (profile.rows - 1) if profile.rows > 1 else 0.0  # the last row may be late
         wait = profile.longest_wait + spare + (BUNCHED if self._unit > 1 else 0.0)
-        return Writing(form, packing, profile.rows * self._unit, wait)
+        return Writing(form, packing, profile.rows * self._unit, wait, zstd)
 
     def _needs(self, encodings: tuple[Encoding, ...]) -> Stream:
         stream = self.stream

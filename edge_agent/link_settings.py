@@ -10,11 +10,11 @@ from msgspec import Meta
 from bridge.settings import InvalidKey
 
 Share = Annotated[float, Meta(ge=0, le=1)]
-ENCODINGS = ("json", "float32", "float16", "int8")
+ENCODINGS = ("json", "float32", "float16", "int8", "int4")
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Freshness and fidelity that are wanted; profiles are named `coap-con/float16/8`: way, encoding, rows."""
+    """Freshness and fidelity that are wanted; profiles are named `coap-con/float16+zstd/8`: way, encoding, rows."""
 
     freshness: Annotated[
         float, Meta(gt=0, description="Seconds from a row's birth until it is safe that 95 % of the rows must keep.")
@@ -24,7 +24,9 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     budget: Annotated[Share, Meta(description="Accuracy an encoding may cost; the manifest's budget.accuracy.")] = 0.01
     fidelity: Annotated[
         dict[str, Share],
-        Meta(description="Accuracy that encodings cost, by `inference-bridge models fidelity`; others are not used."),
+        Meta(
+            description="Accuracy that encodings cost, with and without +zstd, by `inference-bridge models fidelity`."
+        ),
     ] = {}
     hop: Annotated[int, Meta(ge=1, le=4096, description="Most rows a message: those from window to window.")] = 64
     burst: Annotated[

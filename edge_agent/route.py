@@ -104,8 +104,8 @@ class Route:
             lane="backlog" if late else "live",
             live_from=None if late else self.lanes.live_from,
         )
-        form = self.writing.form
-        payload = encode_observation(observation, form, packing=self.writing.packing)
+        form, packing, zstd = self.writing.form, self.writing.packing, self.writing.zstd
+        payload = encode_observation(observation, form, packing=packing, zstd=zstd)
         if most is None or len(payload) <= most or len(piece.values) == 1:
             yield Written(piece.first, piece.last, observation, payload, form)
         else:

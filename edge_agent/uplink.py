@@ -43,12 +43,14 @@ class Writing(msgspec.Struct, frozen=True):
         packing: number type in CBOR.
         rows: rows a message.
         longest_wait: seconds that a row waits for its message to fill.
+        zstd: a frame of zstd around it.
     """
 
     form: Format
     packing: Packing
     rows: int
     longest_wait: float
+    zstd: bool = False
 
 
 SAFE = Outcome("safe")

@@ -29,7 +29,7 @@ class Encoding(msgspec.Struct, frozen=True):
     """What an encoding costs, measured with the stream's own rows and model.
 
     Attributes:
-        name: `json`, `float32`, `float16`, `int8`, each also with `+zstd`.
+        name: `json`, `float32`, `float16`, `int8`, `int4`, each also with `+zstd`.
         row_bytes: bytes a row.
         message_bytes: bytes a message besides (keys, scale and zero).
         accuracy_cost: accuracy lost against float32, a share: 0.01 is one percentage point.

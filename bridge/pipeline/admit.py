@@ -42,7 +42,7 @@ class Admission:
     Args:
         table: the routes.
         infer: a whole-window route for each model, for `_infer`.
-        max_payload: bytes of a message.
+        max_payload: bytes of a message, in a zstd frame also of its content.
         max_rows: rows of a message.
         depth: nesting of its containers.
     """
@@ -111,7 +111,7 @@ class Admission:
             form = formats.of_content_type(arrival.content_type, payload)
         else:
             form = formats.of_payload(payload)
-        return decode_data(payload, form, depth=self._depth)
+        return decode_data(payload, form, depth=self._depth, most=self._max_payload)
 
 
 class ErrorGate:

@@ -33,21 +33,25 @@ class Coding(NamedTuple):
     name: str
     form: Format
     packing: Packing
+    zstd: bool = False
 
 
-CODINGS = (
+_PLAIN = (
     Coding("json", Format.JSON, "float32"),
     Coding("float32", Format.CBOR, "float32"),
     Coding("float16", Format.CBOR, "float16"),
     Coding("int8", Format.CBOR, "int8"),
+    Coding("int4", Format.CBOR, "int4"),
 )
+TO_CLOUD = ("float16", "int8")  # packings that `[fidelity]` of a manifest may name
+CODINGS = _PLAIN + tuple(one._replace(name=f"{one.name}+zstd", zstd=True) for one in _PLAIN)
 
 
 class Fidelity(msgspec.Struct, frozen=True):
     """One encoding beside float32.
 
     Attributes:
-        name: `json`, `float32`, `float16`, `int8`.
+        name: `json`, `float32`, `float16`, `int8`, `int4`, each also with `+zstd`, which loses nothing more.
         windows: labelled windows measured on.
         accuracy: of the model on rows that went through it, 0…1.
         agreement: share of windows with the same label as from float32, 0…1.
@@ -70,7 +74,7 @@ def measure(manifest: Manifest, variant: Variant, recordings: Sequence[Recording
         manifest: the model.
         variant: which of its graphs.
         recordings: labelled.
-        rows: rows a message; int8 has a scale a message and channel, so more rows are coarser.
+        rows: rows a message; int8 and int4 have a scale a message and channel, so more rows are coarser.
 
     Returns:
         One entry an encoding, in the order of `CODINGS`.
@@ -123,16 +127,16 @@ def _round_trip(recordings: Sequence[Recording], coding: Coding, rows: int) -> t
 def _messages(values: Rows, coding: Coding, rows: int) -> Iterable[bytes]:
     for first in range(0, len(values), rows):
         part = Observation(values[first : first + rows], seq=first, epoch="e", receipt=True)
-        yield encode_observation(part, coding.form, packing=coding.packing)
+        yield encode_observation(part, coding.form, packing=coding.packing, zstd=coding.zstd)
 
 
 def table(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
     """A line an encoding, for a person."""
     budget = manifest.budget.accuracy
     lines = [f"{manifest.name}: {found[0].windows} labelled windows, messages of {rows} rows, budget {budget:.2%}"]
-    lines.append("encoding  bytes/row  accuracy  as float32    cost")
+    lines.append("encoding      bytes/row  accuracy  as float32    cost")
     lines += [
-        f"{one.name:<8}  {one.row_bytes:9.1f}  {one.accuracy:8.2%}  {one.agreement:10.2%}  {one.cost:6.2%}"
+        f"{one.name:<12}  {one.row_bytes:9.1f}  {one.accuracy:8.2%}  {one.agreement:10.2%}  {one.cost:6.2%}"
         + ("  above the budget" if one.cost > budget else "")
         for one in found
     ]
@@ -140,14 +144,14 @@ def table(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
 
 
 def packed(found: Sequence[Fidelity]) -> dict[str, float]:
-    """What `[fidelity]` of `model.toml` says: the cost of each packing that is not exact, rounded up to 4 digits."""
-    exact = {coding.name for coding in CODINGS if coding.packing == PLAIN}
-    return {one.name: _up(one.cost) for one in found if one.name not in exact}
+    """What `[fidelity]` of `model.toml` says: the cost of each packing that it may name, rounded up to 4 digits."""
+    return {one.name: _up(one.cost) for one in found if one.name in TO_CLOUD}
 
 
 def render(found: Sequence[Fidelity], manifest: Manifest, *, rows: int) -> str:
     """A table for a person, and the lines for `[link]` in edge_agent.toml."""
-    costs = ", ".join(f"{one.name} = {_up(one.cost):g}" for one in found if one.name != PLAIN)
+    named = {coding.name for coding in _PLAIN} - {PLAIN}
+    costs = ", ".join(f"{one.name} = {_up(one.cost):g}" for one in found if one.name in named)
     link = f"[link]\nbudget = {manifest.budget.accuracy:g}\nfidelity = {{ {costs} }}\n"
     return f"{table(found, manifest, rows=rows)}\n{link}"
 

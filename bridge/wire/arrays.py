@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from bridge.errors import Refused
+from bridge.wire.quantise import quantised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
 MULTI_DIMENSIONAL = 40  # RFC 8746 section 3.1.1, row-major
 FLOAT32_LE, FLOAT16_LE, SINT8 = 85, 84, 72  # RFC 8746 section 2.1
+_MAP = 0xA0  # first byte of an empty map; its low five bits count entries below 24
+STEPS_END = 1e38  # half a step above this is still a float32
 FLOAT16_END = 65_520.0  # from here on a number rounds to ∞
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT32_LE: np.dtype("<f4"), FLOAT16_LE: np.dtype("<f2"), SINT8: np.dtype("i1")}
 
-Packing = Literal["float32", "float16", "int8"]
+Packing = Literal["float32", "float16", "int8", "int4"]
+_BITS = {"int8": 8, "int4": 4}  # of a step; either travels as sint8
 
 
 def decode_rows(value: Any, *, scale: Any = None, zero: Any = None) -> Rows:
@@ -124,26 +128,32 @@ def _dequantize(raw: NDArray[np.int8], scale: Any, zero: Any) -> Rows:
         return (steps * _per_channel("scale", scale, channels)).astype(np.float32)
 
 
+def dump_cbor(fields: dict[str, Any]) -> bytes:
+    """CBOR of a map of fewer than 24 entries, in this order, each float as short as is exact (RFC 8949 section 4.1)."""
+    parts = [bytes([_MAP | len(fields)])]
+    for key, value in fields.items():
+        parts += (cbor2.dumps(key), cbor2.dumps(value, canonical=True))
+    return b"".join(parts)
+
+
 def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str, Any]]:
     """A tag-40 array, and the keys that go beside it in the Observation.
 
     Args:
         values: float32, shape (rows, channels).
-        packing: `int8` quantises linearly a channel over its own range in this message; rows with a number beyond
-            `float16` are packed as float32.
+        packing: `int8` and `int4` quantise linearly a channel over its own range in this message
+            (`bridge.wire.quantise`); rows with a number beyond what it can bring back are packed as float32.
 
     Returns:
-        The array; `{"scale": …, "zero": …}` for int8, else nothing.
+        The array; `{"scale": …, "zero": …}` for steps, else nothing. `dump_cbor` writes a scale in 3 or 5 bytes.
     """
     rows, channels = values.shape
     beside: dict[str, Any] = {}
-    if packing == "int8":
-        low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-        scale = np.where(high > low, (high - low) / 254.0, np.where(low == 0, 1.0, np.abs(low)) / 127.0)
-        zero = np.where(high > low, -127.0 - low / scale, 0.0)
-        steps = np.clip(np.rint(values / scale + zero), -127, 127)
-        beside = {"scale": scale.tolist(), "zero": zero.tolist()}
-        array = cbor2.CBORTag(SINT8, steps.astype("i1").tobytes())
+    bits = _BITS.get(packing)
+    if bits is not None and np.abs(values).max() < STEPS_END:
+        steps, scale, zero = quantised(values, bits)
+        beside = {"scale": scale, "zero": zero}
+        array = cbor2.CBORTag(SINT8, steps.tobytes())
     elif packing == "float16" and np.abs(values).max() < FLOAT16_END:
         array = cbor2.CBORTag(FLOAT16_LE, values.astype("<f2").tobytes())
     else:

@@ -12,10 +12,9 @@ from bridge.errors import Refused
 from bridge.messages import Observation, Skip
 from bridge.wire.fields import MAX_EPOCH, MAX_SEQ
 from bridge.wire.formats import Format
-from bridge.wire.observation import observation_of
+from bridge.wire.observation import observation_of, opened, short_way
 from bridge.wire.parse import DEPTH, parse
-from bridge.wire.plain_cbor import plain_cbor
-from bridge.wire.plain_json import plain_json
+from bridge.wire.zstd import MOST
 
 MAX_RANGES = 64  # of one Skip, as of a Receipt
 MAX_WHY = 128  # characters
@@ -30,13 +29,14 @@ class _Wire(msgspec.Struct, frozen=True):
     receipt: bool = False
 
 
-def decode_data(payload: bytes, form: Format, *, depth: int = DEPTH) -> Observation | Skip:
-    """What the payload encodes.
+def decode_data(payload: bytes, form: Format, *, depth: int = DEPTH, most: int = MOST) -> Observation | Skip:
+    """What the payload encodes; the arguments are those of `decode_observation`.
 
     Raises:
         Refused: with a reason of the contract; carries `seq` where that could still be read.
     """
-    plain = plain_json(payload, depth) if form is Format.JSON else plain_cbor(payload, depth)
+    payload, form = opened(payload, form, most)
+    plain = short_way(payload, form, depth)
     if plain is not None:
         return plain
     value = parse(payload, form, depth=depth)

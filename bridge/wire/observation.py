@@ -10,22 +10,47 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Lane, Observation, Rows
-from bridge.wire.arrays import Packing, decode_rows, encode_rows
+from bridge.wire import zstd as zstandard
+from bridge.wire.arrays import Packing, decode_rows, dump_cbor, encode_rows
 from bridge.wire.fields import MAX_DT, MAX_EPOCH, MAX_SEQ, MAX_TIME
-from bridge.wire.formats import Format
+from bridge.wire.formats import Format, of_payload
 from bridge.wire.parse import DEPTH, parse
 from bridge.wire.plain_cbor import plain_cbor
 from bridge.wire.plain_json import plain_json
 
 
-def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH) -> Observation:
+def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH, most: int = zstandard.MOST) -> Observation:
     """The Observation that the payload encodes.
+
+    Args:
+        payload: untrusted bytes; if they are a zstd frame, its content decides by itself what it is.
+        form: their format.
+        depth: deepest nesting that is taken.
+        most: bytes of a zstd frame's content that are taken.
 
     Raises:
         Refused: with a reason of the contract; carries `seq` where that could still be read.
     """
-    plain = plain_json(payload, depth) if form is Format.JSON else plain_cbor(payload, depth)
+    payload, form = opened(payload, form, most)
+    plain = short_way(payload, form, depth)
     return observation_of(parse(payload, form, depth=depth)) if plain is None else plain
+
+
+def short_way(payload: bytes, form: Format, depth: int) -> Observation | None:
+    """The Observation of a plain payload; None for any other."""
+    return plain_json(payload, depth) if form is Format.JSON else plain_cbor(payload, depth)
+
+
+def opened(payload: bytes, form: Format, most: int) -> tuple[bytes, Format]:
+    """The payload and its format; of a zstd frame its content, whose first byte tells, as without a label.
+
+    Raises:
+        Refused: the frame cannot be taken.
+    """
+    if not payload.startswith(zstandard.MAGIC):
+        return payload, form
+    content = zstandard.expand(payload, most=most)
+    return content, of_payload(content)
 
 
 def observation_of(value: Any) -> Observation:
@@ -123,14 +148,33 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def encode_observation(observation: Observation, form: Format, *, packing: Packing = "float32") -> bytes:
+def encode_observation(
+    observation: Observation, form: Format, *, packing: Packing = "float32", zstd: bool = False
+) -> bytes:
     """Bytes of an Observation.
 
     Args:
         observation: what to encode.
         form: JSON writes rows as lists; CBOR as an RFC 8746 array.
         packing: number type of that array; JSON ignores it.
+        zstd: put the message into a zstd frame, where that is smaller.
     """
+    payload = _encoded(observation, form, packing)
+    return zstandard.compress(payload) if zstd else payload
+
+
+def _encoded(observation: Observation, form: Format, packing: Packing) -> bytes:
+    if form is Format.JSON:
+        return msgspec.json.encode({"values": observation.values.tolist(), **_fields(observation)})
+    array, beside = encode_rows(observation.values, packing)
+    if packing == "float32":  # there is a short way to read it, which wants 64-bit floats behind the rows
+        return cbor2.dumps({"values": array, **_fields(observation)})
+    # What is alike in all messages comes first, so that one reference to the dictionary of zstd stands for it.
+    return dump_cbor({**dict(reversed(_fields(observation).items())), **beside, "values": array})
+
+
+def _fields(observation: Observation) -> dict[str, Any]:
+    """What goes beside the rows."""
     fields: dict[str, Any] = {}
     if observation.seq is not None:
         fields["seq"] = observation.seq
@@ -146,7 +190,4 @@ def encode_observation(observation: Observation, form: Format, *, packing: Packi
         fields["receipt"] = True
     if observation.live_from is not None:
         fields["live_from"] = observation.live_from
-    if form is Format.JSON:
-        return msgspec.json.encode({"values": observation.values.tolist(), **fields})
-    array, beside = encode_rows(observation.values, packing)
-    return cbor2.dumps({"values": array, **beside, **fields})
+    return fields

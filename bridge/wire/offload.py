@@ -22,7 +22,7 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Rows
-from bridge.wire.arrays import Packing, decode_rows, encode_rows
+from bridge.wire.arrays import Packing, decode_rows, dump_cbor, encode_rows
 from bridge.wire.formats import Format
 from bridge.wire.parse import finite, parse
 
@@ -130,7 +130,7 @@ def encode_question(question: Question, *, packing: Packing = "float32") -> byte
     """CBOR of a bare question."""
     array, beside = encode_rows(question.values, packing)
     fields = {"id": question.id, "model": question.model, "patience": question.patience}
-    return cbor2.dumps({**fields, "values": array, **beside})
+    return dump_cbor({**fields, "values": array, **beside})
 
 
 def decode_question(payload: bytes) -> Question:

@@ -230,5 +230,5 @@ async def test_mqtt_alone_chooses_encoding_and_packing(stand: Stand) -> None:
     await agent.feed(rows_of(0, 20_000), lambda: len(stand.results()) > 5)
     await agent.end()
     await stand.complete()
-    assert stand.chosen()[-1].startswith("mqtt-0/int8/")
+    assert stand.chosen()[-1].startswith("mqtt-0/int8+zstd/")
     assert stand.udp.sent == 0

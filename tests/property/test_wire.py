@@ -175,11 +175,12 @@ def step(values: Rows, packing: Packing) -> Any:
     if packing == "float16":
         return np.where(size.max() < 65_520, np.maximum(size * 2.0**-11, 2.0**-25), 0.0)
     wide = values.astype(np.float64)
-    return (wide.max(axis=0) - wide.min(axis=0)) / 254 * 0.5001 + size * 2.0**-22 + 1e-44
+    steps = {"int8": 254, "int4": 14}[packing]
+    return (wide.max(axis=0) - wide.min(axis=0)) / steps * 0.501 + size * 2.0**-22 + 1e-44
 
 
 @steady
-@given(OBSERVATIONS, st.sampled_from(["float16", "int8"]))
+@given(OBSERVATIONS, st.sampled_from(["float16", "int8", "int4"]))
 @example(Observation(np.array([[1e-38, -1e-45, 0.0]], np.float32)), "int8")
 def test_smaller_packings_arrive_within_their_step(sent: Observation, packing: Packing) -> None:
     got = decode_observation(encode_observation(sent, Format.CBOR, packing=packing), Format.CBOR)

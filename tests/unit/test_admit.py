@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import numpy as np
 import pytest
 
 from bridge.catalog import load_manifest
@@ -16,6 +17,9 @@ from bridge.pipeline.admit import Admission, ErrorGate
 from bridge.pipeline.arrival import Arrival
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.wire.foreign import Decoding
+from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from bridge.wire.zstd import MAGIC, compress
 
 MANIFEST = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 WRIST = Route(model="activity", manifest=MANIFEST, stream="wrist")
@@ -64,6 +68,24 @@ def test_what_fits_is_admitted(admission: Admission) -> None:
 )
 def test_the_label_says_the_format(admission: Admission, how: dict[str, Any]) -> None:
     assert observed(admission, arrival(cbor2.dumps({"values": [ROW]}), **how)).values.tolist() == [ROW]
+
+
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"content_type": "application/cbor"}, {"content_type": "application/json"}, {"content_format": 60}],
+)
+def test_a_frame_of_zstd_needs_no_label_and_stands_any(admission: Admission, how: dict[str, Any], form: Format) -> None:
+    sent = Observation(np.array([ROW], np.float32), seq=9, epoch="e", t=1.7e9, dt=0.02, receipt=True)
+    frame = encode_observation(sent, form, zstd=True)
+    assert frame.startswith(MAGIC)
+    assert observed(admission, arrival(frame, **how)).values.tolist() == [ROW]
+
+
+def test_a_frame_is_refused_for_what_it_holds(admission: Admission) -> None:
+    frame = compress(payload(3, why="x" * 400))
+    assert len(frame) < 400
+    assert refusal(admission, arrival(frame)).reason == "too_large"
 
 
 def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> None:

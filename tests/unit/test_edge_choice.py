@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,8 @@ from bridge.link import Estimator, Limits
 from bridge.link.events import Disconnected
 from bridge.messages import Observation
 from bridge.wire.formats import Format
-from edge_agent.choice import Choice, measured
+from bridge.wire.observation import encode_observation
+from edge_agent.choice import CODINGS, Choice, measured
 from edge_agent.config import Stream
 from edge_agent.link_settings import Link
 from tests.support.weather import Path, Weather
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.link.events import Protocol
 
 RNG = np.random.default_rng(1)
-LOSSY = {"float16": 0.0, "int8": 0.004}
+LOSSY = {"float16": 0.0, "int8": 0.004, "int4": 0.006}
 
 
 def rows(count: int = 8, channels: int = 6) -> Observation:
@@ -42,18 +44,50 @@ def written(made: Choice) -> tuple[Format, str, int, float]:
 
 def test_sizes_are_those_of_real_messages() -> None:
     found = {one.name: one for one in measured(rows(), Link(fidelity=LOSSY))}
-    assert list(found) == ["float32", "float16", "int8", "json"]
+    plain = ["float32", "float16", "int8", "int4", "json"]
+    assert list(found) == plain + [f"{name}+zstd" for name in plain]
     assert found["float32"].row_bytes == pytest.approx(24, abs=0.5)
     assert found["float16"].row_bytes == pytest.approx(12, abs=0.5)
     assert found["int8"].row_bytes == pytest.approx(6, abs=0.5)
     assert found["json"].row_bytes > 100
-    assert found["int8"].accuracy_cost == 0.004
+    assert found["int8"].accuracy_cost == found["int8+zstd"].accuracy_cost == 0.004
     assert 60 < found["float32"].message_bytes < 130
     assert measured(rows(), Link(), unit=5)[0].row_bytes == pytest.approx(120, abs=3)
 
 
 def test_what_loses_something_is_offered_only_if_that_was_measured() -> None:
-    assert [one.name for one in measured(rows(), Link())] == ["float32", "json"]
+    assert [one.name for one in measured(rows(), Link())] == ["float32", "json", "float32+zstd", "json+zstd"]
+
+
+@pytest.mark.parametrize("name", ["json", "float32", "float16", "int8", "int4"])
+def test_what_zstd_saves_counts_as_saved_of_the_message_once(name: str) -> None:
+    sent = rows()
+    found = {one.name: one for one in measured(sent, Link(fidelity=LOSSY))}
+    plain, small = found[name], found[f"{name}+zstd"]
+    form, packing, _ = CODINGS[name]
+    frame = encode_observation(sent, form, packing=packing, zstd=True)
+    assert small.row_bytes == plain.row_bytes
+    assert small.message_bytes == pytest.approx(max(0.0, len(frame) - len(sent.values) * plain.row_bytes))
+    assert small.message_bytes < plain.message_bytes
+
+
+def test_a_sensor_at_rest_does_not_make_text_look_small() -> None:
+    still = msgspec.structs.replace(rows(), values=np.zeros((8, 6), np.float32))
+    found = {one.name: one for one in measured(still, Link(fidelity=LOSSY))}
+    sizes = {name: one.message_bytes + 8 * one.row_bytes for name, one in found.items()}
+    assert min(sizes, key=lambda name: sizes[name]) in {"int8+zstd", "int4+zstd"}
+    assert sizes["json+zstd"] > sizes["float32+zstd"]
+
+
+def test_zstd_is_written_where_the_profile_says_so() -> None:
+    made = choice(link=Link(freshness=0.5, fidelity=LOSSY, pin="coap-con/int8*/8"))
+    made.seen(rows())
+    made.look(0.0, Estimator().estimate(0.0))
+    found = made.writing()
+    assert made.profile is not None
+    assert made.profile.name == "coap-con/int8+zstd/8", "the smaller of two that lose the same"
+    assert found is not None
+    assert (found.packing, found.zstd) == ("int8", True)
 
 
 def test_nothing_is_chosen_before_rows_tell_their_size() -> None:

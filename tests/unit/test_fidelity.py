@@ -34,7 +34,7 @@ def test_the_shipped_model_loses_less_than_its_budget(capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     link = tomllib.loads(said[said.index("[link]") :])["link"]
     assert link["budget"] == 0.01
-    assert list(link["fidelity"]) == ["json", "float16", "int8"]
+    assert list(link["fidelity"]) == ["json", "float16", "int8", "int4"]
     assert link["fidelity"]["json"] == 0
     assert all(cost <= 0.01 for cost in link["fidelity"].values())
     assert "above the budget" not in said
@@ -54,9 +54,10 @@ def test_what_an_encoding_changes_is_counted(monkeypatch: pytest.MonkeyPatch) ->
     engine = SimpleNamespace(labels=MANIFEST.output.labels, run=run)
     monkeypatch.setattr(fidelity, "load", lambda *_: engine)
     found = {one.name: one for one in fidelity.measure(MANIFEST, MANIFEST.for_tier("bridge"), recordings(60), rows=64)}
-    assert {name: one.cost for name, one in found.items() if name != "int8"} == {
-        "json": 0.0, "float32": 0.0, "float16": 1.0,
+    assert {name: one.cost for name, one in found.items() if not name.startswith("int")} == {
+        "json": 0.0, "float32": 0.0, "float16": 1.0, "json+zstd": 0.0, "float32+zstd": 0.0, "float16+zstd": 1.0,
     }  # fmt: skip
+    assert all(found[f"{name}+zstd"].row_bytes < found[name].row_bytes for name in ("float32", "float16", "int8"))
     assert (found["float16"].accuracy, found["float16"].agreement, found["float16"].windows) == (0.0, 0.0, 60)
     assert found["json"].row_bytes > found["float32"].row_bytes > found["float16"].row_bytes > found["int8"].row_bytes
     said = fidelity.render(list(found.values()), MANIFEST, rows=64)
