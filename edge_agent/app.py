@@ -282,8 +282,8 @@ def make_uplink(agent: Agent, *, client_id: str, keep_session: bool) -> Uplink:
         from edge_agent.coap import CoapUplink
 
         return CoapUplink(url, site=agent.site, device=agent.device, window=agent.window, timeout=agent.publish_timeout)
+    from edge_agent.login import Login
     from edge_agent.mqtt import MqttUplink
-    from edge_agent.mqtt_connection import Login
 
     login = Login(
         url=url,

@@ -13,11 +13,15 @@ from bridge import topics
 from bridge.errors import LinkError, Refused, TakenOver
 from bridge.messages import Error, Receipt
 from bridge.wire.answers import decode_answer, encode_status
-from edge_agent import backoff
-from edge_agent.mqtt_connection import Connection, Login, tls_context
+from edge_agent import backoff, dialling
+from edge_agent.dialling import Unanswered
+from edge_agent.login import Login, tls_context
+from edge_agent.mqtt_connection import Connection
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
+    import socket
+
     from bridge.link.events import TcpInfo
     from bridge.wire.formats import Format
     from edge_agent.uplink import Listener, Said, Writing
@@ -29,6 +33,9 @@ HINT_AT = 2  # attempts in a row that found no broker of our protocol, before we
 STEADY = 5.0  # seconds after which a connection counts as good, and back-off begins anew
 LOST_AT_ONCE = 3  # connections lost within that time, one after the other, that look like a twin's
 GOODBYE = 1.0  # seconds
+PERSISTENCE = 120.0  # seconds of nothing but silence in which a link is expected back: SYNs, two a second
+AT_ONCE, SHORT = 0.1, 1.0  # seconds of pause then, at most, and after an error that came at once (no route)
+LENIENCY = 1.0, 16.0  # seconds more that a connection may be silent if the last died so early; twice each time, at most
 BESIDE = 512  # bytes of a packet that topic, properties and header may take
 
 
@@ -67,6 +74,11 @@ class MqttUplink:
         self._hurry = asyncio.Event()
         self._facts: dict[str, Any] = {}
         self._telling = asyncio.Lock()  # one status at a time: the window leaves room for one
+        self._dialler = dialling.Dialler(login.url)
+        self._successor: asyncio.Task[socket.socket] | None = None
+        self._heard = float("-inf")  # when a connection last stood
+        self._leniency = 0.0
+        self._readable = False
 
     async def run(self, listener: Listener) -> None:
         """Connects, and again with jittered back-off, until cancelled.
@@ -84,14 +96,29 @@ class MqttUplink:
             except LinkError as why:
                 steady = time.monotonic() - began > STEADY
                 attempt = 1 if steady else attempt + 1
-                lost = lost + 1 if self._came_up and not steady else 0
+                silent = isinstance(why, Unanswered)
+                lost = lost + 1 if self._came_up and not steady and not silent else 0
                 if lost >= LOST_AT_ONCE:  # Mosquitto tells a client with a lasting session nothing
                     name = self._login.client_id
                     log.warning("lost %d times at once: does a second agent use client id %s?", lost, name)
-                pause = backoff.delay(attempt, random.random())  # noqa: S311 # spreads load, guards nothing
-                hint = "" if self._came_up or attempt != HINT_AT else self._hint()
+                pause = self._pause_after(why, attempt, time.monotonic() - began)
+                self._be_lenient(silent and not steady)
+                hint = "" if self._heard > float("-inf") or attempt != HINT_AT else self._hint()
                 log.warning("%s: %s; trying again in %.1f s%s", self._login.url, why, pause, hint)
                 await self._pause(pause)
+
+    def _pause_after(self, why: LinkError, attempt: int, took: float) -> float:
+        """Seconds: next to none while a link that carried is silent, for our SYNs tell when it is back."""
+        dice = random.random()  # noqa: S311 # spreads load, guards nothing
+        pause = backoff.delay(attempt, dice)
+        if isinstance(why, Unanswered) and time.monotonic() - self._heard < PERSISTENCE:
+            return min(AT_ONCE * dice if took >= SHORT else pause, SHORT)
+        return pause
+
+    def _be_lenient(self, more: bool) -> None:
+        """A broker that stalls, and is slow with new connections too, is not hammered with them."""
+        least, most = LENIENCY
+        self._leniency = min(most, max(least, 2 * self._leniency)) if more and self._came_up else 0.0
 
     async def _pause(self, seconds: float) -> None:
         self._hurry.clear()
@@ -183,6 +210,8 @@ class MqttUplink:
     async def close(self) -> None:
         """Publishes that we are offline, and disconnects without the will."""
         connection, self._connection = self._connection, None
+        if self._successor is not None:
+            dialling.spare(self._successor)
         if connection is None:
             return
         if self._up:
@@ -206,25 +235,36 @@ class MqttUplink:
             will=(topics.status(self._site, self._device), will),
             hear=lambda topic, payload: _hear(listener, topic, payload),
             most=self._most,
+            dialler=self._dialler,
+            dialled=self._successor,
+            leniency=self._leniency,
         )
+        self._successor = None
         try:
             await self._converse(connection, listener)
         except LinkError as why:
+            if self._up:
+                self._heard = time.monotonic()
+            else:
+                self._readable = False
             self._up, self._connection = False, None
+            self._successor = connection.successor()
             listener.disconnected(str(why))
             await connection.close()
             raise
 
     async def _converse(self, connection: Connection, listener: Listener) -> NoReturn:
         receipts = topics.receipt(self._site, self._device, "+")
-        accepted = await connection.open([receipts, topics.error(self._site, self._device)])
+        accepted = await connection.open([receipts, topics.error(self._site, self._device)], known=self._readable)
+        self._readable = True
         self.window = min(self._most, max(1, accepted.receive_maximum - 1))  # one is left for the status
         size = accepted.maximum_packet_size
         self.most_bytes = None if size is None else max(1, size - BESIDE)
         self._up = self._came_up = self._listening = True
         log.info("%s: connected, %s", self._login.url, self.transport)
-        await self._tell_status(connection, online=True, timeout=self._timeout)
-        listener.connected(fresh=not accepted.session)
+        telling = asyncio.create_task(self._tell_status(connection, online=True, timeout=self._timeout))
+        listener.connected(fresh=not accepted.session)  # the rows follow the status, and do not wait for its PUBACK
+        await telling
         raise await asyncio.shield(connection.ended)  # else being cancelled would count as its end
 
     async def _tell_status(self, connection: Connection, *, online: bool, timeout: float) -> None:  # noqa: ASYNC109 # ends the connection too

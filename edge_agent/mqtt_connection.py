@@ -7,8 +7,6 @@ A client object is not used again after a disconnect: paho would publish everyth
 from __future__ import annotations
 
 import asyncio
-import ssl
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,55 +17,27 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge.errors import ConfigError, ConnectionRefusedByPeer, LinkError, TakenOver
-from edge_agent import kernel
-from edge_agent.config import Url
+from bridge.errors import ConnectionRefusedByPeer, LinkError, TakenOver
+from edge_agent import dialling, kernel, vigil
+from edge_agent.dialling import Unanswered
 from edge_agent.pinging import PingingClient
+from edge_agent.watching import Watch
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Callable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
 
     from bridge.link.events import TcpInfo
+    from edge_agent.login import Login
 
 _T = TypeVar("_T")
 
 TAKEN_OVER = 0x8E
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACK
-PATIENCE = 20.0  # seconds that the kernel repeats what nobody acknowledges before it gives the connection up
 SESSION = 86_400  # seconds a broker keeps our receipts while we are away
-
-
-class Login(msgspec.Struct, frozen=True):
-    """Who we are to the broker, and how we speak to it; never logged.
-
-    Attributes:
-        url: mqtt or mqtts.
-        client_id: name of our session.
-        protocol: "3.1.1" or "5".
-        keep_alive: seconds.
-        username: if any.
-        password: if any.
-        ca: PEM file.
-        cert: PEM file.
-        key: PEM file.
-        keep_session: let the broker keep receipts for us while we are away.
-    """
-
-    url: Url
-    client_id: str
-    protocol: str = "5"
-    keep_alive: int = 30
-    username: str | None = None
-    password: str | None = None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    keep_session: bool = True
-
-    def __repr__(self) -> str:
-        return f"Login({self.client_id})"
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -76,26 +46,6 @@ class Accepted(msgspec.Struct, frozen=True):
     session: bool
     receive_maximum: int
     maximum_packet_size: int | None
-
-
-def tls_context(login: Login) -> ssl.SSLContext | None:
-    """What the certificate files make; None without TLS.
-
-    Raises:
-        ConfigError: one of them cannot be used.
-    """
-    if login.url.scheme != "mqtts":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=login.ca)
-    except (OSError, ssl.SSLError) as why:
-        raise ConfigError(f"ca {login.ca}: {why}") from why
-    if login.cert is not None:
-        try:
-            context.load_cert_chain(login.cert, login.key)
-        except (OSError, ssl.SSLError) as why:
-            raise ConfigError(f"cert {login.cert}, key {login.key}: {why}") from why
-    return context
 
 
 class Connection:
@@ -107,6 +57,9 @@ class Connection:
         will: topic and payload of the retained will.
         hear: takes topic and payload of each message, on the event loop.
         most: messages that may be under way.
+        dialler: makes TCP connections to the broker.
+        dialled: one that was begun already.
+        leniency: seconds more that it may be silent; see `edge_agent.vigil`.
 
     Attributes:
         ended: how it ended, once it has.
@@ -120,6 +73,9 @@ class Connection:
         will: tuple[str, bytes],
         hear: Callable[[str, bytes], None],
         most: int,
+        dialler: dialling.Dialler,
+        dialled: asyncio.Task[socket.socket] | None = None,
+        leniency: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._login = login
@@ -127,9 +83,16 @@ class Connection:
         self._open: dict[int, asyncio.Future[int]] = {}
         self._wanted = True
         self._connected: asyncio.Future[tuple[ReasonCode, bool, Properties | None]] = self._loop.create_future()
-        self._subscribed: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self._subscribed: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[LinkError] = self._loop.create_future()
         self._pongs: deque[asyncio.Future[None]] = deque()
+        self._asked_at: float | None = None  # since when a PINGREQ, ours or paho's, has no answer
+        self._dialler, self._dialled = dialler, dialled
+        self._watch = Watch(
+            sock=self._socket, ask=self._inquire, dial=self._dial, leniency=leniency,
+            dead=lambda why: _settle(self.ended, Unanswered(why)),
+        )  # fmt: skip
+        self._watching: asyncio.Task[None] | None = None
         self._client = PingingClient(
             CallbackAPIVersion.VERSION2,
             login.client_id,
@@ -146,24 +109,32 @@ class Connection:
             self._client.tls_set_context(tls)
         self._listen(hear)
 
-    async def open(self, filters: Sequence[str]) -> Accepted:
+    async def open(self, filters: Sequence[str], *, known: bool = False) -> Accepted:
         """Connects and subscribes with QoS 1.
+
+        Args:
+            filters: what to read.
+            known: the broker let us read that before; what it says now is not waited for, which spares a round trip.
 
         Raises:
             LinkError: it did not come to be.
         """
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await _detached(self._dial)
+                self._dialled = self._dialled or self._dial()
+                sock, self._dialled = await self._dialled, None
+                await dialling.detached(lambda: self._greet(sock))
                 self._client.loop_start()
                 code, session, properties = await self._unless_ended(self._connected)
                 if code.is_failure:
                     raise ConnectionRefusedByPeer(f"the broker refused: {code}", code=code.value)
+                self._watching = asyncio.create_task(self._watch.run())
                 self._client.subscribe([(one, 1) for one in filters])
-                if any(code.is_failure for code in await self._unless_ended(self._subscribed)):
-                    raise LinkError("the broker does not let us read our receipts: check its ACL")
+                self._watch.owed()
+                if not known:
+                    await self._unless_ended(self._subscribed)
         except TimeoutError as why:
-            raise LinkError(f"no answer within {CONNECT_TIMEOUT:.0f} s") from why
+            raise Unanswered(f"no answer within {CONNECT_TIMEOUT:.0f} s") from why
         return Accepted(
             session, getattr(properties, "ReceiveMaximum", 65_535), getattr(properties, "MaximumPacketSize", None)
         )
@@ -190,9 +161,13 @@ class Connection:
             raise LinkError(f"not sent: {paho.error_string(info.rc)}")
         future: asyncio.Future[int] = self._loop.create_future()
         self._open[info.mid] = future
+        self._watch.owed()
+        began = self._loop.time()
         try:
             async with asyncio.timeout(timeout):
-                return await self._unless_ended(future)
+                code = await self._unless_ended(future)
+                self._watch.heard(more=self._is_owed(), took=self._loop.time() - began)
+                return code
         except TimeoutError as why:
             error = LinkError(f"no PUBACK within {timeout:.0f} s")
             _settle(self.ended, error)
@@ -209,6 +184,7 @@ class Connection:
         info = self._client.publish(topic, payload, qos=0)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise LinkError(f"not sent: {paho.error_string(info.rc)}")
+        self._watch.owed()
 
     def listen(self, topic_filter: str, *, wanted: bool) -> None:
         """Subscribes with QoS 1, or ends that; what is published from now on meets a broker that knows."""
@@ -232,29 +208,49 @@ class Connection:
 
     def kernel(self) -> TcpInfo | None:
         """What the kernel knows of the connection."""
-        sock = self._client.socket()
+        sock = self._socket()
         return None if sock is None else kernel.info(sock, self._loop.time())
 
     def drop(self, why: str) -> None:
         """Ends it: it is not worth waiting for."""
-        _settle(self.ended, LinkError(why))
+        _settle(self.ended, Unanswered(why))
+
+    def successor(self) -> asyncio.Task[socket.socket] | None:
+        """The TCP connection that was begun beside this one, which died; its taker uses it or closes it."""
+        return self._watch.take()
 
     async def close(self) -> None:
         """Disconnects, without the will if the broker still hears us."""
         self._wanted = False
+        if self._watching is not None:
+            self._watching.cancel()
+        for unused in (self._dialled, self._watch.take()):
+            if unused is not None:
+                dialling.spare(unused)
+        if self.ended.done() and isinstance(self.ended.result(), Unanswered):
+            kernel.forget(self._socket())
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
 
-    def _dial(self) -> None:
+    def _socket(self) -> Any:
+        return self._client.socket()
+
+    def _dial(self) -> asyncio.Task[socket.socket]:
+        return self._loop.create_task(self._dialler.dial(patience_s=vigil.LEAST_PATIENCE))
+
+    def _greet(self, sock: socket.socket) -> None:
+        """TLS and CONNECT; in a thread of its own."""
         extra: dict[str, Any] = {}
         if self._v5:
             properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = SESSION if self._login.keep_session else 0
             extra = {"clean_start": not self._login.keep_session, "properties": properties}
         url = self._login.url
+        self._client.dialled = sock
         try:
             self._client.connect(url.host, url.port, self._login.keep_alive, **extra)
-        except (OSError, ValueError) as why:  # ValueError: a host name that cannot be encoded
+        except (OSError, ValueError) as why:  # ValueError: a host name that no certificate can have
+            sock.close()
             raise LinkError(f"cannot connect: {why}") from why
 
     def _listen(self, hear: Callable[[str, bytes], None]) -> None:
@@ -269,25 +265,54 @@ class Connection:
             if mid in self._open:
                 _settle(self._open[mid], 0 if code is None else code.value)
 
-        client.on_socket_open = lambda _client, _data, sock: self._tune(sock)
+        client.on_socket_open = lambda _client, _data, sock: self._opened(sock)
         client.on_connect = lambda _client, _data, flags, code, props: soon(
             _settle, self._connected, (code, flags.session_present, props)
         )
-        client.on_subscribe = lambda _client, _data, _mid, codes, _props: soon(_settle, self._subscribed, codes)
+        client.on_subscribe = lambda _client, _data, _mid, codes, _props: soon(self._granted, codes)
         client.on_disconnect = lambda _client, _data, _flags, code, _props: soon(_settle, self.ended, _ending(code))
         client.on_publish = lambda _client, _data, mid, code, _props: soon(acknowledged, mid, code)
+        client.on_ping = lambda: soon(self._questioned)
         client.on_pong = lambda: soon(self._pong)
-        client.on_message = lambda _client, _data, message: soon(hear, message.topic, bytes(message.payload))
+        client.on_message = lambda _client, _data, message: soon(
+            self._take, hear, message.topic, bytes(message.payload)
+        )
+
+    def _opened(self, sock: Any) -> None:
+        if not self._wanted:
+            sock.close()  # too late: nobody waits for it, and it would take our own session over
+
+    def _granted(self, codes: list[ReasonCode]) -> None:
+        self._watch.heard(more=self._is_owed())
+        if any(code.is_failure for code in codes):
+            _settle(self.ended, LinkError("the broker does not let us read our receipts: check its ACL"))
+        else:
+            _settle(self._subscribed, None)
+
+    def _take(self, hear: Callable[[str, bytes], None], topic: str, payload: bytes) -> None:
+        self._watch.heard(more=self._is_owed())
+        hear(topic, payload)
+
+    def _is_owed(self) -> bool:
+        """Whether the broker has to answer something yet."""
+        return self._asked_at is not None or any(not one.done() for one in self._open.values())
+
+    def _inquire(self) -> None:
+        """PINGREQ, unless one is under way."""
+        if self._asked_at is None:
+            self._client.ping()
+
+    def _questioned(self) -> None:
+        if self._asked_at is None:
+            self._asked_at = self._loop.time()
+        self._watch.owed()
 
     def _pong(self) -> None:
+        took = None if self._asked_at is None else self._loop.time() - self._asked_at
+        self._asked_at = None
+        self._watch.heard(more=self._is_owed(), took=took)
         if self._pongs:  # paho's own PINGREQ has nobody waiting
             _settle(self._pongs.popleft(), None)
-
-    def _tune(self, sock: Any) -> None:
-        if self._wanted:
-            kernel.tune(sock, patience_s=PATIENCE)
-        else:
-            sock.close()  # dialled too late: nobody waits for it, and it would take our own session over
 
     async def _unless_ended(self, wanted: asyncio.Future[_T]) -> _T:
         either: set[asyncio.Future[Any]] = {wanted, self.ended}
@@ -310,23 +335,3 @@ def _ending(code: ReasonCode) -> LinkError:
     if code.value == TAKEN_OVER:
         return TakenOver("another client uses our client id; is a second agent running for this device?")
     return LinkError(f"disconnected: {code}")
-
-
-async def _detached(call: Callable[[], None]) -> None:
-    """Runs a call that may hang (a name server, an unreachable host) where it cannot hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[LinkError | None] = loop.create_future()
-
-    def work() -> None:
-        failed = None
-        try:
-            call()
-        except LinkError as why:
-            failed = why
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_settle, done, failed)
-
-    threading.Thread(target=work, name="mqtt-dial", daemon=True).start()
-    failed = await done
-    if failed is not None:
-        raise failed

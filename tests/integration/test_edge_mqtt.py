@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +14,9 @@ from bridge.errors import LinkError
 from bridge.messages import Error, Receipt
 from bridge.wire.answers import encode_answer
 from edge_agent.config import parse_url
-from edge_agent.mqtt import MqttUplink
-from edge_agent.mqtt_connection import Login
+from edge_agent.dialling import Dialler, Unanswered
+from edge_agent.login import Login
+from edge_agent.mqtt import AT_ONCE, PERSISTENCE, SHORT, MqttUplink
 from tests.support.cut import TcpCut, tcp_cut
 from tests.support.peers import Peer
 
@@ -109,6 +111,18 @@ async def test_receipts_come_only_while_they_are_wanted(address: tuple[str, str]
     assert found[0].payload == b'{"values": [[1]]}'
 
 
+async def test_connections_that_were_only_tried_harm_no_broker(address: tuple[str, str]) -> None:
+    url, _ = address
+    async with uplink(*address) as (made, heard):
+        for _ in range(5):
+            (await Dialler(parse_url(url)).dial(patience_s=5.0)).close()
+        async with asyncio.timeout(5):
+            await made.ask()
+    async with uplink(*address):
+        pass
+    assert heard.ends == []
+
+
 @pytest.fixture
 async def relay(mosquitto: RunningBroker) -> AsyncIterator[TcpCut]:
     async with tcp_cut(mosquitto.port) as made:
@@ -130,3 +144,38 @@ async def test_a_connection_that_is_dropped_is_dialled_again(relay: TcpCut) -> N
         assert relay.opened == 2
         await made.tell({"profile": "x"})
     made.drop("nothing to drop")
+
+
+async def test_receipts_come_on_the_next_connection_too_which_begins_at_once(mosquitto: RunningBroker) -> None:
+    with Peer(mosquitto.url, "edge/v1/s/d/data/+") as peer:
+        async with uplink(mosquitto.url) as (made, heard):
+            for number in range(3):
+                rows = [(number, number)]
+                await made.ask()  # answered after the subscription
+                receipt = encode_answer(Receipt("e", rows))
+                await asyncio.to_thread(peer.publish, topics.receipt("s", "d", "wrist"), receipt)
+                await heard.until(lambda: rows in heard.receipts)  # noqa: B023 # called in this turn only
+                made.drop("silent")  # resets: a receipt that the broker was not told of yet comes again
+                await heard.until(lambda: heard.up == number + 2)  # noqa: B023
+
+
+async def test_while_a_link_is_gone_there_is_next_to_no_pause_and_a_broker_that_refuses_gets_the_long_one() -> None:
+    made = MqttUplink(Login(url=parse_url("mqtt://127.0.0.1:1"), client_id="x"), site="s", device="d")
+    silent, refused = Unanswered("no answer"), LinkError("refused")
+    assert made._pause_after(silent, 8, 10.0) > SHORT, "nobody ever answered there"
+    made._heard = time.monotonic()
+    assert made._pause_after(silent, 8, 10.0) <= AT_ONCE
+    assert AT_ONCE < made._pause_after(silent, 8, 0.0) <= SHORT
+    assert made._pause_after(refused, 8, 10.0) > SHORT
+    made._heard -= PERSISTENCE
+    assert made._pause_after(silent, 8, 10.0) > SHORT
+
+
+async def test_a_broker_that_stalls_again_and_again_gets_more_time_each_time() -> None:
+    made = MqttUplink(Login(url=parse_url("mqtt://127.0.0.1:1"), client_id="x"), site="s", device="d")
+    made._came_up = True
+    given = []
+    for more in (True, True, True, True, True, True, False, True):
+        made._be_lenient(more)
+        given.append(made._leniency)
+    assert given == [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 0.0, 1.0]
