@@ -168,6 +168,8 @@ class App:
         cloud = None
         if cloud_endpoint is not None:
             cloud = assembly.cloud_client(config, cloud_endpoint, models, inbox.tell, self._counts)
+            cloud.on_switch(self._presence.hurry)
+            self._presence.cloud = cloud.facts
         coap_door = CoapDoor(inbox, lambda: pipeline.stalled or outbound.full)
         host, port = config.coap.address()
         coap = CoapServer(coap_door.handle, host=host, port=port, max_body=limits.payload)

@@ -179,6 +179,8 @@ def cloud_client(
         cache=section.cache,
         models={name: sending(manifest, section.encoding) for name, manifest in models.items()},
         counts=counts,
+        pin=section.pin,
+        exclude=section.exclude,
     )
 
 

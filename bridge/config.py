@@ -13,6 +13,7 @@ from msgspec import Meta
 from bridge import settings, topics
 from bridge.config_routes import OverrideSection, RouteSection, Seconds, Share
 from bridge.errors import ConfigError
+from bridge.offload.choosing import names as profiles
 from bridge.offload.sending import Encoding
 from bridge.settings import InvalidKey
 
@@ -110,14 +111,25 @@ class CloudSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_on
         explore: share of the windows for which the cloud is passed over, because it would hardly answer in time, that
             it is asked about all the same, only to learn whether it has become quicker, 0…1.
         cache: seconds for which its answer is used again for a window of the very same values; 0: never.
-        encoding: how windows travel; "auto": the smallest that costs no more accuracy than the model's `budget`, by
-            what `models fidelity` measured, float32 where nothing was.
+        encoding: how windows travel; "auto": what suits the link of those that cost no more accuracy than the model's
+            `budget`, by what `models fidelity` measured, float32 where nothing was.
+        pin: shell pattern over the profiles that questions leave by: QoS, encoding, questions a message, such as
+            `mqtt-1/int8/1`; only these are used.
+        exclude: patterns; none of these is used.
     """
 
     hedge: Share = 0.05
     explore: Share = 0.02
     cache: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     encoding: Encoding = "auto"
+    pin: Annotated[str, Meta(min_length=1)] = "*"
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            profiles(self.pin, self.exclude)
+        except ConfigError as why:
+            raise InvalidKey("pin", str(why)) from why
 
 
 class CoapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,12 @@ from bridge.mqtt.session import Session, State
 from bridge.mqtt.wire import Wire
 
 if TYPE_CHECKING:
+<<<<<<< ours
     from collections.abc import Callable, Iterable, Sequence
+=======
+    import socket
+    from collections.abc import Callable, Iterable
+>>>>>>> theirs
 
     from bridge.mqtt.endpoint import Endpoint
     from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
@@ -90,6 +95,16 @@ class Connection:
     def full(self) -> bool:
         """Whether more publishes wait for the broker than `backlog`."""
         return self.session.waiting >= self._backlog
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket of the present connection, for what the kernel knows of it."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
+    def drop(self, why: str) -> None:
+        """End the present connection as one that does not carry any more; `run` begins the next one."""
+        if self._announced:
+            self._drop(LinkError(why))
 
     async def ready(self) -> None:
         """Wait until connected and subscribed."""

@@ -15,14 +15,19 @@ OVERTAKEN_WITHIN = 3.0  # the same where later ones are here: they come in order
 class Liveness:
     """Watches one connection after another. Pure: time comes in.
 
+    Args:
+        keep_alive: seconds; 0 for none.
+        pong_within: seconds that the PINGRESP may take.
+
     Attributes:
         keep_alive: seconds; 0 for none: then only what is under way is asked about.
         sent: when we wrote last, in monotonic seconds.
         received: when the broker did.
     """
 
-    def __init__(self, keep_alive: int) -> None:
+    def __init__(self, keep_alive: int, pong_within: float = PONG_WITHIN) -> None:
         self.keep_alive = keep_alive
+        self._pong_within = pong_within
         self.sent = 0.0
         self.received = 0.0
         self._pinged: float | None = None  # PINGREQ without an answer yet
@@ -65,8 +70,8 @@ class Liveness:
         if self._pinged is not None and silent < now - self._pinged:
             self._pinged = None
         if self._pinged is not None:
-            if now - self._pinged > PONG_WITHIN:
-                raise LinkError(f"no answer to a ping for {PONG_WITHIN:.0f} s")
+            if now - self._pinged > self._pong_within:
+                raise LinkError(f"no answer to a ping for {self._pong_within:.0f} s")
             return False
         longest = 0.75 * self.keep_alive or math.inf
         patience = longest if first is None else min(ANSWER_WITHIN, longest)

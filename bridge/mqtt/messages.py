@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True):
             none. Not with rumqttd 0.20, which takes a publisher's alias for ours: messages come under a wrong topic.
         aliases: topics that we abbreviate towards the broker on one connection, at most as many as it allows; for thin
             links. Not with rumqttd 0.20, which cuts off 3.1.1 subscribers of an abbreviated message.
+        pong_within: seconds that an answer to a ping may take until the connection is given up; longer where somebody
+            else sees sooner whether it is half-open, so that an outage does not cost it.
     """
 
     client_id: str
@@ -45,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True):
     qos: int = 1
     topic_alias_maximum: int = 0
     aliases: int = 0
+    pong_within: float = 5.0
 
     def __repr__(self) -> str:
         return f"Settings(client_id={self.client_id!r}, username={self.username!r})"  # never the password

@@ -69,6 +69,16 @@ class Sender:
         return len(self._queue) + len(self._flying)
 
     @property
+    def queued(self) -> int:
+        """Of these, the ones that have not been written on any connection."""
+        return len(self._queue)
+
+    @property
+    def receive_maximum(self) -> int:
+        """Messages of QoS 1 that may be under way on this connection."""
+        return self._receive_maximum
+
+    @property
     def oldest(self) -> int | None:
         """Packet id of the first message under way."""
         return next(iter(self._flying), None)

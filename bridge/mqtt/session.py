@@ -67,7 +67,7 @@ class Session:
         self._sender = Sender(settings, self._out)
         if timing:
             self._sender.acked = []
-        self._live = Liveness(settings.keep_alive)
+        self._live = Liveness(settings.keep_alive, settings.pong_within)
         self._subscriptions = settings.subscriptions
         self._unsubscribed: tuple[str, ...] = ()
         self._subscribing: dict[int, tuple[str, ...]] = {}  # filters of each SUBSCRIBE and UNSUBSCRIBE under way
@@ -83,6 +83,21 @@ class Session:
     def waiting(self) -> int:
         """Messages handed to `publish` and not acknowledged by the broker."""
         return self._sender.waiting
+
+    @property
+    def queued(self) -> int:
+        """Messages of these that the broker's Receive Maximum still holds back."""
+        return self._sender.queued
+
+    @property
+    def receive_maximum(self) -> int:
+        """Messages of QoS 1 that the broker lets us have under way."""
+        return self._sender.receive_maximum
+
+    @property
+    def heard_at(self) -> float:
+        """Monotonic seconds at which the broker's last bytes came; of the connection's beginning before any."""
+        return self._live.received
 
     @property
     def unacknowledged(self) -> int:

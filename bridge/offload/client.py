@@ -18,9 +18,11 @@ from bridge.mqtt.messages import Settings
 from bridge.offload import privacy
 from bridge.offload.agents import MAX_AGENTS, Agents
 from bridge.offload.cache import Cache
+from bridge.offload.choosing import Choices
 from bridge.offload.desk import AWAY, Desk
 from bridge.offload.hedging import Budget
 from bridge.offload.judge import Judge
+from bridge.offload.link import GIVE_UP, Link
 from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.offload.outgoing import Outgoing
 from bridge.offload.questions import Open
@@ -32,7 +34,8 @@ from bridge.wire.offload import decode_replies
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     from bridge.messages import Rows
     from bridge.mqtt.endpoint import Endpoint
@@ -46,6 +49,7 @@ log = logging.getLogger("bridge.offload")
 
 SHADOW_PATIENCE = 5.0  # seconds for which the answer to a shadow is waited for: also how late is worth knowing
 NOT_THERE = CloudView(there=False, why=AWAY)
+SILENT = CloudView(there=False, why="the cloud's broker is silent")
 
 
 class CloudClient:
@@ -68,6 +72,8 @@ class CloudClient:
         cache: float = 0.0,
         models: Mapping[str, Sending] | None = None,
         counts: Counter[str] | None = None,
+        pin: str = "*",
+        exclude: Sequence[str] = (),
     ) -> None:
         """Prepare; `connection.run()` connects.
 
@@ -82,6 +88,8 @@ class CloudClient:
             cache: seconds for which the answer for a window is used again for one of the same values; 0: never.
             models: how the windows of each model are sent; float32 for one that is not there.
             counts: where answers that are refused are counted.
+            pin: shell pattern over the names of profiles, as `mqtt-1/int8/1`; only these are used.
+            exclude: patterns; none of these is.
         """
         self._on_event = on_event
         self._max_open = max_open
@@ -96,10 +104,13 @@ class CloudClient:
             keep_alive=keep_alive,
             session_expiry=0,
             clean_start=True,
+            pong_within=GIVE_UP,
         )
         settings = msgspec.structs.replace(settings, username=endpoint.username, password=endpoint.password)
         self.connection = Connection(endpoint, settings, self._received, on_connected=self._connected)
-        self._outgoing = Outgoing(bridge, self.connection, self._models, self._not_taken)
+        self._choices = Choices(self._models, pin=pin, exclude=exclude)
+        self._link = Link(self.connection, self._choices)
+        self._outgoing = Outgoing(bridge, self.connection, self._models, self._choices, self._link, self._not_taken)
         judge = Judge(self._agents, self._models, counts)
         self._desk = Desk(self._agents, self._outgoing, Budget(hedge), self._cache, judge, on_event, self._reachable)
 
@@ -107,6 +118,14 @@ class CloudClient:
     def open(self) -> int:
         """Questions under way, shadows among them."""
         return len(self._desk.open)
+
+    def facts(self) -> dict[str, Any]:
+        """For the bridge's status: what is chosen for each model and why, the link, and the last switches."""
+        return self._link.facts()
+
+    def on_switch(self, told: Callable[[], None]) -> None:
+        """Whom to tell of each choice that is another one than before."""
+        self._choices.on_switch = told
 
     def swap(self, model: str, sending: Sending) -> None:
         """Send a model's windows like this from now on; answers of another version of it are forgotten."""
@@ -126,7 +145,7 @@ class CloudClient:
             planned: questions decided on and not asked yet.
         """
         if not self._reachable():
-            return NOT_THERE
+            return SILENT if self._link.silent else NOT_THERE
         under_way = len(self._desk.open) + planned
         if under_way >= self._max_open:
             return CloudView(there=False, why=f"{under_way} questions are under way")
@@ -186,10 +205,11 @@ class CloudClient:
         self._desk.cancel(window)
 
     def _reachable(self) -> bool:
-        return self.connection.connected and not self.connection.full
+        return self.connection.connected and not self.connection.full and not self._link.silent
 
     def _connected(self, session: Session) -> None:
         now = time.monotonic()
+        self._link.connected(now)
         self._agents.connected(session.connects, now)
         self._desk.connected(now)
 

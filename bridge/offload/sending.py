@@ -26,11 +26,13 @@ class Sending(msgspec.Struct, frozen=True):
         packing: of its windows.
         mean: of each channel, in its unit, to stand for private ones; empty: 0.
         labels: what an answer may be; empty: not known.
+        costs: the packings that may be chosen among, and the accuracy that each loses; empty: `packing` alone.
     """
 
     packing: Packing = "float32"
     mean: tuple[float, ...] = ()
     labels: frozenset[str] = frozenset()
+    costs: dict[Packing, float] = {}
 
     def size(self, plain: int) -> int:
         """About the bytes of a question.
@@ -47,7 +49,15 @@ PLAIN = Sending()  # of a model of which nothing is known
 def sending(manifest: Manifest, wish: Encoding) -> Sending:
     """How windows of a model are sent; see `packing_for`."""
     mean = manifest.normalisation.mean if manifest.normalisation is not None else ()
-    return Sending(packing_for(manifest, wish), mean, frozenset(manifest.output.labels))
+    labels = frozenset(manifest.output.labels)
+    return Sending(packing_for(manifest, wish), mean, labels, within(manifest) if wish == "auto" else {})
+
+
+def within(manifest: Manifest) -> dict[Packing, float]:
+    """The packings whose measured loss is within the model's budget, beside float32; empty where there is none."""
+    most = manifest.budget.accuracy
+    found: dict[Packing, float] = {packing: lost for packing, lost in manifest.fidelity.items() if lost <= most}
+    return {"float32": 0.0, **found} if found else {}
 
 
 def packing_for(manifest: Manifest, wish: Encoding) -> Packing:

@@ -38,9 +38,13 @@ NOWHERE = Endpoint("broker.invalid", 1_883)  # nobody connects
 
 
 class _Session(msgspec.Struct):
-    """What the client reads of an MQTT session."""
+    """What the client reads of an MQTT session; its broker acknowledges at once, so that the link is wide."""
 
     connects: int = 0
+    queued: int = 0
+    receive_maximum: int = 65_535
+    heard_at: float = 0.0
+    bytes_in_flight: int = 0
 
 
 class Line:
@@ -56,6 +60,7 @@ class Line:
         on_connected: Callable[[Any], None],
     ) -> None:
         self.full = False
+        self.socket = None
         self.session = _Session()
         self._world, self._deliver, self._on_connected = world, on_deliveries, on_connected
         self._label = world.judged.manifest.output.labels[0]  # any
@@ -73,6 +78,8 @@ class Line:
                 comes, sample = self._world.cloud.ask(self._world.now, len(message.payload) // len(questions))
                 if comes < math.inf:
                     self._world.clock.call_at(comes, self._reply, one.id, sample)
+            if message.qos and message.done is not None:
+                self._world.clock.call_soon(message.done, 0)
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Nobody waits for it."""

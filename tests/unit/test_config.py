@@ -81,6 +81,8 @@ def test_coap_addresses(tmp_path: Path, bind: str, address: tuple[str, int]) -> 
         (CLOUD + "explore = -1\n", "cloud.explore", "0"),
         (CLOUD + "cache = -1\n", "cloud.cache", "0"),
         (CLOUD + 'encoding = "int4"\n', "cloud.encoding", "int4"),
+        (CLOUD + 'pin = "coap-con/*"\n', "cloud.pin", "no profile matches 'coap-con/*'"),
+        (CLOUD + 'pin = "mqtt-0/*"\nexclude = ["*"]\n', "cloud.pin", "without ['*']"),
         (CLOUD + "hegde = 0.1\n", "cloud.hegde", "did you mean `hedge`?"),
         ("[[overrides]]\nprize = 1\n", "overrides[0].prize", "did you mean `price`?"),
         ('[[overrides]]\ndevice = "a"\n', "overrides[0].device", "changes nothing"),
