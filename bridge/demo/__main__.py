@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.live import Live
 
 from bridge.catalog import Catalog, Manifest
-from bridge.demo import programs, report, scenario
+from bridge.demo import journey, programs, report, scenario
 from bridge.demo.cloud_only import ask_cloud
+from bridge.demo.linked import Linked
 from bridge.demo.live import live_table
 from bridge.demo.observer import Observer
+from bridge.demo.picture import picture
 from bridge.demo.programs import Program, Urls
 from bridge.errors import BridgeError
 
@@ -41,21 +43,29 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        found = run(console, folder, chosen.speed)
+        found, path = run(console, folder, chosen.speed)
     except BridgeError as why:
         console.print(f"[red]{why}[/red]")
         return 1
     file = chosen.out / "report.json"
     file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    drawn = chosen.out / "link.svg"
+    drawn.write_text(picture(path), encoding="utf-8")
     console.print(report.final_table(found))
-    console.print(f"written to {file}; logs and settings in {folder}")
+    console.print()
+    console.print(journey.table(found.link))
+    console.print()
+    console.print(f"written to {file} and {drawn}; logs and settings in {folder}")
     if found.lost:
         console.print(f"[red]{found.lost} windows are lost[/red]")
     return 1 if found.lost else 0
 
 
-def run(console: Console, folder: Path, speed: float) -> report.Report:
+def run(console: Console, folder: Path, speed: float) -> tuple[report.Report, journey.Journey]:
     """The whole demo.
+
+    Returns:
+        What it found, and the way of the device behind the changing link, to be drawn.
 
     Raises:
         BridgeError: a process did not start or did not finish.
@@ -79,27 +89,41 @@ def run(console: Console, folder: Path, speed: float) -> report.Report:
         console.print(f"bridge at {urls.mqtt} (3.1.1), {urls.mqtt5} (5), {urls.coap}; cloud agent on {engine}")
         observer = Observer(urls.mqtt)
         stack.callback(observer.close)
+        linked = Linked(next(device for device in devices if device.kind == scenario.LINKED), urls, folder,
+                        rate=manifest.input.rate_hz, speed=speed)  # fmt: skip
+        stack.callback(linked.relay.stop)
+        through = linked.urls()
+        console.print(
+            f"{linked.device.name} has both ways, over a link that will change; a profile says: way / encoding / "
+            "rows a message"
+        )
         began = time.monotonic()
         senders = []
         for device in devices:
-            command = programs.device_command(device, urls, folder, speed=speed, stream="wrist")
+            where = through if device is linked.device else urls
+            command = programs.device_command(device, where, folder, speed=speed, stream="wrist")
             senders.append(Program(device.name, command, folder))
             stack.callback(senders[-1].stop)
-        _watch(console, devices, observer, manifest, senders, speed)
+        _watch(console, devices, observer, manifest, senders, linked, speed)
         seconds = time.monotonic() - began
         seen = {device.name: observer.seen(device.name) for device in devices}
         by_coap = _bytes_by_coap(observer, sum(device.rows for device in devices))
+        way = linked.end(observer, manifest)
         said = ask_cloud(found, manifest, observer, urls.mqtt, "wrist-cloud")
-        return report.Report(
+        whole = report.Report(
             **report.figures(devices, seen, manifest),
             accuracy_cloud_only=_cloud_accuracy(found, said),
-            bytes_per_window=report.bytes_per_window(devices, _sizes(devices, observer), by_coap, manifest),
+            bytes_per_window=report.bytes_per_window(
+                devices, _sizes(devices, observer), by_coap, way.passed.coap_payload, manifest
+            ),
             rss_mib=_memory(bridge, cloud, devices, senders),
             errors=dict(observer.errors),
             speed=speed,
             seconds=round(seconds, 1),
             engine=engine,
+            link=journey.figures(way),
         )
+        return whole, way
 
 
 def _start(stack: ExitStack, name: str, command: list[str], folder: Path, config: Path) -> Program:
@@ -122,10 +146,11 @@ def _watch(
     observer: Observer,
     manifest: Manifest,
     senders: list[Program],
+    linked: Linked,
     speed: float,
 ) -> None:
     """Show the live table until every window has come out, or nothing more can."""
-    began = time.monotonic()
+    began, wall = time.monotonic(), time.time()
     end = began + max(device.rows for device in devices) / manifest.input.rate_hz / speed + PATIENCE
     wanted = sum(len(device.windows(manifest)) for device in devices)
     told = 0.0
@@ -133,6 +158,7 @@ def _watch(
         while time.monotonic() < end:
             for sender in senders:
                 sender.measure()
+            linked.show(live.console, wall)
             now = time.monotonic() - began
             got = sum(len(observer.seen(device.name).results) for device in devices)
             if console.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from urllib.parse import urlsplit
 
@@ -23,11 +24,13 @@ class Seen(msgspec.Struct):
 
     Attributes:
         results: first final Result of each window, by recording and first row.
+        at: seconds since 1970 at which each of them came.
         repeats: further Results for the same window.
         bytes_in: payload bytes of its data messages, as far as they cross the broker.
     """
 
     results: dict[tuple[str, int], Result] = msgspec.field(default_factory=dict)
+    at: dict[tuple[str, int], float] = msgspec.field(default_factory=dict)
     repeats: int = 0
     bytes_in: int = 0
 
@@ -67,7 +70,7 @@ class Observer:
         """A copy of what came out for a device."""
         with self._lock:
             found = self._seen.get(device, Seen())
-            return Seen(dict(found.results), found.repeats, found.bytes_in)
+            return Seen(dict(found.results), dict(found.at), found.repeats, found.bytes_in)
 
     def count(self, device: str) -> int:
         """Windows of a device that came out."""
@@ -105,3 +108,4 @@ class Observer:
             seen.repeats += 1
         else:
             seen.results[window] = result
+            seen.at[window] = time.time()

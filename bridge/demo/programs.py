@@ -11,10 +11,24 @@ from typing import IO, Any
 
 import msgspec
 
-from bridge.demo.scenario import SITE, Device
+from bridge.demo.scenario import LINKED, MQTT, PLAIN, SITE, Device
 from bridge.errors import BridgeError
 
 START_WITHIN = 30.0  # seconds for a `ready` line
+FRESHNESS = 2.0  # seconds of a recording's own time
+ANSWERED = 5.0  # seconds until what was sent in vain is sent again; by default 20, as long as the whole replay
+BOTH = f"""\
+coap = "{{coap}}"
+publish_timeout = {ANSWERED}
+"""
+# Non-confirmable copies are left out, since a thin link has no room for them; int8 costs what
+# `inference-bridge models fidelity activity` says.
+LINK = """\
+[link]
+freshness = {freshness}
+exclude = ["coap-non*"]
+fidelity = {{ float16 = 0.0, int8 = 0.0044 }}
+"""
 
 
 class Program:
@@ -161,10 +175,11 @@ def write_cloud_config(folder: Path, *, name: str, mqtt5: int) -> Path:
 def device_command(device: Device, urls: Urls, folder: Path, *, speed: float, stream: str) -> list[str]:
     """What to run for a device."""
     files = [str(recording.file) for recording in device.recordings]
-    if device.kind == "paho 3.1.1":
+    if device.kind == PLAIN:
         where = ["--url", urls.mqtt, "--device", device.name, "--stream", stream, "--speed", str(speed)]
         return ["bridge.demo.plain_device", *where, *files]
-    url = urls.mqtt5 if device.kind == "agent MQTT 5" else urls.coap
+    url = urls.mqtt5 if device.kind in {MQTT, LINKED} else urls.coap
+    both = device.kind == LINKED
     file = folder / f"{device.name}.toml"
     file.write_text(
         f"""
@@ -172,11 +187,13 @@ def device_command(device: Device, urls: Urls, folder: Path, *, speed: float, st
 site = "{SITE}"
 device = "{device.name}"
 url = "{url}"
+{BOTH.format(coap=urls.coap) if both else ""}
 [[streams]]
 name = "{stream}"
 source = "replay"
 files = {json.dumps(files)}
 speed = {speed}
+{LINK.format(freshness=FRESHNESS / speed) if both else ""}
 """
     )
     return ["edge_agent.cli", "run", "--config", str(file)]

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
-from bridge.demo.scenario import KINDS, Device
+from bridge.demo.journey import LinkReport
+from bridge.demo.scenario import COAP, KINDS, LINKED, Device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,7 @@ class Report(msgspec.Struct):
         speed: how much faster than life the recordings ran.
         seconds: how long they ran.
         engine: execution provider of the cloud agent.
+        link: the device behind the changing link.
     """
 
     sent: int
@@ -58,6 +60,7 @@ class Report(msgspec.Struct):
     speed: float
     seconds: float
     engine: str
+    link: LinkReport
 
 
 def share(hits: Iterable[bool]) -> float:
@@ -98,7 +101,7 @@ def figures(devices: list[Device], seen: dict[str, Seen], manifest: Manifest) ->
 
 
 def bytes_per_window(
-    devices: list[Device], sizes: dict[str, int], by_coap: int, manifest: Manifest
+    devices: list[Device], sizes: dict[str, int], by_coap: int, linked: int, manifest: Manifest
 ) -> dict[str, float]:
     """Payload bytes a window, by kind of device.
 
@@ -106,13 +109,15 @@ def bytes_per_window(
         devices: the devices.
         sizes: payload bytes by device, as the observer saw them on the broker.
         by_coap: payload bytes by CoAP in all, as the bridge counted them.
+        linked: of these, those of the device behind the link, as its relay counted them.
         manifest: the model.
     """
     found = {}
     for kind in KINDS:
         mine = [device for device in devices if device.kind == kind]
         windows = sum(len(device.windows(manifest)) for device in mine)
-        size = by_coap if kind == "agent CoAP" else sum(sizes.get(device.name, 0) for device in mine)
+        size = sum(sizes.get(device.name, 0) for device in mine)
+        size += {COAP: max(0, by_coap - linked), LINKED: linked}.get(kind, 0)
         if windows and size:
             found[kind] = round(size / windows, 1)
     return found

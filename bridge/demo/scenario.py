@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from bridge.catalog import Manifest
 
-KINDS = ("paho 3.1.1", "agent MQTT 5", "agent CoAP")
+PLAIN, MQTT, COAP, LINKED = "paho 3.1.1", "agent MQTT 5", "agent CoAP", "agent both"
+KINDS = (PLAIN, MQTT, COAP, LINKED)
 SITE = "demo"
 
 
@@ -83,11 +84,17 @@ def recordings(sample: Path) -> list[Recording]:
 
 
 def devices(found: list[Recording], each: int = 3) -> list[Device]:
-    """Deal recordings out to `each` devices of every kind, the longest first to whoever has least."""
-    hands: list[list[Recording]] = [[] for _ in range(each * len(KINDS))]
+    """Deal recordings out to `each` devices of every kind, the longest first to whoever has least.
+
+    Of those with CoAP the one with the most rows has MQTT too, and a link that changes.
+    """
+    kinds = KINDS[:-1]
+    hands: list[list[Recording]] = [[] for _ in range(each * len(kinds))]
     for recording in sorted(found, key=lambda one: -one.rows):
         min(hands, key=lambda hand: sum(one.rows for one in hand)).append(recording)
-    return [
-        Device(f"watch-{i + 1}", KINDS[i % len(KINDS)], tuple(sorted(hand, key=lambda one: one.name)))
+    dealt = [
+        Device(f"watch-{i + 1}", kinds[i % len(kinds)], tuple(sorted(hand, key=lambda one: one.name)))
         for i, hand in enumerate(hands)
     ]
+    linked = max((device for device in dealt if device.kind == COAP), key=lambda device: device.rows)
+    return [msgspec.structs.replace(one, kind=LINKED) if one is linked else one for one in dealt]
