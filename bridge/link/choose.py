@@ -27,6 +27,7 @@ GAIN = 0.05  # of utility, when the present profile is late
 SAVING = 0.8  # of the present profile's bytes, when it is in time
 WORSE_LOSS = 1.5  # a cheaper profile must stand this much more loss
 CONFIRM = {"late": 0.3, "saving": 0.8, "gone": 0.0}  # seconds that the wish must last
+ASKED_AGAIN = 0.5  # seconds, and 2 round trips: a silent way has then missed a question that the other answered
 DWELL = {"late": 1.0, "saving": 4.0, "gone": 0.0}  # seconds since the last switch
 
 Wish = Literal["late", "saving", "gone"]
@@ -94,7 +95,7 @@ class Chooser:
         wish = self._wished(current, present, best, prediction, value, estimate)
         if wish is None:
             self._wish = None
-        if wish is None or not self._lasts(wish, now):
+        if wish is None or not self._lasts(wish, now, self._patience(wish, current, best, estimate)):
             return Decision(current.profile, present, switched=False, reason=self._reason)
         return self._switch(now, best, prediction, self._why(wish, current, present, best, prediction, estimate))
 
@@ -152,11 +153,22 @@ class Chooser:
         stands = Predictor(self._limits, worse).of(best).p95 <= self._stream.freshness
         return "saving" if stands else None
 
-    def _lasts(self, wish: Wish, now: float) -> bool:
+    @staticmethod
+    def _patience(wish: Wish, current: Traffic, best: Traffic, estimate: Estimate) -> float:
+        """Seconds that the wish must last.
+
+        After an outage of both, one is heard a little before the other: that is no reason to leave the other. Only what
+        is silent beyond the next question does not get through; a connection that broke need not be asked.
+        """
+        if wish == "gone" and estimate.leg(current.profile.protocol).up:
+            return ASKED_AGAIN + 2 * estimate.leg(best.profile.protocol).rtt
+        return CONFIRM[wish]
+
+    def _lasts(self, wish: Wish, now: float, patience: float) -> bool:
         """The wish has been there long enough, and the last switch is long enough ago."""
         if self._wish is None or self._wish[0] != wish:
             self._wish = (wish, now)
-        return now - self._wish[1] >= CONFIRM[wish] and now - self._since >= DWELL[wish]
+        return now - self._wish[1] >= patience and now - self._since >= DWELL[wish]
 
     def _switch(self, now: float, best: Traffic, prediction: Prediction, reason: str) -> Decision:
         self._current, self._since, self._wish, self._reason = best, now, None, reason

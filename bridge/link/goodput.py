@@ -17,7 +17,8 @@ TRAIN = 8  # answers that one sample spans
 SPREAD = 1.1  # how much further apart than they left
 EVEN = 3.0  # times the mean distance that one may be
 SPAN, SLOT = 1.5, 0.1  # seconds
-NEAR = 0.9  # of the estimate; so much delivered while no queue grows refutes it
+BEYOND = 1.25  # of the estimate; so much delivered refutes it at once
+NEAR = 0.9  # of the estimate; so much delivered while no queue stands refutes it
 REFUTED = 10  # answers in a row
 RECENT = 2.0  # seconds
 BRIEF = 1e-3  # seconds; what takes less to drain limits nobody
@@ -85,7 +86,9 @@ class Goodput:
         return max(gaps) <= EVEN * mean and min(gaps) >= mean / EVEN
 
     def _app_limited(self, at: float, rate: float, *, steady: bool) -> None:
-        if self.known and steady and rate >= NEAR * self.rate:
+        if self.known and rate >= BEYOND * self.rate:
+            self.known = False
+        elif self.known and steady and rate >= NEAR * self.rate:
             self._against += 1
             if self._against >= REFUTED:
                 self.known = False

@@ -78,10 +78,10 @@ class Path:
         self.sampled = max(self.sampled, now)
 
     def steady(self, rtt: float) -> bool:
-        """Hardly longer than the recent least: no queue grows."""
+        """Hardly longer than the least of the last 30 s: no queue stands. A full one is as even as an empty one."""
         if not self.trip.samples:
             return False
-        least = self.trip.near.minimum
+        least = self.trip.far.minimum
         return rtt <= least + max(STEADY[0] * least, STEADY[1])
 
     def kernel(self, now: float, rttvar: float) -> None:

@@ -1,6 +1,7 @@
 """`make netlab`: real contestants in real namespaces on emulated links, side by side.
 
-Exit status 0 when every row holds, 1 naming those that fall short, 2 when it could not measure.
+Exit status 0 when every row holds, 1 naming those that fall short or have no figure though they were run, 2 when it
+could not measure.
 """
 
 from __future__ import annotations
@@ -21,22 +22,25 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from tests.benchmarks import proc
-from tests.netlab import lab, namespaces, report, rows
+from tests.netlab import costs, lab, namespaces, report, rows
 from tests.netlab.child import ROOT
-from tests.netlab.entrants import CONTESTANTS, DEFAULT
+from tests.netlab.contestants import full_load
+from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
+from tests.netlab.results import ORACLE, OURS, Results
 from tests.netlab.scenarios import ALSO_CALLED, SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.netlab.lab import Outcome
+    from tests.netlab.results import Verdict
 
 REPORT = ROOT / "netlab-report"
 MESSAGES, SEEDS = 3_000, 3
 A_CORE = 3  # runs at once; one takes about 5 % of a core
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.netlab", description=__doc__.partition("\n")[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"only these: {', '.join(SCENARIOS)}")
@@ -44,22 +48,26 @@ def arguments() -> argparse.Namespace:
         "--contestants",
         nargs="+",
         choices=CONTESTANTS,
-        default=DEFAULT,
         metavar="NAME",
-        help=f"of {', '.join(CONTESTANTS)}",
+        help=f"of {', '.join(CONTESTANTS)}; {ORACLE} by itself only where the link changes",
     )
     parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (%(default)s)")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="of each run (%(default)s)")
     parser.add_argument("--parallel", type=int, default=A_CORE * (os.cpu_count() or 1), help="runs at once")
-    asked = parser.parse_args()
-    asked.scenarios = [ALSO_CALLED.get(name, name) for name in asked.scenarios]
+    asked = parser.parse_args(argv)
+    asked.scenarios = [ALSO_CALLED.get(name, name) for name in asked.scenarios] or list(SCENARIOS)
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     return asked
 
 
+def contestants(asked: argparse.Namespace, scenario: str) -> list[str]:
+    """Who runs there: those that were named, or all, the oracle only where it has something to know beforehand."""
+    return asked.contestants or [name for name in DEFAULT if enters(name, SCENARIOS[scenario])]
+
+
 async def measure(asked: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> list[Outcome]:
-    """Run all; those of one scenario and seed begin together, so that they meet the same machine.
+    """Run all, the longest first; those of one scenario and seed begin together, so that they meet the same machine.
 
     Raises:
         ExceptionGroup: a run failed; the others were stopped.
@@ -79,11 +87,16 @@ async def measure(asked: argparse.Namespace, folder: Path, say: Callable[[str], 
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(one(scenario, seed, contestant))
-            for scenario in asked.scenarios or SCENARIOS
+            for scenario in sorted(asked.scenarios, key=lambda name: -_seconds(name, asked.messages))
             for seed in range(1, asked.seeds + 1)
-            for contestant in asked.contestants
+            for contestant in contestants(asked, scenario)
         ]
     return [task.result() for task in tasks]
+
+
+def _seconds(scenario: str, messages: int) -> float:
+    load = full_load(SCENARIOS[scenario], messages)
+    return load.count / load.rate
 
 
 def _why_not() -> str | None:
@@ -91,11 +104,13 @@ def _why_not() -> str | None:
 
 
 def _facts(asked: argparse.Namespace) -> dict[str, Any]:
+    every = dict.fromkeys(name for scenario in asked.scenarios for name in contestants(asked, scenario))
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "asked": vars(asked),
         "machine": proc.machine("mosquitto"),
-        "contestants": {name: CONTESTANTS[name].about for name in asked.contestants},
+        "contestants": {name: CONTESTANTS[name].about for name in every},
+        "run_folders": str(lab.scratch() or tempfile.gettempdir()),
         "load_average": proc.load_average(),
     }
 
@@ -112,28 +127,43 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
     facts = _facts(asked)
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="netlab-") as folder:
+    with tempfile.TemporaryDirectory(prefix="netlab-", dir=lab.scratch()) as folder:
         try:
             outcomes = asyncio.run(measure(asked, Path(folder), lambda line: err.print(line, highlight=False)))
         except* (RuntimeError, ValueError) as failed:
             err.print(str(failed.exceptions[0]), markup=False)
     if not outcomes:
         return 2
-    results = rows.Results(outcomes)
-    found = rows.judge(results)
+    results = Results(outcomes)
+    measured = costs.measure(results)
+    found = rows.judge(results, measured)
     facts["load_average_after"] = proc.load_average()
-    report.save(REPORT, [SCENARIOS[name] for name in asked.scenarios or SCENARIOS], results, found, facts)
-    for name in asked.contestants:
-        console.print(f"[bold]{name}[/]: {CONTESTANTS[name].about}", highlight=False)
+    report.save(REPORT, [SCENARIOS[name] for name in asked.scenarios], results, found, measured, facts)
+    tell(console, results, found, facts)
+    return 1 if rows.short(found) or rows.unjudged(found) else 0
+
+
+def tell(console: Console, results: Results, found: Sequence[Verdict], facts: dict[str, Any]) -> None:
+    """All tables, and what falls short."""
+    for name, about in facts["contestants"].items():
+        console.print(f"[bold]{name}[/]: {about}", highlight=False)
     console.print(report.contest(results))
+    console.print(report.utilities(results))
+    for name in (OURS, ORACLE):
+        if any(one.switches for one in results.outcomes if one.contestant == name):
+            console.print(report.switches(results, name))
     if (after := report.after_outages(results)) is not None:
         console.print(after)
     console.print(report.verdicts(found))
+    for line in report.not_judged(found):
+        console.print(line, style="dim", highlight=False)
+    if (why := report.enough(results)) is not None:
+        console.print(why, style="yellow", highlight=False)
     console.print(f"{REPORT}/report.json, SCENARIO.svg", highlight=False)
-    short = [row.name for row in found if not row.passed]
-    if short:
+    if short := rows.short(found):
         console.print(f"[red]falls short:[/] {', '.join(short)}")
-    return 1 if short else 0
+    if missing := rows.unjudged(found):
+        console.print(f"[red]no figure:[/] {', '.join(one.name for one in missing)}")
 
 
 if __name__ == "__main__":

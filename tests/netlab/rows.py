@@ -1,69 +1,326 @@
 """The rows of the table: what is asked of a run of the laboratory, as figure and bound.
 
-A row is a function of all outcomes that gives none where it does not apply: what was not run is not judged.
-Add it to `ROWS`.
+A row is a function of all outcomes. What was not run, or has too few messages, is `Unjudged`, which is no pass.
+Figures of speed and bytes are medians of the seeds, each paired with the rival of the same seed; what must never happen
+(loss, a second effective Result, a switch without a reason, memory that grows) is the worst of all seeds.
+Add a row to `ROWS`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.rows import Row, ratios, row
+from tests.netlab import changes
+from tests.netlab.ours import BUDGET
+from tests.netlab.results import (
+    FIXED,
+    ORACLE,
+    OURS,
+    Gap,
+    Results,
+    Unjudged,
+    Verdict,
+    judged,
+    latency,
+    ratio,
+    share_of_best,
+)
+from tests.netlab.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
+    from tests.benchmarks.rows import Row
+    from tests.netlab.costs import Measured
     from tests.netlab.lab import Outcome
+    from tests.netlab.memory import Memory
 
 LATE_MS = 2.0  # beside 25 ms of propagation, and 3 ms between the rivals of a clean link
+LOSSY = {"loss-10": 1.4, "loss-20": 1.7}  # most transmissions a message
+ALIKE = 1.1  # p95, of the better fixed choice
+NEAR_ORACLE = 0.95
+LEAN = 4.0  # times fewer bytes
+FIRST, FRESH = 1.5, 2.0  # s after an outage
+ERROR = 0.2
+GROWTH, SLACK = 1.2, 4_096  # of the middle's memory, and KiB
+DECISION_US = 50.0
+CONSTANT = tuple(one.name for one in SCENARIOS.values() if one.constant)
+CHANGING = tuple(one.name for one in SCENARIOS.values() if not one.constant)
+OUTAGES = tuple(name for name in CHANGING if name.startswith("outage"))
+NOISE = "noise"
+STEPS = ("step", "squeeze")
 
 
-class Results:
-    """All outcomes, found by scenario and contestant."""
+def instrument(results: Results, _: Measured) -> list[Verdict]:
+    """Packets leave the emulator when they are due."""
 
-    def __init__(self, outcomes: Iterable[Outcome]) -> None:
-        self.outcomes = sorted(outcomes, key=lambda one: one.seed)
+    def late() -> dict[str, float]:
+        found: dict[str, float] = {}
+        for one in results.outcomes:
+            found[one.scenario] = max(found.get(one.scenario, 0.0), 1e3 * one.link.late_p99)
+        return _some(found)
 
-    def of(self, scenario: str, contestant: str) -> list[Outcome]:
-        """By seed; empty if it was not run."""
-        return [one for one in self.outcomes if (one.scenario, one.contestant) == (scenario, contestant)]
-
-    def latency(self, scenario: str, contestant: str, quantile: str) -> list[float]:
-        """In ms, by seed; inf where it has none."""
-        found = (one.figures.latency[quantile] for one in self.of(scenario, contestant))
-        return [float("inf") if one is None else one for one in found]
+    return [judged("instrument", "p99 of the emulator's lateness", late, "at most", LATE_MS, unit="ms")]
 
 
-def late(results: Results) -> list[Row]:
-    """The instrument: packets leave the emulator when they are due."""
-    figures = [1e3 * one.link.late_p99 for one in results.outcomes]
-    measure = "p99 of the emulator's lateness, the worst of all runs"
-    return [row("instrument", measure, [max(figures)], "at most", LATE_MS, unit="ms")] if figures else []
-
-
-def against(results: Results, scenario: str, ours: str, rival: str, quantile: str, bound: float) -> list[Row]:
+def against(results: Results, scenario: str, rival: str, quantile: str, bound: float) -> Verdict:
     """A quantile of ours as a share of the rival's, at most `bound`, paired by seed."""
-    above, below = results.latency(scenario, ours, quantile), results.latency(scenario, rival, quantile)
-    if not above or len(above) != len(below):
-        return []
-    measure = f"{quantile} of {ours} / {rival}"
-    return [row(f"{scenario}-{quantile}", measure, ratios(above, below), "at most", bound)]
+
+    def figures() -> list[float]:
+        pairs = results.pairs(scenario, rival)
+        return [ratio(latency(ours, quantile), latency(theirs, quantile)) for ours, theirs in pairs]
+
+    return judged(f"{scenario}-{quantile}", f"{quantile} of {OURS} / {rival}", figures, "at most", bound)
 
 
-def lost(results: Results, contestant: str) -> list[Row]:
-    """Messages of a contestant that never arrived, in each scenario: none."""
-    found: list[Row] = []
-    for scenario in dict.fromkeys(one.scenario for one in results.outcomes):
-        figures = [float(one.figures.lost) for one in results.of(scenario, contestant)]
-        if figures:
-            worst = [max(figures)]
-            found += [row(f"{scenario}-lost", f"lost by {contestant}", worst, "at most", 0, unit="messages")]
+def transmissions(results: Results, scenario: str, bound: float) -> Verdict:
+    """Packets with payload a message."""
+
+    def figures() -> list[float]:
+        return [one.figures.transmissions for one in results.runs(scenario)]
+
+    return judged(f"{scenario}-transmissions", "packets with payload a message", figures, "at most", bound, unit="")
+
+
+def lossy(results: Results, _: Measured) -> list[Verdict]:
+    """10 and 20 % random loss."""
+    found = []
+    for name, most in LOSSY.items():
+        found += [against(results, name, "mqtt", "p98", 0.35), against(results, name, "mqtt", "p99.9", 0.6)]
+        found.append(transmissions(results, name, most))
     return found
 
 
-ROWS: Sequence[Callable[[Results], list[Row]]] = (late,)
+def fades(results: Results, _: Measured) -> list[Verdict]:
+    """5 % loss in fades of 250 ms."""
+    return [
+        against(results, "fades", "mqtt", "p95", 0.5),
+        against(results, "fades", "mqtt", "p98", 0.6),
+        transmissions(results, "fades", 1.4),
+    ]
 
 
-def judge(results: Results) -> list[Row]:
-    """Every row that applies."""
-    return [one for asked in ROWS for one in asked(results)]
+def constant(results: Results, _: Measured) -> list[Verdict]:
+    """P95 of every constant scenario, against the better fixed choice of the same seed."""
+
+    def figures(scenario: str) -> Callable[[], list[float]]:
+        def of() -> list[float]:
+            rivals = [[latency(theirs, "p95") for _, theirs in results.pairs(scenario, name)] for name in FIXED]
+            ours = [latency(one, "p95") for one in results.runs(scenario)]
+            return [ratio(mine, min(best)) for mine, best in zip(ours, zip(*rivals, strict=True), strict=True)]
+
+        return of
+
+    measure = f"p95 of {OURS} / the better of {' and '.join(FIXED)}"
+    return [judged(f"{name}-p95-constant", measure, figures(name), "at most", ALIKE) for name in CONSTANT]
+
+
+def utility(results: Results, _: Measured) -> list[Verdict]:
+    """Of changing traces: ours as a share of the best of oracle and rivals, by seed.
+
+    A rival that does not carry all messages is no measure: fewer messages are fewer bytes, and the p95 of one message a
+    second is as often late as its median.
+    """
+
+    def figures(scenario: str) -> Callable[[], list[float]]:
+        def of() -> list[float]:
+            pairs = results.pairs(scenario, ORACLE)
+            best = {ours.seed: oracle.utility for ours, oracle in pairs}
+            for rival in FIXED:
+                for one in (one for one in results.of(scenario, rival) if one.rate >= SCENARIOS[scenario].rate):
+                    best[one.seed] = max(best.get(one.seed, one.utility), one.utility)
+            return [share_of_best(ours.utility, best[ours.seed]) for ours, _ in pairs]
+
+        return of
+
+    measure = f"utility of {OURS} / the best of {ORACLE}, {', '.join(FIXED)}"
+    return [judged(f"{name}-utility", measure, figures(name), "at least", NEAR_ORACLE) for name in CHANGING]
+
+
+def thin(results: Results, measured: Measured) -> list[Verdict]:
+    """Bytes a window at 64 kbit/s, and what the encodings in use there cost, measured with the shipped model."""
+
+    def lean() -> list[float]:
+        return [theirs.figures.bytes / ours.figures.bytes for ours, theirs in results.pairs("thin", "mqtt")]
+
+    def accuracy() -> dict[str, float]:
+        used = encodings(results.runs("thin"))
+        if not used:
+            raise Gap("thin was run, but no profile was told")
+        if unknown := sorted(used.keys() - measured.accuracy_cost.keys()):
+            raise Gap(f"accuracy of {', '.join(unknown)} was not measured")
+        return {name: measured.accuracy_cost[name] for name in used}
+
+    return [
+        judged("thin-bytes", "IP bytes a window, JSON over MQTT / ours", lean, "at least", LEAN),
+        judged("thin-accuracy", "accuracy that the encodings in use cost", accuracy, "at most", BUDGET, unit=""),
+    ]
+
+
+def encodings(runs: Sequence[Outcome]) -> dict[str, set[int]]:
+    """Those that were in use, and with how many rows (units of the workload) a message: `coap-con/int8/4` says both."""
+    found: dict[str, set[int]] = {}
+    for switch in (switch for one in runs for switch in one.switches):
+        _, name, rows = switch.profile.split("/")
+        found.setdefault(name, set()).add(int(rows))
+    return found
+
+
+def switches(results: Results, _: Measured) -> list[Verdict]:
+    """None without a change, one a change, and soon."""
+
+    def needless(scenarios: Sequence[str]) -> Callable[[], dict[str, float]]:
+        def of() -> dict[str, float]:
+            return _some({
+                name: float(max(len(changes.settled(one.switches, SCENARIOS[name])) for one in results.of(name, OURS)))
+                for name in scenarios
+                if results.of(name, OURS)
+            })  # fmt: skip
+
+        return of
+
+    def beyond(scenario: str) -> Callable[[], list[float]]:
+        def of() -> list[float]:
+            every = [changes.unexplained(one.switches, SCENARIOS[scenario]) for one in results.runs(scenario)]
+            return [float(max(map(len, every)))]
+
+        return of
+
+    none = "switches after the first 2 s or 5 round trips"
+    many = "switches beyond one a change, or over 2 s and 5 round trips after it"
+    return [
+        judged("constant-switches", none, needless(CONSTANT), "at most", 0, unit=""),
+        judged("noise-switches", none, needless([NOISE]), "at most", 0, unit=""),
+        *(
+            judged(f"{name}-switches", many, beyond(name), "at most", 0, unit="")
+            for name in CHANGING
+            if name != NOISE
+        ),
+    ]  # fmt: skip
+
+
+def outages(results: Results, _: Measured) -> list[Verdict]:
+    """First delivery and first live reading after the link's return."""
+
+    def waits(scenario: str, what: str) -> Callable[[], list[float]]:
+        def of() -> list[float]:
+            found = []
+            for one in results.runs(scenario):
+                if not one.returns:
+                    raise Gap(f"the workload of {scenario} ended before the outage did")
+                every = [getattr(end, what) for end in one.returns]
+                found.append(max(float("inf") if wait is None else wait for wait in every))
+            return found
+
+        return of
+
+    found = []
+    for name in OUTAGES:
+        found += [
+            judged(f"{name}-first", "first delivery after it", waits(name, "first"), "at most", FIRST, unit="s"),
+            judged(f"{name}-fresh", "live readings fresh after it", waits(name, "fresh"), "at most", FRESH, unit="s"),
+        ]
+    return found
+
+
+def estimate(results: Results, _: Measured) -> list[Verdict]:
+    """After each step of round trip or rate in `STEPS`: how wrong the estimate is 3 s later."""
+
+    def errors(scenario: str, step: changes.Step) -> Callable[[], list[float]]:
+        def of() -> list[float]:
+            found = [changes.error(step, one.looks, one.bytes_by_second) for one in results.runs(scenario)]
+            known = [one for one in found if one is not None]
+            if len(known) < len(found):
+                raise Gap(f"no estimate was told {changes.KNOWN_AFTER:g} s after {step.at:g} s")
+            return known
+
+        return of
+
+    measure = "error of the estimate 3 s after the step"
+    return [
+        judged(f"{name}-estimate-{step.name}", measure, errors(name, step), "at most", ERROR, unit="")
+        for name in STEPS
+        for step in changes.steps(SCENARIOS[name])
+    ]
+
+
+def safe(results: Results, _: Measured) -> list[Verdict]:
+    """Every scenario: nothing lost, no window with two effective Results."""
+
+    def worst(of: Callable[[Outcome], float]) -> Callable[[], dict[str, float]]:
+        return lambda: _some({
+            name: max(of(one) for one in results.of(name, OURS)) for name in results.scenarios if results.of(name, OURS)
+        })  # fmt: skip
+
+    lost, twice = worst(lambda one: one.figures.lost), worst(lambda one: one.twice)
+    return [
+        judged("lost", f"messages lost by {OURS}, in each scenario", lost, "at most", 0, unit=""),
+        judged("twice", "windows with two effective Results, in each scenario", twice, "at most", 0, unit=""),
+    ]
+
+
+def memory(results: Results, _: Measured) -> list[Verdict]:
+    """Resident memory at the workload's end, beside its middle."""
+
+    def growth(program: str) -> Callable[[], dict[str, float]]:
+        def of() -> dict[str, float]:
+            found: dict[str, float] = {}
+            for name in results.scenarios:
+                runs = results.of(name, OURS)
+                if any(program not in one.memory for one in runs):
+                    raise Gap(f"memory of the {program} was not measured in {name}")
+                if runs:
+                    found[name] = max(grown(one.memory[program]) for one in runs)
+            return _some(found)
+
+        return of
+
+    measure = "resident at the end less 4 MiB / in the middle, in each scenario"
+    return [
+        judged(f"memory-{name}", f"{name}: {measure}", growth(name), "at most", GROWTH) for name in ("agent", "bridge")
+    ]
+
+
+def grown(memory: Memory) -> float:
+    """The end's share of the middle, the slack taken off."""
+    return (memory.end - SLACK) / memory.middle
+
+
+def decision(_: Results, measured: Measured) -> list[Verdict]:
+    """What one choice costs, on each path it was measured on."""
+
+    def cost() -> dict[str, float]:
+        return _some(measured.decision_us)
+
+    return [judged("decision", "a choice, median on the dearest path", cost, "at most", DECISION_US, unit="µs")]
+
+
+def _some(found: dict[str, float]) -> dict[str, float]:
+    if not found:
+        raise Gap(f"{OURS} was not run", run=False)
+    return found
+
+
+ROWS: Sequence[Callable[[Results, Measured], list[Verdict]]] = (
+    lossy, fades, constant, utility, thin, switches, outages, estimate, safe, memory, decision, instrument,
+)  # fmt: skip
+
+
+def judge(results: Results, measured: Measured) -> list[Verdict]:
+    """Every row."""
+    return [one for asked in ROWS for one in asked(results, measured)]
+
+
+def short(verdicts: Sequence[Verdict]) -> list[str]:
+    """Names of those that were judged and fall short."""
+    return [one.name for one in verdicts if not isinstance(one, Unjudged) and not one.passed]
+
+
+def unjudged(verdicts: Sequence[Verdict]) -> list[Unjudged]:
+    """Those that should have a figure and have none."""
+    return [one for one in verdicts if isinstance(one, Unjudged) and one.run]
+
+
+def figures(verdicts: Sequence[Verdict]) -> list[Row]:
+    """Those with a figure."""
+    return [one for one in verdicts if not isinstance(one, Unjudged)]

@@ -146,6 +146,11 @@ _ALL = (
     ),
     _changing("ramp", "loss 0 → 20 → 0 % and 50 → 150 → 50 ms in steps of 5 s, twice", _ramp(), least=100.0),
     _changing("flap", "50 ms; 0 and 20 % loss in turn, 10 s each, from 120 s 2 s each", _flap(), least=150.0),
+    _changing(
+        "squeeze", "50 ms, 1 Mbit/s; 12 kbit/s, queue 5 kB, from 20 s, less than any profile needs; 1 Mbit/s from 50 s",
+        [link(rtt=50, rate=1e6), link(20, rtt=50, rate=12e3, queue=5_000), link(50, rtt=50, rate=1e6)],
+        least=70.0,
+    ),
     _changing("noise", "80 ms, 1 Mbit/s, 5 % loss, each ±10 % anew each second", _noise(), least=60.0),
     *(_outage(seconds) for seconds in (4, 15, 60)),
 )  # fmt: skip

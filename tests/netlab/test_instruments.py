@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.netlab import emulator, namespaces, record, recordings, report, rows, timeline, traffic
+from tests.netlab import emulator, namespaces, record, recordings, traffic
 from tests.netlab.emulator import Told
-from tests.netlab.lab import Outcome, Switch
 from tests.netlab.log import Log
 from tests.netlab.model import Count
-from tests.netlab.record import Deliveries, Figures, Return
+from tests.netlab.record import Deliveries
 from tests.netlab.rivals import carried_rate, exchange_time
 from tests.netlab.scenarios import SCENARIOS, link
 
@@ -33,18 +31,6 @@ def log(path: Path, numbers: list[int]) -> Path:
         for number in numbers:
             of.note(number)
     return path
-
-
-def outcome(contestant: str, seed: int, p95: float | None, *, lost: int = 0, late: float = 1e-4) -> Outcome:
-    latency: dict[str, float | None] = dict.fromkeys(record.QUANTILES, p95)
-    told = Told(up=Count(), down=Count(), carrying=0, late_p50=0.0, late_p99=late, late_max=late, priority="normal")
-    return Outcome(
-        scenario="lte", contestant=contestant, seed=seed, rate=20.0, link=told, start=0.0,
-        worst=[25.0, None, 90_000.0, 0.0],
-        figures=Figures(messages=80, lost=lost, duplicates=0, latency=latency, transmissions=1.0, bytes=400.0),
-        returns=[Return(2.0, 0.3, None if lost else 0.7)],
-        switches=[Switch(-0.1, "CON <window 16>", "a & b"), Switch(2.0, "QoS 1")],
-    )  # fmt: skip
 
 
 def test_logs_join_to_latency_loss_and_duplicates(tmp_path: Path) -> None:
@@ -130,45 +116,6 @@ def test_the_rate_of_one_request_at_a_time() -> None:
     )
     changing = [link(rtt=50, rate=None), link(1, rtt=50, outage=True, loss=0.5), link(2, rtt=500, rate=None)]
     assert carried_rate(changing) == pytest.approx(1)
-
-
-def test_rows_pair_seeds_and_judge() -> None:
-    results = rows.Results(
-        [outcome("mqtt", 2, 400.0), outcome("mqtt", 1, 100.0, late=0.003), outcome("ours", 2, 100.0)]
-    )
-    assert rows.against(results, "lte", "ours", "mqtt", "p95", 0.5) == []
-    results = rows.Results([*results.outcomes, outcome("ours", 1, 60.0, lost=2)])
-    (found,) = rows.against(results, "lte", "ours", "mqtt", "p95", 0.5)
-    assert (found.name, found.low, found.high, found.passed) == ("lte-p95", 0.25, 0.6, True)
-    assert [one.passed for one in rows.lost(results, "ours")] == [False]
-    assert [one.passed for one in rows.lost(results, "mqtt")] == [True]
-    assert [(one.figure, one.passed) for one in rows.judge(results)] == [(3.0, False)]
-
-
-def test_what_never_arrived_is_no_good_quantile() -> None:
-    results = rows.Results([outcome("mqtt", 1, 400.0), outcome("ours", 1, None)])
-    assert [one.passed for one in rows.against(results, "lte", "ours", "mqtt", "p95", 0.5)] == [False]
-
-
-@pytest.mark.parametrize("name", ["lte", "fades", "outage-4"])
-def test_the_picture_is_an_svg_that_shows_each_contestant_and_profile(name: str) -> None:
-    drawn = timeline.picture(SCENARIOS[name], [outcome("mqtt", 1, 1.0), outcome("ours", 1, 1.0)])
-    root = ET.fromstring(drawn)  # noqa: S314 # we drew it
-    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"mqtt", "ours", "RTT", "loss up"} <= set(texts)
-    titles = [node.text for node in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert "0.0 s: CON <window 16>: a & b" in titles
-
-
-def test_the_report_holds_rows_outcomes_and_pictures(tmp_path: Path) -> None:
-    results = rows.Results([outcome("mqtt", seed, 1.0) for seed in (1, 2)])
-    report.save(tmp_path / "r", [SCENARIOS["lte"], SCENARIOS["lan"]], results, rows.judge(results), {"date": "x"})
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["lte.svg", "report.json"]
-    assert '"contestant": "mqtt"' in (tmp_path / "r" / "report.json").read_text()
-    assert report.contest(results).row_count == 1
-    after = report.after_outages(rows.Results([outcome("mqtt", 1, 1.0), outcome("ours", 1, 1.0, lost=1)]))
-    assert after is not None
-    assert [list(column.cells) for column in after.columns[2:]] == [["0.30", "0.30"], ["0.70", "never"]]
 
 
 def test_only_namespaces_of_the_laboratory_are_removed() -> None:

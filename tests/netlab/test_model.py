@@ -186,5 +186,6 @@ def test_scenarios_are_links_that_carry_the_messages(name: str) -> None:
     Direction(scenario.stages, "up", 1)
     Direction(scenario.stages, "down", 1)
     busy = [s.up.rate for s in scenario.stages if s.up.rate]
-    assert min(busy) >= 8 * (PACKET + 30) * scenario.rate * 0.9
+    enough = min(busy) >= 8 * (PACKET + 30) * scenario.rate * 0.9
+    assert enough == (name != "squeeze")  # which is there to be met
     assert scenario.constant or scenario.least >= 50

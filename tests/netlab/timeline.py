@@ -1,95 +1,126 @@
-"""The picture of a scenario: above what the link did, below how fresh the messages were, and by which profile."""
+"""The picture of a scenario: what the link did and what ours believed, how fresh each contestant's messages were and by
+which profile, what that was worth and what it cost, over one time axis.
+"""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.netlab import drawing
+from tests.netlab.drawing import GREY, LEFT, RIGHT, WIDE, Strip, area, box, path, text
 from tests.netlab.model import faded
+from tests.netlab.ours import wish
+from tests.netlab.results import ORACLE, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tests.netlab.lab import Outcome
+    from tests.netlab.lab import Look, Outcome, Switch
     from tests.netlab.model import Stage
     from tests.netlab.scenarios import Scenario
 
-LEFT, WIDE, GAP = 120, 860, 14
-LINK_HIGH, FRESH_HIGH, BAND_HIGH = 44, 90, 16
-FRESHEST, STALEST = 1.0, 100_000.0  # ms, of the logarithmic axis
-COLOURS = ("#2f7ed8", "#d4a72c", "#8e44ad", "#27ae60", "#c0392b", "#16a085", "#7f8c8d", "#e67e22")
-UNLIMITED = 1e6  # kbit/s, to draw
-GONE, HELD, LOST = "#444", "#bbb", "#c0392b"
+LINK_HIGH, FRESH_HIGH, BAND_HIGH, UTILITY_HIGH, BYTES_HIGH, GAP = 46, 62, 20, 84, 60, 16  # px
+TRUTH, TRUTH_FILL, BELIEVED = "#64748b", "#dbe4ee", "#ea580c"
+GONE, HELD, LOST, WISHED = "#1f2937", "#9ca3af", "#dc2626", "#15803d"
+SHADE = {GONE: 0.25, HELD: 0.5}
+BY = {OURS: "#1d4ed8", ORACLE: "#111827", "mqtt": "#b45309", "coap": "#7c3aed"}
+PALE = {OURS: "#bfdbfe", ORACLE: "#d1d5db", "mqtt": "#fde3c0", "coap": "#e0d4fd"}
+PROFILES = ("#1d4ed8", "#0f766e", "#a16207", "#9333ea", "#be185d", "#4d7c0f", "#0369a1", "#7f1d1d")
+UNLIMITED = 1e5  # kbit/s, to draw
+SLOWEST = 10.0  # kbit/s, at the bottom
+SILENT = 2.0  # s between two looks that are not joined
+TOLD, LETTERS = 12, 168  # switches in words below, letters a line
 
 
-class Strip(NamedTuple):
-    """A quantity of the link.
-
-    Attributes:
-        name: beside it.
-        of: its value in a stage.
-        text: of a value.
-        colour: of its line.
-        least: where its logarithmic axis begins; 0: the axis is linear.
-    """
+class Quantity(NamedTuple):
+    """Of the link: its truth in a stage, and what a look believes."""
 
     name: str
+    below: tuple[str, ...]
     of: Callable[[Stage], float]
-    text: Callable[[float], str]
-    colour: str
+    believed: Callable[[Look], float | None]
+    label: Callable[[float], str]
     least: float = 0.0
-
-    def lift(self, value: float, most: float) -> float:
-        """Height of a value, 0 to 1, on an axis up to `most`."""
-        if self.least:
-            return math.log(max(value, self.least) / self.least) / math.log(most / self.least)
-        return value / most if most else 0.0
 
 
 def _kbit(stage: Stage) -> float:
-    return UNLIMITED if stage.up.rate is None else stage.up.rate / 1e3
+    return UNLIMITED if stage.up.rate is None else min(stage.up.rate / 1e3, UNLIMITED)
 
 
-STRIPS = (
-    Strip("RTT", lambda stage: 1e3 * (stage.up.delay + stage.down.delay), lambda ms: f"{ms:.0f} ms", "#2f7ed8"),
-    Strip("loss up", lambda stage: 100 * stage.up.loss, lambda percent: f"{percent:.1f} %", LOST),
-    Strip("rate up", _kbit, lambda kbit: f"{kbit:,.0f} kbit/s", "#27ae60", least=1.0),
-)
+def _loss(stage: Stage) -> float:
+    return 100 * (stage.up.loss + (stage.up.fades.share if stage.up.fades else 0.0))
+
+
+def _rate(kbit: float) -> str:
+    return f"{kbit:g} kbit/s" if kbit < 1_000 else f"{kbit / 1e3:g} Mbit/s"
+
+
+QUANTITIES = (
+    Quantity(
+        "round trip", ("propagation",), lambda stage: 1e3 * (stage.up.delay + stage.down.delay),
+        lambda look: 1e3 * look.rtt, lambda ms: f"{ms:g} ms",
+    ),
+    Quantity("loss", ("each way",), _loss, lambda look: 100 * look.loss, lambda percent: f"{percent:g} %"),
+    Quantity(
+        "rate", ("up",), _kbit, lambda look: None if look.goodput is None else look.goodput / 125, _rate, SLOWEST
+    ),
+)  # fmt: skip
 
 
 def picture(scenario: Scenario, outcomes: Sequence[Outcome]) -> str:
     """An SVG of runs of one scenario and one seed, one for each contestant."""
-    seconds = max(len(one.worst) for one in outcomes)
-    scale = WIDE / seconds
-    seed = outcomes[0].seed
-    parts = [f'<text x="10" y="20" font-weight="bold">{escape(scenario.name)}: {escape(scenario.about)}</text>']
-    parts.append(f'<text x="10" y="36" fill="#666">seed {seed}; time in s; dark: link gone, grey: held or faded</text>')
-    y = top = 46
-    for strip in STRIPS:
-        parts += _strip(strip, scenario.stages, seconds, y)
+    runs = sorted(outcomes, key=lambda one: list(BY).index(one.contestant) if one.contestant in BY else len(BY))
+    seconds = float(max(1, *(len(one.worst) for one in runs)))
+    parts = _head(scenario, runs)
+    y = top = 78.0
+    looks = next((one.looks for one in runs if one.contestant == OURS), [])
+    for quantity in QUANTITIES:
+        parts += _link(quantity, scenario.stages, looks, _axis(quantity, scenario.stages, seconds, y))
         y += LINK_HIGH + GAP
-    shades = _shades(scenario.stages, seed, seconds)
-    for one in outcomes:
-        parts += _freshness(one, scale, y)
+    colours, ends = _colours(runs), _ends(runs)
+    for one in runs:
+        parts += _freshness(one, wish(scenario), Strip(y, FRESH_HIGH, seconds, *ends, log=True))
         y += FRESH_HIGH + GAP
         if one.switches:
-            parts += _profiles(one, scale, seconds, y - GAP)
-            y += BAND_HIGH
-    behind = [
-        f'<rect x="{LEFT + begin * scale:.1f}" y="{top}" width="{max(0.6, (end - begin) * scale):.1f}" '
-        f'height="{y - top - GAP}" fill="{colour}" opacity="0.35"/>'
-        for begin, end, colour in shades
-    ]  # fmt: skip
-    parts += _axis(seconds, scale, y)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDE + 90}" height="{y + 24}" '
-        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(behind)}{''.join(parts)}</svg>\n"
-    )
+            parts += _profiles(one, colours, seconds, y - GAP + 4)
+            y += BAND_HIGH + 4
+    parts += _utility(runs, Strip(y, UTILITY_HIGH, seconds, -0.5, 1.0))
+    y += UTILITY_HIGH + GAP
+    parts += _bytes(runs, seconds, y)
+    y += BYTES_HIGH + 4
+    behind = drawing.axis(seconds, top, y)
+    strip = Strip(top, y - top, seconds, 0.0, 1.0)
+    for begin, end, colour in _shades(scenario.stages, runs[0].seed, seconds):
+        x = strip.across(begin)
+        behind.append(box(x, top, max(0.8, strip.across(end) - x), y - top, colour, opacity=SHADE[colour]))
+    told, y = _reasons(runs, y + 38)
+    return drawing.document(LEFT + WIDE + RIGHT, y, [*behind, *parts, *told])
 
 
-def _spans(stages: Sequence[Stage], seconds: float) -> Iterable[tuple[float, float, Stage]]:
+def _head(scenario: Scenario, runs: Sequence[Outcome]) -> list[str]:
+    """What it is, and what lines and colours mean."""
+    parts = [
+        text(10, 22, scenario.name, size=17, bold=True),
+        text(20 + 11 * len(scenario.name), 22, f"{scenario.about}; seed {runs[0].seed}", colour=GREY),
+    ]
+    x = 10.0
+    keys = (
+        (TRUTH_FILL, "the link"), (BELIEVED, "as ours estimates it"), (GONE, "gone"), (HELD, "held or faded"),
+        (BY[OURS], "p95 of a second, paler: its latest"), (LOST, "never came"), (WISHED, "freshness wished for"),
+    )  # fmt: skip
+    for colour, said in keys:
+        parts += [
+            box(x, 42, 14, 10, colour, opacity=SHADE.get(colour, 1.0)),
+            text(x + 19, 51, said, size=11, colour=GREY),
+        ]
+        x += 42 + 6.0 * len(said)
+    return parts
+
+
+def _spans(stages: Sequence[Stage], seconds: float) -> list[tuple[float, float, Stage]]:
     ends = [*(stage.at for stage in stages[1:]), math.inf]
     return [(s.at, min(end, seconds), s) for s, end in zip(stages, ends, strict=True) if s.at < seconds]
 
@@ -104,77 +135,130 @@ def _shades(stages: Sequence[Stage], seed: int, seconds: float) -> list[tuple[fl
     ]
 
 
-def _strip(strip: Strip, stages: Sequence[Stage], seconds: float, y: float) -> list[str]:
-    """A step line up to the greatest value."""
-    spans = list(_spans(stages, seconds))
-    most = max(strip.of(stage) for *_, stage in spans)
-    high = LINK_HIGH - 4
-    x = LEFT + WIDE
-    tops = [y + LINK_HIGH - strip.lift(strip.of(stage), most) * high for *_, stage in spans]
-    path = "".join(
-        f"{'L' if n else 'M'}{LEFT + begin * WIDE / seconds:.1f} {tops[n]:.1f}H{LEFT + end * WIDE / seconds:.1f}"
-        for n, (begin, end, _) in enumerate(spans)
-    )
+def _axis(quantity: Quantity, stages: Sequence[Stage], seconds: float, y: float) -> Strip:
+    """Up to a round value above the greatest truth."""
+    most = max(quantity.of(stage) for *_, stage in _spans(stages, seconds))
+    log = quantity.least > 0
+    top = 10 ** math.ceil(math.log10(2 * most)) if log else _round(1.3 * most)
+    return Strip(y, LINK_HIGH, seconds, quantity.least, top, log=log)
+
+
+def _round(value: float) -> float:
+    """The next 1, 2, 3, 4, 5 or 8 of a power of ten."""
+    if value <= 0:
+        return 5.0
+    power: float = 10.0 ** math.floor(math.log10(value))
+    return next(power * digit for digit in (1, 2, 3, 4, 5, 8, 10) if power * digit >= value * (1 - 1e-9))
+
+
+def _link(quantity: Quantity, stages: Sequence[Stage], looks: Sequence[Look], strip: Strip) -> list[str]:
+    """The truth as a filled step, the estimate drawn over it."""
+    spans = [(begin, end, quantity.of(stage)) for begin, end, stage in _spans(stages, strip.seconds)]
+    ticks = {strip.most: quantity.label(strip.most), strip.least: quantity.label(strip.least)}
+    seen = [(look.t, None if look.outage else quantity.believed(look)) for look in looks if look.t >= 0]
+    believed = strip.points(seen, most_gap=SILENT)
     return [
-        f'<text x="{LEFT - 8}" y="{y + LINK_HIGH / 2 + 4}" text-anchor="end">{strip.name}</text>',
-        f'<path d="M{LEFT} {y + LINK_HIGH}H{x}" stroke="#ddd"/>',
-        f'<path d="{path}" fill="none" stroke="{strip.colour}" stroke-width="1.5"/>',
-        f'<text x="{x + 6}" y="{y + 10}" fill="#666">{strip.text(most)}</text>',
-        f'<text x="{x + 6}" y="{y + LINK_HIGH}" fill="#666">{strip.text(strip.least)}</text>',
+        *strip.frame(quantity.name, quantity.below, ticks),
+        area(strip.under(spans), TRUTH_FILL),
+        path(strip.steps(spans), TRUTH),
+        path(believed, BELIEVED, width=1.3) if believed else "",
     ]
 
 
-def _freshness(one: Outcome, scale: float, y: float) -> list[str]:
-    """A bar for each second up to its latest message, in red to the top where one never came."""
-    bars, never = [], []
-    for second, worst in enumerate(one.worst):
-        x = LEFT + second * scale
-        if worst is None:
-            never.append(f"M{x:.1f} {y}V{y + FRESH_HIGH}h{scale:.1f}V{y}z")
-        elif worst > 0:
-            bars.append(f"M{x:.1f} {y + FRESH_HIGH}V{y + _height(worst):.1f}h{scale:.1f}V{y + FRESH_HIGH}z")
-    ticks = [
-        f'<path d="M{LEFT} {y + _height(ms):.1f}H{LEFT + WIDE}" stroke="#ddd"/>'
-        f'<text x="{LEFT + WIDE + 6}" y="{y + _height(ms) + 4:.1f}" fill="#666">{name}</text>'
-        for ms, name in ((10, "10 ms"), (100, "100 ms"), (1_000, "1 s"), (10_000, "10 s"))
-    ]
+def _ends(runs: Sequence[Outcome]) -> tuple[float, float]:
+    """Of an axis for the freshness of all, ms: powers of ten, at least two apart."""
+    every = [ms for one in runs for ms in one.worst if ms] or [10.0, 1_000.0]
+    least = [ms for one in runs for ms in (one.p95_by_second or one.worst) if ms] or every
+    below = max(0, math.floor(math.log10(min(least))))
+    return 10.0**below, 10.0 ** max(below + 2, math.ceil(math.log10(max(every))))
+
+
+def _freshness(one: Outcome, wished: float, strip: Strip) -> list[str]:
+    """A bar for each second up to its p95, paler up to its latest message, red where one never came."""
+    p95 = one.p95_by_second or one.worst
+    dark, pale = BY.get(one.contestant, GREY), PALE.get(one.contestant, HELD)
+    late = [(n, n + 1.0, worst) for n, worst in enumerate(one.worst) if worst]
+    bars = [(n, n + 1.0, ms) for n, ms in enumerate(p95) if ms]
+    never = [(n, n + 1.0, strip.most) for n, worst in enumerate(one.worst) if worst is None]
+    middle = one.figures.latency.get("p95")
+    said = (f"p95 {'–' if middle is None else f'{middle:,.0f} ms'}", f"{one.rate:.3g} messages/s")
+    powers = range(round(math.log10(strip.least)), round(math.log10(strip.most)) + 1)
+    ticks = {10.0**n: f"{10**n} ms" if n < 3 else f"{10 ** (n - 3)} s" for n in powers}
     return [
-        *ticks,
-        f'<text x="{LEFT - 8}" y="{y + 40}" text-anchor="end" font-weight="bold">{escape(one.contestant)}</text>',
-        f'<text x="{LEFT - 8}" y="{y + 56}" text-anchor="end" fill="#666">{one.rate:.3g} messages/s</text>',
-        f'<text x="{LEFT - 8}" y="{y + 72}" text-anchor="end" fill="#666">latest of a second</text>',
-        f'<path d="{"".join(bars)}" fill="#2f7ed8"/>',
-        f'<path d="{"".join(never)}" fill="{LOST}"/>',
+        *strip.frame(one.contestant, said, ticks),
+        area(strip.under(never), LOST),
+        area(strip.under(late), pale),
+        area(strip.under(bars), dark),
+        path(f"M{LEFT} {strip.up(1e3 * wished):.1f}H{LEFT + WIDE}", WISHED, width=1.2, dash="5 3"),
+        path(f"M{LEFT} {strip.bottom:.1f}H{LEFT + WIDE}", HELD, width=1),
     ]
 
 
-def _height(ms: float) -> float:
-    """From the top of the strip, logarithmic."""
-    within = min(max(ms, FRESHEST), STALEST)
-    return FRESH_HIGH * (1 - math.log(within / FRESHEST) / math.log(STALEST / FRESHEST))
+def _colours(runs: Sequence[Outcome]) -> dict[str, str]:
+    """The same for the same profile, whoever uses it."""
+    names = dict.fromkeys(switch.profile for one in runs for switch in one.switches)
+    return {name: PROFILES[n % len(PROFILES)] for n, name in enumerate(names)}
 
 
-def _profiles(one: Outcome, scale: float, seconds: float, y: float) -> list[str]:
-    """A band in a colour for each profile, with its name, and the reason as the tooltip."""
-    names = list(dict.fromkeys(switch.profile for switch in one.switches))
+def _profiles(one: Outcome, colours: dict[str, str], seconds: float, y: float) -> list[str]:
+    """A band in a colour for each profile, with its name, and the reason as the tooltip; ours are numbered."""
+    strip = Strip(y, BAND_HIGH, seconds, 0.0, 1.0)
     ends = [*(switch.t for switch in one.switches[1:]), seconds]
-    parts = [f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end" fill="#666">profile</text>']
-    for switch, end in zip(one.switches, ends, strict=True):
-        begin = max(0.0, switch.t)
-        x, width = LEFT + begin * scale, max(0.0, min(end, seconds) - begin) * scale
-        colour = COLOURS[names.index(switch.profile) % len(COLOURS)]
-        label = switch.profile if width > 7 * len(switch.profile) else ""
+    parts = [text(LEFT - 10, y + 13, "profile", anchor="end", colour=GREY, size=11)]
+    for n, (switch, end) in enumerate(zip(one.switches, ends, strict=True)):
+        x = strip.across(switch.t)
+        wide = strip.across(end) - x
+        number = f"{n} " if n and one.contestant == OURS else ""
+        label = next((said for said in (number + switch.profile, number) if len(said) * drawing.LETTER + 8 < wide), "")
         parts.append(
-            f'<g><title>{begin:.1f} s: {escape(switch.profile)}: {escape(switch.reason)}</title>'
-            f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAND_HIGH - 2}" fill="{colour}"/>'
-            f'<text x="{x + 3:.1f}" y="{y + 11}" fill="white" font-size="11">{escape(label)}</text></g>'
-        )  # fmt: skip
+            f"<g><title>{max(0.0, switch.t):.1f} s: {escape(switch.profile)}: {escape(switch.reason)}</title>"
+            f"{box(x, y, max(wide - 1, 0.5), BAND_HIGH - 2, colours[switch.profile])}"
+            f"{text(x + 4, y + 13, label, colour='white', size=11)}</g>"
+        )
     return parts
 
 
-def _axis(seconds: float, scale: float, y: float) -> list[str]:
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000) if seconds / step <= 16)
-    return [
-        f'<text x="{LEFT + at * scale:.1f}" y="{y + 6}" text-anchor="middle" fill="#666">{at}</text>'
-        for at in range(0, math.ceil(seconds) + 1, step)
-    ]
+def _utility(runs: Sequence[Outcome], strip: Strip) -> list[str]:
+    """Of each second; the rivals' only as a mean."""
+    ticks = {1.0: "1", 0.75: "¾: wishes met", 0.0: "0", -0.5: "-½"}
+    parts = strip.frame("utility", ("of each second,", "right: their mean"), ticks)
+    drawn = [one for one in runs if one.contestant in (ORACLE, OURS) and one.utility_by_second]
+    for one in reversed(drawn):
+        line = strip.steps(drawing.by_second(one.utility_by_second))
+        ours = one.contestant == OURS
+        parts.append(path(line, BY[one.contestant], width=1.8 if ours else 1.2, dash="" if ours else "3 2"))
+    for n, one in enumerate(runs):
+        said = f"{one.contestant} {one.utility:.3f}"
+        parts.append(text(LEFT + WIDE + 30, strip.y + 36 + 13 * n, said, colour=BY.get(one.contestant, GREY), size=11))
+    return parts
+
+
+def _bytes(runs: Sequence[Outcome], seconds: float, y: float) -> list[str]:
+    """IP bytes of each second, both ways."""
+    every = [count / 1e3 for one in runs for count in one.bytes_by_second]
+    most = _round(sorted(every)[int(0.99 * (len(every) - 1))] * 1.1) if every else 1.0
+    strip = Strip(y, BYTES_HIGH, seconds, 0.0, most)
+    parts = strip.frame("bytes", ("both ways,", "right: a message"), {most: f"{most:g} kB/s", 0.0: "0"})
+    for n, one in enumerate(reversed(runs)):
+        colour = BY.get(one.contestant, GREY)
+        line = strip.steps(drawing.by_second(count / 1e3 for count in one.bytes_by_second))
+        if line:
+            parts.append(path(line, colour, width=1.8 if one.contestant == OURS else 1.0))
+        said = f"{one.contestant} {one.figures.bytes:.0f}"
+        parts.append(text(LEFT + WIDE + 30, strip.bottom - 4 - 13 * n, said, colour=colour, size=11))
+    return parts
+
+
+def _reasons(runs: Sequence[Outcome], y: float) -> tuple[list[str], float]:
+    """Why ours switched, in words, by number; and where that ends."""
+    switches: Iterable[Switch] = next((one.switches for one in runs if one.contestant == OURS), [])
+    lines = []
+    for n, switch in enumerate(switches):
+        if n > TOLD:
+            lines.append("… more in report.json")
+            break
+        name = "start" if n == 0 else f"switch {n}"
+        lines += textwrap.wrap(
+            f"{name}, {max(0.0, switch.t):.1f} s: {switch.reason}", LETTERS, subsequent_indent="    "
+        )
+    return [text(12, y + 15 * n, line, size=11) for n, line in enumerate(lines)], y + 15 * len(lines)

@@ -181,13 +181,26 @@ def test_a_dead_protocol_is_left_for_one_that_was_heard_since() -> None:
     assert not chooser.choose(3.0, unheard).switched
     everything = msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=60.0), outage=True)
     assert not chooser.choose(3.1, everything).switched
-    away = chooser.choose(3.2, msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.5)))
+    heard = msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.5))
+    assert not chooser.choose(3.2, heard).switched  # perhaps it is only heard a little earlier
+    assert not chooser.choose(3.7, heard).switched
+    away = chooser.choose(3.9, heard)
     assert away.switched
     assert away.profile.protocol == "mqtt"
     assert "coap does not get through" in away.reason
-    back = chooser.choose(4.0, msgspec.structs.replace(CLEAN, mqtt=leg(heard=2.0, up=False)))
+    back = chooser.choose(4.0, msgspec.structs.replace(CLEAN, mqtt=leg(heard=2.0, up=False)))  # it broke: at once
     assert back.profile.protocol == "coap"
     assert "→" in back.reason
+
+
+def test_of_two_silent_ways_that_which_is_heard_a_little_later_is_not_left() -> None:
+    chooser = Chooser(stream(0.5), Limits())
+    chooser.choose(0.0, CLEAN)
+    dead = leg(heard=2.5, out=True, silent=2.5)
+    chooser.choose(9.9, msgspec.structs.replace(CLEAN, coap=dead, mqtt=dead, outage=True))
+    assert not chooser.choose(10.0, msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.1))).switched
+    assert not chooser.choose(10.5, CLEAN).switched
+    assert not chooser.choose(20.0, msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.1))).switched
 
 
 def test_a_saving_waits_is_confirmed_and_must_stand_more_loss() -> None:

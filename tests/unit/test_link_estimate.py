@@ -231,3 +231,24 @@ def test_what_tcp_repeats_in_an_outage_is_no_loss_rate() -> None:
     assert estimator.estimate(24.6).loss < 0.005
     estimator.on(TcpInfo(25.0, 0.05, 0.004, 820, 30))
     assert estimator.estimate(25.0).loss > 0.01
+
+
+def test_a_queue_that_stands_full_does_not_refute_the_limit() -> None:
+    """A drop-tail queue of 3 s: round trips are as even as with an empty one, but not as short."""
+    estimator = Estimator()
+    for each in range(40):
+        estimator.on(Sent(each, each / 20, "coap", 150))
+        estimator.on(Acked(each, each / 20 + 0.05))
+    queue, free, answers = 3.0, 2.0, []
+    for each in range(40, 640):
+        sent = each / 20
+        if free - sent < queue:
+            free = max(free, sent) + 150 / 1500
+            estimator.on(Sent(each, sent, "coap", 150))
+            answers.append((each, free + 0.05))
+        while answers and answers[0][1] <= sent:
+            estimator.on(Acked(*answers.pop(0)))
+    seen = estimator.estimate(32.0)
+    assert seen.coap.rtt > 2.5
+    assert seen.goodput_known
+    assert seen.goodput == pytest.approx(1500, rel=0.1)

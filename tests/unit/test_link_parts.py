@@ -249,3 +249,15 @@ def test_a_gap_among_growing_round_trips_is_no_queue() -> None:
         late = 0.05 + each * 0.001 + (0.6 if each >= 4 else 0.0)
         goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False)
     assert not goodput.known
+
+
+def test_more_than_the_limit_delivered_refutes_it_at_once() -> None:
+    goodput = Goodput()
+    feed(goodput, 1e6, 20.0, 0.0, 40)
+    feed(goodput, 5000.0, 20.0, 3.0, 60)
+    assert found(goodput) == (True, 5000)
+    for each in range(TRAIN - 1):  # not steady: the queue that stood drains, ever faster than before
+        goodput.acked(20.0 + each / 200, 19.0 + each / 200, 400, each * 400, steady=False)
+    assert goodput.known
+    goodput.acked(20.0 + TRAIN / 200, 19.0 + TRAIN / 200, 400, TRAIN * 400, steady=False)
+    assert not goodput.known
