@@ -12,11 +12,15 @@ from typing import NamedTuple
 INITIAL = 4
 """Datagrams in flight at the start and after an outage (RFC 3390: about 4 kB)."""
 
+FIRST = 10
+"""Datagrams in flight before anything is known (RFC 6928). With 4, at 600 ms, the first second waits for room."""
+
 LEAST = 2
 """Fewest: with one, each loss would hold up everything for a whole time-out."""
 
 _QUEUE = 2.0  # times the path's own round trip
 _MARGIN_S = 0.02  # below this a queue is nobody's trouble; a LAN's 1 ms may double
+_CLEAR, _CLEAR_S = 1.1, 0.01  # times the path's own round trip, and seconds: nothing queues, but the peer commits
 _SAMPLES = 4
 _OURS = 0.75  # halving the window halves a queue of our own making; a round trip above this share is not ours
 
@@ -43,7 +47,7 @@ class Window:
             most: the largest window, at least 1.
         """
         self._most = float(most)
-        self._size = float(min(INITIAL, most))
+        self._size = float(min(FIRST, most))
         self._threshold = self._most
         self._base = float("inf")
         self._low = float("inf")
@@ -56,6 +60,10 @@ class Window:
     def size(self) -> int:
         """Datagrams that may be in flight."""
         return int(self._size)
+
+    def is_clear(self, seconds: float) -> bool:
+        """Whether no queue stands that a copy would make longer, to judge by the usual round trip."""
+        return seconds <= _CLEAR * self._base + _CLEAR_S
 
     def answered(self, *, limited: bool) -> None:
         """A datagram was acknowledged.

@@ -19,12 +19,8 @@ from bridge.mqtt.session import Session, State
 from bridge.mqtt.wire import Wire
 
 if TYPE_CHECKING:
-<<<<<<< ours
-    from collections.abc import Callable, Iterable, Sequence
-=======
     import socket
-    from collections.abc import Callable, Iterable
->>>>>>> theirs
+    from collections.abc import Callable, Iterable, Sequence
 
     from bridge.mqtt.endpoint import Endpoint
     from bridge.mqtt.messages import Acked, Delivery, Publish, Settings

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.coap.congestion import INITIAL, LEAST, Window
+from bridge.coap.congestion import FIRST, INITIAL, LEAST, Window
 
 
 def grow(window: Window, answers: int) -> None:
@@ -23,12 +23,12 @@ def samples(window: Window, seconds: float, *, start: float, until: float, in_fl
 
 def test_slow_start_only_while_something_waits() -> None:
     window = Window(32)
-    assert window.size == INITIAL
+    assert window.size == FIRST
     for _ in range(100):
         window.answered(limited=False)
-    assert window.size == INITIAL
+    assert window.size == FIRST
     grow(window, 4)
-    assert window.size == 8
+    assert window.size == FIRST + 4
     grow(window, 100)
     assert window.size == 32
 
@@ -87,7 +87,15 @@ def test_few_datagrams_make_no_queue() -> None:
     window = Window(32)
     samples(window, 0.05, start=0, until=1, in_flight=2)
     samples(window, 0.6, start=1, until=6, in_flight=INITIAL)
-    assert window.size == INITIAL
+    assert window.size == FIRST
+
+
+def test_a_queue_is_told_from_a_slow_commit() -> None:
+    window = Window(32)
+    window.sample(0.05, 0.0, 1)
+    window.sample(0.2, 1.0, 1)
+    assert window.is_clear(0.06)
+    assert not window.is_clear(0.07)
 
 
 def test_time_outs_in_a_row_halve_it_and_an_outage_starts_anew() -> None:
