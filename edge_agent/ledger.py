@@ -57,3 +57,16 @@ class Ledger:
             "dropped_rows": self._box.given_up.rows(series),
         }
         return self._dropped[series]
+
+
+def is_flow(facts: dict[str, Any], told: dict[str, Any] | None) -> bool:
+    """Whether nothing but counters of rows that come and go differs from what was told."""
+    return told is not None and _besides(facts) == _besides(told)
+
+
+def _besides(facts: dict[str, Any]) -> dict[str, Any]:
+    streams = {
+        name: [{key: value for key, value in one.items() if key not in {"accepted", "kept"}} for one in them]
+        for name, them in facts["streams"].items()
+    }
+    return {**facts, "streams": streams}

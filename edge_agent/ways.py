@@ -205,7 +205,7 @@ class MqttWay:
         self._unreceipted: dict[asyncio.Future[Outcome], tuple[Message, list[Range]]] = {}
         self._listener: Listener
         self._looked = float("-inf")
-        self._used = clock()
+        self._used = float("-inf")
         self._asking = False
         self._been_up = False
         tell(Disconnected("mqtt", clock()))
@@ -219,6 +219,8 @@ class MqttWay:
         """See `Way`."""
         if not self.uplink.is_up:
             raise LinkError("not connected")
+        self._used = self._clock()
+        self.uplink.listen(wanted=True)  # SUBSCRIBE goes before the message, so its receipt is heard
         confirmed = profile is None or profile.transport == "mqtt-1"
         size = len(message.payload) + self._name_bytes + OVERHEAD["mqtt-1" if confirmed else "mqtt-0"][0]
         name = f"publish-{next(self._numbers)}"
@@ -274,7 +276,7 @@ class MqttWay:
         """
         if used:
             self._used = now
-        self.uplink.listen(wanted=now - self._used <= LINGER)
+        self.uplink.listen(wanted=bool(self._unreceipted) or now - self._used <= LINGER)
         if now - self._looked >= KERNEL:
             self._looked = now
             info = self.uplink.kernel()

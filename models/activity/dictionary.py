@@ -103,10 +103,10 @@ def sizes() -> str:
             made = observations(MEASURED, (rows,), (6,), SEED + 2)
             some = [next(made) for _ in range(400)]
             both = [
-                np.mean([len(encode_observation(one, form, packing=packing, zstd=zstd)) for one in some])
+                float(np.mean([len(encode_observation(one, form, packing=packing, zstd=zstd)) for one in some]))
                 for zstd in (False, True)
             ]
-            means.append("{:.0f} → {:.0f}".format(*both))
+            means.append(f"{both[0]:.0f} → {both[1]:.0f}")
         lines.append(f"| {name} | " + " | ".join(means) + " |")
     return "\n".join(lines) + "\n"
 

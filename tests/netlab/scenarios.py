@@ -40,6 +40,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         least: shortest workload, s.
         rate: messages a second that a contestant has to carry; see `traffic`.
         constant: the conditions never change.
+        wish: freshness that the stream declares, s; None: what suits the links, see `ours.wish`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     least: float = 0.0
     rate: float = RATE
+    wish: float | None = None
 
     @property
     def constant(self) -> bool:
@@ -64,8 +66,10 @@ def link(at: float = 0.0, *, rtt: float, **changes: Any) -> Stage:
     return Stage(at, both, both)
 
 
-def _constant(name: str, about: str, *, messages_a_second: float = RATE, **conditions: Any) -> Scenario:
-    return Scenario(name=name, about=about, stages=(link(**conditions),), rate=messages_a_second)
+def _constant(
+    name: str, about: str, *, messages_a_second: float = RATE, wish: float | None = None, **conditions: Any
+) -> Scenario:
+    return Scenario(name=name, about=about, stages=(link(**conditions),), rate=messages_a_second, wish=wish)
 
 
 def _changing(name: str, about: str, stages: Iterable[Stage], *, least: float) -> Scenario:
@@ -131,6 +135,9 @@ _ALL = (
     _constant("fades", "50 ms, 5 % loss in fades of 250 ms", rtt=50, fades=Fades(0.25, 0.05)),
     _constant("satellite", "600 ms, 2 Mbit/s, no loss", rtt=600, rate=2e6, queue=128_000),
     _constant("thin", "64 kbit/s, 200 ms, queue 16 kB", rtt=200, rate=64e3, queue=16_000),
+    _constant(
+        "thin-patient", "as thin, and the stream can wait half a second", rtt=200, rate=64e3, queue=16_000, wish=0.5
+    ),
     _constant(
         "nb-iot", "2 s, 20 kbit/s, queue 5 kB; 5 messages/s, 20 do not fit", rtt=2_000, rate=20e3, queue=5_000,
         messages_a_second=5.0,

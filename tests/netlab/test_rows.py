@@ -103,19 +103,19 @@ def test_utility_against_the_best_of_all(name: str) -> None:
 
 
 def test_bytes_on_a_thin_link() -> None:
-    mqtt = outcome("thin", "mqtt", size=440.0)
-    assert row("thin-bytes", outcome("thin", size=110.0), mqtt).passed
-    assert not row("thin-bytes", outcome("thin", size=111.0), mqtt).passed
+    mqtt = outcome("thin-patient", "mqtt", size=440.0)
+    assert row("thin-bytes", outcome("thin-patient", size=110.0), mqtt).passed
+    assert not row("thin-bytes", outcome("thin-patient", size=111.0), mqtt).passed
 
 
 def test_accuracy_of_what_is_in_use_on_a_thin_link() -> None:
-    of = outcome("thin", switches=[Switch(0, "coap-con/float16/1"), Switch(1, "mqtt-0/int8+zstd/2")])
+    of = outcome("thin-patient", switches=[Switch(0, "coap-con/float16/1"), Switch(1, "mqtt-0/int8+zstd/2")])
     assert rows.encodings([of]) == {"float16": {1}, "int8+zstd": {2}}
     found = row("thin-accuracy", of)
     assert (found.figure, found.passed) == (0.004, True)
     bad = row("thin-accuracy", of, measured=Measured(accuracy_cost={"float16": 0.0, "int8+zstd": 0.011}))
     assert (bad.note, bad.passed) == ("beyond it: int8+zstd", False)
-    assert missing("thin-accuracy", outcome("thin")).why == "thin was run, but no profile was told"
+    assert missing("thin-accuracy", outcome("thin-patient")).why == "thin-patient was run, but no profile was told"
     assert missing("thin-accuracy", of, measured=Measured()).why == "accuracy of float16, int8+zstd was not measured"
 
 
