@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from cloud_agent.engines.port import Served
 
-# How `Reply.error` begins, beside the contract's reasons; a colon and the detail follow.
-TOO_LATE = "too late"  # an answer no longer helps, or would no longer when it is there
-STOPPING = "stopping"  # this agent goes away: ask again, another one may be there
-ENGINE_FAILED = "engine failed"
-
 
 class Ticket(msgspec.Struct, eq=False):
     """A delivery that waits for the end of each of its questions before it is acknowledged.

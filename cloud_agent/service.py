@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from bridge.batch import Queue
 from bridge.errors import BridgeError, Refused
-from bridge.wire.offload import Reply
+from bridge.wire.offload import ENGINE_FAILED, OVERLOAD, STOPPING, TOO_LATE, Reply
 from cloud_agent import intake
 from cloud_agent.forecast import Forecast
 from cloud_agent.replies import Answer, Replies
@@ -128,18 +128,18 @@ class Service:
     def _enqueue(self, task: Task, now: float) -> list[Answer]:
         """Refusals: of the task, or of others that make room for it."""
         if self.stopping:
-            return self._refusals([task], f"{intake.STOPPING}: {self._cloud} goes away, ask again")
+            return self._refusals([task], f"{STOPPING}: {self._cloud} goes away, ask again")
         if 0 < task.deadline - now < (predicted := self._predicted(task, now)):
-            words = f"{intake.TOO_LATE}: predicted {predicted:.3f} s, patience {task.deadline - now:.3f} s"
+            words = f"{TOO_LATE}: predicted {predicted:.3f} s, patience {task.deadline - now:.3f} s"
             return self._refusals([task], words)
         refusals = []
         for gone, reason in self._queue.add(
             task, model=task.model, deadline=task.deadline, owner=task.ticket.reply_to, now=now
         ):
             if reason == "stale":
-                words = f"{intake.TOO_LATE}: its patience ran out"
+                words = f"{TOO_LATE}: its patience ran out"
             else:
-                words = f"overload: {len(self._queue)} questions wait at {self._cloud}"
+                words = f"{OVERLOAD}: {len(self._queue)} questions wait at {self._cloud}"
             refusals += self._refusals([gone], words)
         return refusals
 
@@ -175,7 +175,7 @@ class Service:
         for smaller ones would only make all that wait later.
         """
         now = self._clock()
-        self._turn_away(self._queue.expired(now), f"{intake.TOO_LATE}: its patience ran out while it waited")
+        self._turn_away(self._queue.expired(now), f"{TOO_LATE}: its patience ran out while it waited")
         batch: list[Task] = []
         while not batch and (model := self._queue.turn(now)) is not None:
             most = self._engine.served[model].batch
@@ -203,7 +203,7 @@ class Service:
             return tasks
         run = self.forecast.run(model, size, now=now)
         late = [task for task in tasks if task.deadline < now + run]
-        self._turn_away(late, f"{intake.TOO_LATE}: predicted to run {run:.3f} s, longer than its patience lasts")
+        self._turn_away(late, f"{TOO_LATE}: predicted to run {run:.3f} s, longer than its patience lasts")
         return [task for task in tasks if task.deadline >= now + run] if late else tasks
 
     async def _run(self, batch: Sequence[Task]) -> BridgeError | None:
@@ -216,7 +216,7 @@ class Service:
         except BridgeError as why:
             self.forecast.ended(now=self._clock())
             self._failed.warn(f"{model}: {why}", now=start)
-            self._turn_away(self._running, f"{intake.ENGINE_FAILED}: {why}")
+            self._turn_away(self._running, f"{ENGINE_FAILED}: {why}")
             return why
         else:
             now = self._clock()
@@ -285,4 +285,4 @@ class Service:
         self._running = ()
         while batch := self._queue.take(now, self._limits.queue):
             rest += batch
-        self._turn_away(rest, f"{intake.STOPPING}: {self._cloud} goes away, ask again")
+        self._turn_away(rest, f"{STOPPING}: {self._cloud} goes away, ask again")

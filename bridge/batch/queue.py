@@ -43,7 +43,7 @@ class _Owner(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """See the module. Every operation is O(log n), but for giving up a waiting item when full."""
+    """See the module. Every operation is O(log n) that does not say otherwise, but for giving up an item when full."""
 
     def __init__(self, limit: int) -> None:
         """Start empty.

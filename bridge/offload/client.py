@@ -100,13 +100,14 @@ class CloudClient:
         self._crowded = False  # and that was said
         settings = Settings(
             client_id=f"{bridge}-cloud",
+            username=endpoint.username,
+            password=endpoint.password,
             subscriptions=(topics.reply(bridge), topics.CLOUD_STATUS_FILTER),
             keep_alive=keep_alive,
             session_expiry=0,
             clean_start=True,
             pong_within=GIVE_UP,
         )
-        settings = msgspec.structs.replace(settings, username=endpoint.username, password=endpoint.password)
         self.connection = Connection(endpoint, settings, self._received, on_connected=self._connected)
         self._choices = Choices(self._models, pin=pin, exclude=exclude)
         self._link = Link(self.connection, self._choices)
@@ -168,8 +169,7 @@ class CloudClient:
         if len(self._desk.open) >= self._max_open:
             self._on_event(Unanswered(ask.id, f"{len(self._desk.open)} questions are under way"))
             return
-        sending = self._models.get(ask.model, PLAIN)
-        values = privacy.mask(ask.values, ask.private, sending.mean) if ask.private else ask.values
+        values, size = self._leaving(ask.model, ask.values, ask.private)
         key = self._cache.key(ask.model, values)
         found = self._cache.find(key, now)
         if found is not None and found[0].version in self._agents.versions(ask.model):
@@ -177,7 +177,6 @@ class CloudClient:
             note = f"its answer of {age:.1f} s ago"
             self._on_event(Answered(ask.id, msgspec.structs.replace(reply, id=ask.id), note))
             return
-        size = sending.size(values.nbytes)
         self._desk.begin(Open(ask.id, ask.model, values, size, now, ask.deadline, key=key), now)
 
     def explore(self, model: str, values: Rows, now: float, private: tuple[int, ...] = ()) -> None:
@@ -195,10 +194,15 @@ class CloudClient:
         if agent is None:
             return
         self._explore.counted(now)
-        sending = self._models.get(model, PLAIN)
-        values = privacy.mask(values, private, sending.mean) if private else values
-        size = sending.size(values.nbytes)
+        values, size = self._leaving(model, values, private)
         self._desk.shadow(Open("", model, values, size, now, now + SHADOW_PATIENCE, "explore"), agent, now)
+
+    def _leaving(self, model: str, values: Rows, private: tuple[int, ...]) -> tuple[Rows, int]:
+        """What of a window may leave, and the bytes of a question with it, about."""
+        sending = self._models.get(model, PLAIN)
+        if private:
+            values = privacy.mask(values, private, sending.mean)
+        return values, sending.size(values.nbytes)
 
     def cancel(self, window: str) -> None:
         """Nobody wants to know of a window any more: no event comes, and whoever has the question is told."""

@@ -15,7 +15,6 @@ deadline nobody is: the question said itself how long an answer helps, and one t
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 from bridge.mqtt.session import NO_MATCHING_SUBSCRIBERS
 from bridge.offload import refusals
 from bridge.offload.agents import SHARED
-from bridge.offload.judge import shown
+from bridge.offload.blame import Blame
 from bridge.offload.late import Late, learn
 from bridge.offload.messages import Answered, Unanswered
 from bridge.offload.probes import Probes
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from bridge.offload.outgoing import Outgoing
     from bridge.offload.questions import Copy
     from bridge.wire.offload import Reply
-
-log = logging.getLogger("bridge.offload")
 
 AGAIN_AFTER = 0.05  # seconds
 MOST_AGAIN = 8
@@ -83,7 +80,7 @@ class Desk:
         self._judge = judge
         self._tell = tell
         self._reachable = reachable
-        self._probes = Probes(self._probe, agents.remembered)
+        self._blame = Blame(Probes(self._probe, agents.remembered), self._left_alone)
         self._late = Late(judge)
         self._waiting: dict[str, None] = {}  # without a copy, until an agent is told
         self._shadows = 0
@@ -198,13 +195,9 @@ class Desk:
         if self._judge.stranger(reply, one.asked, now):
             return
         copy = one.drop(reply.cloud) or one.drop(SHARED)
-        if reply.error is not None or reply.label is None or reply.score is None:
-            error = shown(reply.error or "no label")
-            self._refused(one, copy, error, f"{reply.cloud} refused: {error}", now)
-            return
-        wrong = self._judge.wrong(one.model, reply, now)
-        if wrong:
-            self._refused(one, copy, refusals.UNUSABLE, f"the answer of {reply.cloud} is refused: {wrong}", now)
+        refusal = self._judge.refusal(one.model, reply, now)
+        if refusal is not None:
+            self._refused(one, copy, refusal.error, refusal.why, now)
             return
         if copy is not None:
             learn(copy, one.size, reply, now)
@@ -219,7 +212,7 @@ class Desk:
         if refusals.missed(error):
             agent.cost.silent(now, one.deadline - copy.sent_at, size=one.size)
         if refusals.failed(error):
-            self._blame(agent, one, now)
+            self._blame.failed(agent, one, now)
         else:
             agent.breaker.answered()
         if one.copies or one.id not in self.open:
@@ -284,7 +277,7 @@ class Desk:
             if code == NO_MATCHING_SUBSCRIBERS:
                 if not blamed and one.kind != "explore":
                     blamed = True
-                    self._blame(copy.agent, one, now)
+                    self._blame.failed(copy.agent, one, now)
                 self._move(one, copy.agent, now, "no cloud agent was subscribed")
             elif code >= FAILURE:
                 one.drop(name)
@@ -307,15 +300,8 @@ class Desk:
         one.refused.add(agent.name)
         self._dispatch(one, now, avoid=one.refused, why=why)
 
-    def _blame(self, agent: Agent, one: Open, now: float) -> None:
-        """An agent did not answer; if that opens its breaker, nobody waits for it any more."""
-        was_open = agent.breaker.open
-        if not agent.breaker.silent(now):
-            return
-        self._probes.opened(agent, one)
-        if was_open:
-            return
-        log.warning("%s does not answer: left alone for %.0f s", agent.label, agent.breaker.rest)
+    def _left_alone(self, agent: Agent, one: Open, now: float) -> None:
+        """Nobody waits any more for an agent whose breaker this question opened."""
         for other in self._at(agent):
             if other is not one:
                 copy = other.copies[agent.name]
@@ -342,25 +328,12 @@ class Desk:
                     self._late.keep(one, copy)
                 else:
                     self._take_back(one, copy)
-                self._silent(one, copy, now, final=final)
+                self._blame.silent(one, copy, now, final=final)
 
     def _take_back(self, one: Open, copy: Copy) -> None:
         """Cancel a copy, where it is known who has it."""
         if copy.agent.name != SHARED or self._agents.members(one.model) == 1:
             self._outgoing.cancel(copy.agent.name, one)
-
-    def _silent(self, one: Open, copy: Copy, now: float, *, final: bool) -> None:
-        agent = copy.agent
-        agent.cost.silent(now, now - copy.sent_at, size=one.size)
-        if one.kind == "explore":
-            return
-        if final and copy.first:
-            self._blame(agent, one, now)
-        elif (
-            now >= copy.late_at and copy.sent_at > agent.blamed_for
-        ):  # once for what was asked together: it may be slow
-            agent.blamed_for = copy.sent_at
-            self._blame(agent, one, now)
 
 
 def _silence(waited: float) -> str:

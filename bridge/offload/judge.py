@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bridge.offload.agents import SHARED
+from bridge.offload.refusals import UNUSABLE
 from bridge.offload.sending import PLAIN
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ LONGEST_LABEL: Final = 256  # characters, where the model's labels are not known
 LONGEST_WORDS: Final = 300  # characters of a refusal that are repeated
 EVERY: Final = 10.0  # seconds between two lines in the log
 COUNT: Final = "cloud_answers_refused"
+
+
+class Refusal(NamedTuple):
+    """Why a reply is no answer.
+
+    Attributes:
+        error: begins with a word of `refusals`, if one fits.
+        why: in words, with the agent's name.
+    """
+
+    error: str
+    why: str
 
 
 class Judge:
@@ -57,6 +70,20 @@ class Judge:
             return False
         self._refused(reply, "it was not asked", now)
         return True
+
+    def refusal(self, model: str, reply: Reply, now: float) -> Refusal | None:
+        """Why a reply of who was asked is no answer, be it that the agent says so itself; None: it is one.
+
+        Args:
+            model: the model asked.
+            reply: the reply.
+            now: monotonic seconds.
+        """
+        if reply.error is not None or reply.label is None or reply.score is None:
+            error = shown(reply.error or "no label")
+            return Refusal(error, f"{reply.cloud} refused: {error}")
+        wrong = self.wrong(model, reply, now)
+        return Refusal(UNUSABLE, f"the answer of {reply.cloud} is refused: {wrong}") if wrong else None
 
     def wrong(self, model: str, reply: Reply, now: float) -> str:
         """Why an answer is refused, in words; empty: it is not.

@@ -1,8 +1,9 @@
-"""What a cloud agent means by a refusal: `Reply.error` begins with a word for it (`cloud_agent.intake`)."""
+"""What follows from a refusal: `Reply.error` begins with a word for why."""
 
 from __future__ import annotations
 
-STOPPING, OVERLOAD, TOO_LATE, ENGINE_FAILED = "stopping", "overload", "too late", "engine failed"
+from bridge.wire.offload import ENGINE_FAILED, OVERLOAD, STOPPING, TOO_LATE
+
 UNUSABLE = "unusable answer"  # the bridge's own word for one that it refuses (`bridge.offload.judge`)
 
 

@@ -117,10 +117,6 @@ class RemoteCost:
         stalled = STALLS / (STALLS + (1.0 - STALLS) * known.lost**messages)
         return chance * (1.0 - stalled * late / (left + late))
 
-    def goodput(self) -> float:
-        """Bytes a second on the way to the agent; 0 while sizes explain nothing."""
-        return 1.0 / self._upload.slope if self._upload.slope else 0.0
-
     def _local(self, now: float) -> float:
         local, jumped = self._time.read(now)
         if jumped:

@@ -30,6 +30,12 @@ MOST = 64  # questions, ids to cancel, or replies in one message
 MAX_BYTES = 262_144  # of a message that may hold several
 LONGEST_ID = 256  # characters that a reply repeats
 
+# How `Reply.error` begins, beside the contract's other reasons; a colon and the detail follow.
+TOO_LATE = "too late"  # an answer no longer helps, or would no longer when it is there
+OVERLOAD = "overload"  # too much waits at this agent
+STOPPING = "stopping"  # this agent goes away: ask again, another one may be there
+ENGINE_FAILED = "engine failed"
+
 _T = TypeVar("_T")
 
 

@@ -22,6 +22,7 @@ from bridge.wire.foreign import Decoding, decode_foreign
 from bridge.wire.formats import Format, of_payload
 from bridge.wire.observation import decode_observation, encode_observation
 from bridge.wire.offload import Question, Reply, decode_question, decode_reply, encode_question, encode_reply
+from tests.support.damage import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,16 +62,6 @@ CBOR_BYTES = MAPS.map(cbor2.dumps)
 JSON_BYTES = st.dictionaries(KEYS, containers(PLAIN) | NUMBERS, max_size=6).map(
     lambda value: json.dumps(value).encode()
 )
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """Almost right bytes: some replaced, some cut off, some added."""
-    data = bytearray(draw(whole))
-    for _ in range(draw(st.integers(0, 3))):
-        if data:
-            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data) + draw(st.binary(max_size=2))
 
 
 ANY_BYTES = st.binary(max_size=60) | damaged(CBOR_BYTES) | damaged(JSON_BYTES)

@@ -26,6 +26,7 @@ from bridge.wire.offload import (
     encode_replies,
     pack_asking,
 )
+from tests.support.damage import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,16 +63,6 @@ WHOLE = (
 )
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Almost right bytes: some replaced, some cut off, some added."""
-    data = bytearray(draw(WHOLE))
-    for _ in range(draw(st.integers(0, 3))):
-        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    end = draw(st.integers(0, len(data))) if draw(st.booleans()) else len(data)
-    return bytes(data[:end]) + draw(st.binary(max_size=2))
-
-
 def is_good(one: Question | BadQuestion) -> None:
     assert len(one.id) <= LONGEST_ID
     if isinstance(one, BadQuestion):
@@ -97,7 +88,7 @@ def outcome(decode: Callable[[], _T]) -> _T | None:
 
 
 @settings(steady, max_examples=800)
-@given(st.binary(max_size=60) | damaged())
+@given(st.binary(max_size=60) | damaged(WHOLE))
 @example(b"\xa1\x63ask" + b"\x81" * 100_000)
 @example(b"\xa1\x63ask\x9b" + b"\xff" * 8)
 @example(b"\xa1\x63ask\x9f" + b"\xf6" * 300_000 + b"\xff")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from tests.support.brokers import HOST
 from tests.support.paho_client import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from bridge.place.decide import CloudView
 
 VALUES = np.ones((4, 2), np.float32)
@@ -91,3 +94,19 @@ class Cloud:
         view = self.view(model, planned=planned)
         assert view.there == (not view.why)
         return view.why
+
+
+@asynccontextmanager
+async def clouds(port: int) -> AsyncIterator[Callable[..., Cloud]]:
+    """Makes clouds with options of the client, and closes them all at the end."""
+    made: list[Cloud] = []
+
+    def one(**options: Any) -> Cloud:
+        made.append(Cloud(port, **options))
+        return made[-1]
+
+    try:
+        yield one
+    finally:
+        for cloud in made:
+            await cloud.close()

@@ -12,7 +12,7 @@ import pytest
 from bridge.offload.client import Answered, Unanswered
 from bridge.offload.sending import Sending
 from bridge.wire.offload import Reply
-from tests.support.hand_cloud import VALUES, Cloud
+from tests.support.hand_cloud import VALUES, Cloud, clouds
 from tests.support.paho_client import until
 
 if TYPE_CHECKING:
@@ -25,15 +25,8 @@ KNOWN = {"m": Sending(labels=frozenset({"sit", "run"}))}
 
 @pytest.fixture
 async def make(embedded: RunningBroker) -> AsyncIterator[Callable[..., Cloud]]:
-    made: list[Cloud] = []
-
-    def one(**options: Any) -> Cloud:
-        made.append(Cloud(embedded.port, **options))
-        return made[-1]
-
-    yield one
-    for cloud in made:
-        await cloud.close()
+    async with clouds(embedded.port) as make:
+        yield make
 
 
 # ---- used again

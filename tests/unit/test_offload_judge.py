@@ -13,6 +13,7 @@ from bridge.offload.agents import SHARED, Agents
 from bridge.offload.judge import COUNT, EVERY, LONGEST, LONGEST_LABEL, Judge, shown
 from bridge.offload.late import Late
 from bridge.offload.questions import Open
+from bridge.offload.refusals import UNUSABLE
 from bridge.offload.sending import Sending
 from bridge.wire.offload import Reply
 
@@ -105,3 +106,32 @@ def test_a_late_answer_that_would_be_refused_is_not_learned_from(
     late.keep(one, one.sent(shared, 0.0))
     late.replied(msgspec.structs.replace(GOOD, **lies), 1.5)
     assert (shared.cost.predict(1.5, size=32).samples > 0) == learned
+
+
+def test_late_answers_are_waited_for_of_the_newest_questions_alone(agents: Agents, judge: Judge) -> None:
+    (shared,) = agents.serving("m")
+    late = Late(judge, most=1)
+    for name in ("forgotten", "kept"):
+        one = Open(name, "m", np.ones((4, 2), np.float32), 32, 0.0, 1.0)
+        late.keep(one, one.sent(shared, 0.0))
+    learned: list[int] = []
+    for name in ("forgotten", "kept", "kept"):
+        late.replied(msgspec.structs.replace(GOOD, id=name), 1.5 + len(learned))
+        learned.append(shared.cost.predict(9.0, size=32).samples)
+    assert learned == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("lies", "error", "why"),
+    [
+        ({"error": "stopping: goes away\nsoon"}, "stopping: goes away soon", "gpu-1 refused: stopping: goes away soon"),
+        ({"label": None}, "no label", "gpu-1 refused: no label"),
+        ({"score": None}, "no label", "gpu-1 refused: no label"),
+        ({"score": 7.0}, UNUSABLE, "the answer of gpu-1 is refused: its score is 7, not 0 to 1"),
+    ],
+)
+def test_why_a_reply_is_no_answer_is_told_with_a_word_for_it(
+    judge: Judge, lies: dict[str, Any], error: str, why: str
+) -> None:
+    assert judge.refusal("m", msgspec.structs.replace(GOOD, **lies), 0.0) == (error, why)
+    assert judge.refusal("m", GOOD, 0.0) is None
