@@ -1,4 +1,7 @@
-"""What Linux knows of a TCP connection, and how it is to treat it. What a kernel does not know is left out."""
+"""What Linux knows of a TCP connection, and how it is to treat it. What a kernel does not know is left out.
+
+The edge agent uses it too. Any socket will do: the standard library's, TLS around it, or what uvloop shows of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,63 +19,122 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-_TCP_RTO_MAX_MS: Final = 44  # linux/tcp.h, since Linux 6.15; the module socket does not name it
-_TCP_INFO: Final = 11
-_LENGTH: Final = 256
-_HEARD, _RTT, _TOTAL_RETRANS, _DATA_SEGS_OUT = 56, 68, 100, 156  # offsets in struct tcp_info
-_MICRO, _MILLI = 1e-6, 1e-3
+LONGEST_RTO: Final = 1.0
+"""Seconds between two retransmissions, of a SYN too; Linux backs off to 2 minutes, and learns of the link's return so
+late. A second is the least that it takes."""
 PROBES: Final = 3  # of the kernel's keep-alive until it gives up, where there is no user time-out
 
+_TCP_RTO_MAX_MS, _TCP_RTO_MIN_US = 44, 45  # linux/tcp.h, since Linux 6.15; the module socket does not name them
+_TCP_THIN_LINEAR_TIMEOUTS: Final = 16
+_TCP_INFO: Final = 11
+_LENGTH: Final = 256
+_HEARD, _RTT, _TOTAL_RETRANS, _ACKED = 56, 68, 100, 120  # offsets in struct tcp_info
+_SEGS_IN, _MIN_RTT = 140, 148  # tcpi_data_segs_in and tcpi_data_segs_out follow
+_MICRO, _MILLI = 1e-6, 1e-3
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, and what is unacknowledged is thrown away
 
-class Told(msgspec.Struct, frozen=True):
-    """TCP_INFO.
+
+class Look(msgspec.Struct, frozen=True):
+    """One look at a connection.
 
     Attributes:
-        info: round trip and repetitions, for an estimator.
-        heard_ago: seconds since the peer's kernel last acknowledged something (`tcpi_last_ack_recv`).
+        info: round trip and retransmissions, for an estimator.
+        least: `tcpi_min_rtt`, seconds; of the last 5 minutes (sysctl tcp_min_rtt_wlen).
+        heard_ago: `tcpi_last_ack_recv`, seconds since the peer's kernel last acknowledged something.
+        segments_in: `tcpi_segs_in`, bare acknowledgements included.
+        data_in: `tcpi_data_segs_in`, also those out of order.
+        acked: `tcpi_bytes_acked`, of ours by the peer's kernel.
         held: bytes that were written and that the peer's kernel did not acknowledge (tcp(7), SIOCOUTQ).
     """
 
     info: TcpInfo
+    least: float
     heard_ago: float
+    segments_in: int
+    data_in: int
+    acked: int
     held: int
 
+    @property
+    def written(self) -> int:
+        """Bytes that we handed to the kernel so far."""
+        return self.acked + self.held
 
-def told(sock: socket.socket, at: float) -> Told | None:
+
+def look(sock: Any, at: float) -> Look | None:
     """What the kernel knows at `at`; None where it does not tell."""
     if sys.platform == "win32":
         return None
     try:
+        # first: what is acknowledged meanwhile counts twice, and `written` is too much rather than too little
+        (held,) = struct.unpack("=i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))  # SIOCOUTQ's other name
         raw = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LENGTH)
         (heard,) = struct.unpack_from("=I", raw, _HEARD)
         rtt, rttvar = struct.unpack_from("=II", raw, _RTT)
         (repeated,) = struct.unpack_from("=I", raw, _TOTAL_RETRANS)
-        (segments,) = struct.unpack_from("=I", raw, _DATA_SEGS_OUT)
-        (held,) = struct.unpack("=i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-    except (OSError, struct.error):
+        (acked,) = struct.unpack_from("=Q", raw, _ACKED)
+        (segments_in,) = struct.unpack_from("=I", raw, _SEGS_IN)
+        least, data_in, data_out = struct.unpack_from("=III", raw, _MIN_RTT)
+    except (OSError, AttributeError, ValueError, struct.error):
         return None
-    return Told(TcpInfo(at, rtt * _MICRO, rttvar * _MICRO, segments, repeated), heard * _MILLI, held)
+    info = TcpInfo(at, rtt * _MICRO, rttvar * _MICRO, data_out, repeated)
+    return Look(info, least * _MICRO, heard * _MILLI, segments_in, data_in, acked, held)
 
 
-def follow(sock: socket.socket, *, idle: float, apart: float, give_up: float, longest: float) -> None:
-    """Set the kernel's timers of a connection.
+def tune(sock: Any, *, patience_s: float) -> None:
+    """Sends at once, retransmits at least each second, gives up after `patience_s` without an acknowledgement.
+
+    With fewer than four segments under way, the first six retransmissions come without back-off (Linux'
+    Documentation/networking/tcp-thin.rst): what a sensor sends is no load that a queue would have to be spared.
+    With a cap on its retransmission timer alone, Linux would count to its 15 retries and drop the connection after
+    some 12 s (RFC 5482 describes the user time-out). To be called before `connect`, so that SYNs are repeated as often.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    wait(sock, patience_s)
+    _cap(sock)
+    _set(sock, _TCP_THIN_LINEAR_TIMEOUTS, 1)
+
+
+def follow(sock: Any, *, idle: float, apart: float, give_up: float) -> None:
+    """Keeps asking a silent peer whether it is there, retransmits at least each second, gives up in the end.
 
     Args:
         sock: the connection's.
-        idle: seconds of silence after which the kernel asks whether the peer is there.
+        idle: seconds of silence after which the kernel asks.
         apart: seconds between two such questions.
-        give_up: seconds without an acknowledgement after which it ends the connection (TCP_USER_TIMEOUT, RFC 5482).
-        longest: seconds between two repetitions at most; Linux would back off to 2 minutes.
+        give_up: seconds without an acknowledgement after which it ends the connection.
     """
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", max(1, round(idle))),
-        ("TCP_KEEPINTVL", max(1, round(apart))),
-        ("TCP_KEEPCNT", PROBES),
-        ("TCP_USER_TIMEOUT", round(give_up / _MILLI)),
-    ):
-        with suppress(OSError, AttributeError):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    with suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, round(longest / _MILLI))
+    _set(sock, socket.SO_KEEPALIVE, 1, socket.SOL_SOCKET)
+    _set(sock, "TCP_KEEPIDLE", max(1, round(idle)))
+    _set(sock, "TCP_KEEPINTVL", max(1, round(apart)))
+    _set(sock, "TCP_KEEPCNT", PROBES)
+    wait(sock, give_up)
+    _cap(sock)
+
+
+def wait(sock: Any, patience_s: float) -> None:
+    """Gives up so many seconds after the last acknowledgement; takes effect at the next retransmission.
+
+    TCP_USER_TIMEOUT, RFC 5482.
+    """
+    _set(sock, "TCP_USER_TIMEOUT", round(patience_s / _MILLI))
+
+
+def margin(sock: Any, seconds: float) -> None:
+    """Waits for so much longer than the smoothed round trip, at least, until it retransmits (0.2 s by default)."""
+    _set(sock, _TCP_RTO_MIN_US, round(seconds / _MICRO))
+
+
+def forget(sock: Any) -> None:
+    """Closing will reset the connection: nothing is repeated for a peer that does not answer."""
+    _set(sock, socket.SO_LINGER, _RESET, socket.SOL_SOCKET)
+
+
+def _cap(sock: Any) -> None:
+    _set(sock, _TCP_RTO_MAX_MS, round(LONGEST_RTO / _MILLI))
+
+
+def _set(sock: Any, option: int | str, value: int | bytes, level: int = socket.IPPROTO_TCP) -> None:
+    """Where this system has the option: some are not named on every one, and older kernels know fewer."""
+    with suppress(OSError, AttributeError):
+        sock.setsockopt(level, getattr(socket, option) if isinstance(option, str) else option, value)

@@ -184,13 +184,14 @@ class AdaptiveUplink:
                     raise
                 if not self._through:
                     raise LinkError("nothing gets through, over any way") from None
+                continue
             except LinkError as why:
                 if self._ways.keys() == {"mqtt"}:
                     raise  # as without a choice: the sender was told, and holds everything back
                 log.debug("rows %s over %s: %s", message.rows, way.name, why)
-                await _wait(self._news, RETRY)
             finally:
                 self._flying.discard(flight)
+            await _wait(self._news, RETRY)  # not recalled any more: that would end the task, and the message with it
 
     def _way(self, choice: Choice) -> Way:
         """The chosen one; before any choice that which needs no connection, since only it is surely open."""

@@ -9,8 +9,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bridge import tcp
 from bridge.errors import LinkError
-from edge_agent import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Dialler:
     async def dial(self, *, patience_s: float) -> socket.socket:
         """A tuned connection, non-blocking, to the first of the host's addresses that takes it.
 
-        A SYN is repeated after a second, at best (RFC 6298, section 5.7, and `kernel.LONGEST_RTO_MS`); a second socket
+        A SYN is repeated after a second, at best (RFC 6298, section 5.7, and `tcp.LONGEST_RTO`); a second socket
         half a second behind the first halves how late the link's return is noticed.
 
         Args:
@@ -91,7 +91,7 @@ async def _connect(address: Any, patience_s: float, *, after: float) -> socket.s
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        kernel.tune(sock, patience_s=patience_s)
+        tcp.tune(sock, patience_s=patience_s)
         await asyncio.get_running_loop().sock_connect(sock, where)
     except OSError as why:
         sock.close()

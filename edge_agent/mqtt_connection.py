@@ -17,8 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from bridge import tcp
 from bridge.errors import ConnectionRefusedByPeer, LinkError, TakenOver
-from edge_agent import dialling, kernel, vigil
+from edge_agent import dialling, vigil
 from edge_agent.dialling import Unanswered
 from edge_agent.pinging import PingingClient
 from edge_agent.watching import Watch
@@ -209,7 +210,8 @@ class Connection:
     def kernel(self) -> TcpInfo | None:
         """What the kernel knows of the connection."""
         sock = self._socket()
-        return None if sock is None else kernel.info(sock, self._loop.time())
+        seen = None if sock is None else tcp.look(sock, self._loop.time())
+        return None if seen is None else seen.info
 
     def drop(self, why: str) -> None:
         """Ends it: it is not worth waiting for."""
@@ -228,7 +230,7 @@ class Connection:
             if unused is not None:
                 dialling.spare(unused)
         if self.ended.done() and isinstance(self.ended.result(), Unanswered):
-            kernel.forget(self._socket())
+            tcp.forget(self._socket())
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
 

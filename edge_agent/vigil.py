@@ -21,14 +21,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from edge_agent.kernel import Look
+    from bridge.tcp import Look
 
 MARGIN = 0.25  # seconds beside 2 round trips: above Linux' least RTO of 0.2 s, so that one loss asks for nothing
 ASIDE = 0.5  # seconds beside 2 round trips: early enough to be there one round trip later
 NOTICE = 0.85  # seconds beside 3 round trips; the bound is 1, less what a loaded event loop is late by
 GONE = 10.0  # seconds beside 3 round trips
 FIRST_SYN = 0.3  # seconds beside a round trip in which the first of its SYNs was answered, and not a later one
-REPEAT = 1.0  # seconds beside a round trip until the next repetition is answered; `kernel.LONGEST_RTO_MS`
+REPEAT = 1.0  # seconds beside a round trip until the next repetition is answered; `tcp.LONGEST_RTO`
 TICK, SOON = 0.1, 0.01  # seconds between looks once a question is out, at most and at least
 LATE = 0.2  # seconds by which a look may be late until the lateness is taken for ours and not the broker's
 UNKNOWN = 0.5  # seconds for a round trip of which nothing is known, twice the worst mobile link's
@@ -128,7 +128,7 @@ class Vigil:
             opened: when the other connection came to be; None: it did not.
         """
         if seen is not None:
-            self._rtt = seen.rtt
+            self._rtt = seen.info.rtt
             self._weigh(now, seen)
         if self._since is None:
             return "wait"

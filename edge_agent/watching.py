@@ -6,7 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from edge_agent import dialling, kernel, vigil
+from bridge import tcp
+from edge_agent import dialling, vigil
 
 if TYPE_CHECKING:
     import socket
@@ -79,7 +80,7 @@ class Watch:
     def _look(self) -> bool:
         """Looks once, and does what is to be done; true if it is dead."""
         sock, now = self._sock(), self._clock()
-        seen = None if sock is None else kernel.look(sock)
+        seen = None if sock is None else tcp.look(sock, now)
         if seen is not None:
             self._fit(sock, seen)
         silent = self._vigil.silent(now)
@@ -99,15 +100,15 @@ class Watch:
             self._begin_other()  # its SYNs are used up
         return verdict == "dead"
 
-    def _fit(self, sock: Any, seen: kernel.Look) -> None:
+    def _fit(self, sock: Any, seen: tcp.Look) -> None:
         """TCP's timers follow the round trip; small changes are not worth a system call."""
-        patience, margin = vigil.patience(seen.rtt, seen.rttvar), vigil.margin(seen.least)
+        patience, margin = vigil.patience(seen.info.rtt, seen.info.rttvar), vigil.margin(seen.least)
         if abs(patience - self._patience) > CHANGE * self._patience:
             self._patience = patience
-            kernel.wait(sock, patience)
+            tcp.wait(sock, patience)
         if abs(margin - self._margin) > CHANGE * self._margin:
             self._margin = margin
-            kernel.margin(sock, margin)
+            tcp.margin(sock, margin)
 
     def _begin_other(self) -> None:
         self._drop_other()

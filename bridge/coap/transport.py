@@ -141,6 +141,36 @@ def _key(message: Message) -> str:
 class _Datagrams(MessageInterfaceUDP6):
     """aiocoap's socket, given only what is well-formed."""
 
+    def __init__(self, messages: Messages, log: logging.Logger, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(messages, log, loop)
+        self._reading: tuple[socket.socket, Any] | None = None
+
+    def read(self, sock: socket.socket, transport: Any) -> None:
+        """What the reader was added for; from here on it is added again after each error."""
+        self._reading = sock, transport
+
+    def datagram_errqueue_received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
+        """An ICMP error."""
+        self.loop.call_soon(self._read_on)
+        super().datagram_errqueue_received(data, ancdata, flags, address)
+
+    def error_received(self, exc: OSError) -> None:
+        """An error of the socket itself."""
+        self.loop.call_soon(self._read_on)
+        super().error_received(exc)
+
+    def _read_on(self) -> None:
+        """Reads on where libuv, so uvloop, gave the socket up: its poll had told of an error.
+
+        Otherwise one peer that went away would make us deaf to all, without a word.
+        """
+        if self._reading is None:
+            return
+        sock, transport = self._reading
+        if sock.fileno() != -1:
+            self.loop.remove_reader(sock)
+            self.loop.add_reader(sock, transport._read_ready)  # noqa: SLF001 # what aiocoap adds
+
     def datagram_msg_received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
         """Pass a datagram on; reject a malformed one by a Reset, or silently if it asks for no acknowledgement."""
         if datagram.flaw(data) is None:
@@ -197,6 +227,7 @@ async def open_endpoint(site: Any, host: str, port: int, *, entries: int, age: f
     messages = Messages(tokens, entries=entries, age=age)
     transport, interface = await create_recvmsg_datagram_endpoint(loop, lambda: _Datagrams(messages, log, loop), bound)
     transport.max_size = _MAX_DATAGRAM
+    interface.read(bound, transport)
     await interface.ready
     messages.message_interface = interface
     tokens.token_interface = messages

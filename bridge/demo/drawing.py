@@ -1,189 +1,283 @@
-"""A picture of a link over time, strip below strip: what it did, how fresh messages were, which profile carried them.
+"""A picture of a link over time: strips of an SVG over one time axis, with lines, steps, bars and bands of profiles.
 
-Knows nothing of where the figures come from, so the demo and others who show a link can draw alike.
+Knows nothing of where figures come from: the demo and the network laboratory draw alike with it.
 """
 
 from __future__ import annotations
 
 import math
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-LEFT, WIDE, RIGHT, GAP = 130, 860, 90, 14
-LINK_HIGH, BARS_HIGH, BAND_HIGH = 44, 90, 16
-FRESHEST, STALEST = 1.0, 100_000.0  # ms, of the logarithmic axis
-COLOURS = ("#2f7ed8", "#d4a72c", "#8e44ad", "#27ae60", "#c0392b", "#16a085", "#7f8c8d", "#e67e22")
-BLUE, GREEN, RED, GREY = "#2f7ed8", "#27ae60", "#c0392b", "#666"
-LETTER = 6.2  # width at 11 px, on average
+LEFT, WIDE, RIGHT = 132, 880, 140  # px: names, the time axis, ticks and figures
+GREY, RULE = "#6b7280", "#e5e7eb"
+LETTER = 6.2  # px, about, at size 11
+LINK_HIGH, FRESH_HIGH, BAND_HIGH, BYTES_HIGH, GAP = 46, 62, 20, 60, 16  # px
+TRUTH, TRUTH_FILL = "#64748b", "#dbe4ee"
+GONE, HELD, LOST, WISHED = "#1f2937", "#9ca3af", "#dc2626", "#15803d"
+SHADE = {GONE: 0.25, HELD: 0.5}
+PROFILES = ("#1d4ed8", "#0f766e", "#a16207", "#9333ea", "#be185d", "#4d7c0f", "#0369a1", "#7f1d1d")
+UNLIMITED = 1e5  # kbit/s, to draw
+SLOWEST = 10.0  # kbit/s, at the bottom
+TOLD, LETTERS = 12, 168  # switches in words, letters a line
+
+
+def text(
+    x: float, y: float, said: str, *, anchor: str = "start", colour: str = "#111827", size: int = 12, bold: bool = False
+) -> str:
+    """An SVG text."""
+    weight = ' font-weight="bold"' if bold else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}"{weight}>'
+        f"{escape(said)}</text>"
+    )
+
+
+def path(d: str, colour: str, *, width: float = 1.5, dash: str = "") -> str:
+    """A line."""
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path d="{d}" fill="none" stroke="{colour}" stroke-width="{width}"{dashed} stroke-linejoin="round"/>'
+
+
+def area(d: str, colour: str) -> str:
+    """A filled shape."""
+    return f'<path d="{d}" fill="{colour}"/>' if d else ""
+
+
+def box(x: float, y: float, wide: float, high: float, colour: str, *, opacity: float = 1.0) -> str:
+    """A filled rectangle."""
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="{colour}" opacity="{opacity}"/>'
 
 
 class Strip(NamedTuple):
-    """An axis for a quantity of the link.
+    """One quantity over time.
 
     Attributes:
-        name: beside it.
-        text: of a value.
-        colour: of its line.
-        least: where its logarithmic axis begins; 0: the axis is linear.
+        y: px of its top.
+        high: px.
+        seconds: of the time axis.
+        least: value at the bottom.
+        most: at the top; what lies beyond stays within.
+        log: the axis is logarithmic; `least` is then above 0.
     """
 
+    y: float
+    high: float
+    seconds: float
+    least: float
+    most: float
+    log: bool = False
+
+    @property
+    def bottom(self) -> float:
+        """Y of the least value."""
+        return self.y + self.high
+
+    def across(self, t: float) -> float:
+        """X of a time."""
+        return LEFT + WIDE * min(max(t, 0.0), self.seconds) / self.seconds
+
+    def up(self, value: float) -> float:
+        """Y of a value."""
+        within = min(max(value, self.least), self.most)
+        if self.log:
+            share = math.log(within / self.least) / math.log(self.most / self.least)
+        else:
+            share = (within - self.least) / (self.most - self.least)
+        return self.bottom - self.high * share
+
+    def frame(self, name: str, below: Sequence[str], ticks: Mapping[float, str]) -> list[str]:
+        """Name and words on the left, a rule and a word on the right for each tick."""
+        middle = self.y + self.high / 2 - 6 * len(below)
+        parts = [text(LEFT - 10, middle + 4, name, anchor="end", bold=True)]
+        parts += [
+            text(LEFT - 10, middle + 18 + 13 * n, one, anchor="end", colour=GREY, size=11)
+            for n, one in enumerate(below)
+        ]
+        for value, label in ticks.items():
+            y = self.up(value)
+            parts.append(path(f"M{LEFT} {y:.1f}H{LEFT + WIDE}", RULE, width=1))
+            parts.append(text(LEFT + WIDE + 6, y + 4, label, colour=GREY, size=11))
+        return parts
+
+    def steps(self, spans: Iterable[tuple[float, float, float]]) -> str:
+        """Path of a value from each begin to its end; neighbours are joined."""
+        d, last = "", -math.inf
+        for begin, end, value in spans:
+            d += f"{'L' if begin == last else 'M'}{self.across(begin):.1f} {self.up(value):.1f}H{self.across(end):.1f}"
+            last = end
+        return d
+
+    def under(self, spans: Iterable[tuple[float, float, float]]) -> str:
+        """Path of what lies under each value."""
+        return "".join(
+            f"M{self.across(begin):.1f} {self.bottom:.1f}V{self.up(value):.1f}"
+            f"H{self.across(end):.1f}V{self.bottom:.1f}z"
+            for begin, end, value in spans
+        )
+
+    def points(self, points: Iterable[tuple[float, float | None]], *, most_gap: float) -> str:
+        """Path through (time, value); broken where there is none, or where one comes so many seconds later."""
+        d, last = "", -math.inf
+        for t, value in points:
+            if value is None:
+                last = -math.inf
+                continue
+            d += f"{'L' if t - last <= most_gap else 'M'}{self.across(t):.1f} {self.up(value):.1f}"
+            last = t
+        return d
+
+
+class Quantity(NamedTuple):
+    """An axis for a quantity of the link, its words, and how a value is written."""
+
     name: str
-    text: Callable[[float], str]
-    colour: str
+    below: tuple[str, ...]
+    label: Callable[[float], str]
     least: float = 0.0
 
-    def lift(self, value: float, most: float) -> float:
-        """Height of a value, 0 to 1, on an axis up to `most`."""
-        if self.least:
-            top = max(most / self.least, 1.0 + 1e-9)
-            return math.log(max(value, self.least) / self.least) / math.log(top)
-        return value / most if most else 0.0
+    def strip(self, y: float, seconds: float, most: float) -> Strip:
+        """Up to a round value above the greatest, `most`; logarithmic where the least is above 0."""
+        log = self.least > 0
+        top = 10 ** math.ceil(math.log10(2 * most)) if log else round_up(1.3 * most)
+        return Strip(y, LINK_HIGH, seconds, self.least, top, log=log)
+
+    def truth(self, strip: Strip, spans: Sequence[tuple[float, float, float]]) -> list[str]:
+        """What the link did, as a filled step."""
+        ticks = {strip.most: self.label(strip.most), strip.least: self.label(strip.least)}
+        return [
+            *strip.frame(self.name, self.below, ticks),
+            area(strip.under(spans), TRUTH_FILL),
+            path(strip.steps(spans), TRUTH),
+        ]
 
 
-class Span(NamedTuple):
-    """Something that lasts: seconds, what it is called, and why."""
+def _rate(kbit: float) -> str:
+    return f"{kbit:g} kbit/s" if kbit < 1_000 else f"{kbit / 1e3:g} Mbit/s"
+
+
+ROUND_TRIP = Quantity("round trip", ("propagation",), lambda ms: f"{ms:g} ms")
+LOSS = Quantity("loss", ("each way",), lambda percent: f"{percent:g} %")
+RATE = Quantity("rate", ("up",), _rate, SLOWEST)
+
+
+class Use(NamedTuple):
+    """A profile in use: from when to when, s, and why."""
 
     begin: float
     end: float
-    name: str
-    reason: str = ""
+    profile: str
+    reason: str
 
 
-class Sheet:
-    """Grows downwards, one strip after the other.
+def colours(profiles: Iterable[str]) -> dict[str, str]:
+    """The same for the same profile, whoever uses it."""
+    return {name: PROFILES[n % len(PROFILES)] for n, name in enumerate(dict.fromkeys(profiles))}
 
-    Args:
-        seconds: how much time it shows.
-        title: in bold.
-        about: below, in grey.
-    """
 
-    def __init__(self, seconds: float, title: str, about: str) -> None:
-        self._seconds = max(seconds, 1e-3)
-        self._scale = WIDE / self._seconds
-        self._parts = [_text(10, 20, title, weight="bold"), _text(10, 36, about, fill=GREY)]
-        self._behind: list[tuple[float, float, str]] = []
-        self._top = self._y = 46.0
-
-    def names(self, spans: Sequence[Span]) -> None:
-        """A line of names, each where its span begins."""
-        for span in spans:
-            x = self._x(span.begin)
-            self._parts.append(f'<path d="M{x:.1f} {self._y:.1f}v16" stroke="{GREY}"/>')
-            self._parts.append(_text(x + 4, self._y + 12, span.name, weight="bold"))
-        self._y += 22
-
-    def shade(self, begin: float, end: float, colour: str) -> None:
-        """A time, coloured behind everything."""
-        self._behind.append((begin, end, colour))
-
-    def strip(self, strip: Strip, values: Sequence[tuple[float, float, float | None]]) -> None:
-        """A step line, up to the greatest value.
-
-        Args:
-            strip: its axis.
-            values: begin and end, s, and the value between; None breaks the line.
-        """
-        known = [(begin, end, value) for begin, end, value in values if value is not None]
-        most = max((value for *_, value in known), default=strip.least)
-        base, high, right = self._y + LINK_HIGH, LINK_HIGH - 4, LEFT + WIDE
-        path, drawn = "", -1.0
-        for begin, end, value in known:
-            pen = "L" if begin == drawn else "M"
-            path += f"{pen}{self._x(begin):.1f} {base - strip.lift(value, most) * high:.1f}H{self._x(end):.1f}"
-            drawn = end
-        self._parts += [
-            _text(LEFT - 8, self._y + LINK_HIGH / 2 + 4, strip.name, anchor="end"),
-            f'<path d="M{LEFT} {base:.1f}H{right}" stroke="#ddd"/>',
-            f'<path d="{path}" fill="none" stroke="{strip.colour}" stroke-width="1.5"/>',
-            _text(right + 6, self._y + 10, strip.text(most), fill=GREY),
-            _text(right + 6, base, strip.text(strip.least), fill=GREY),
-        ]
-        self._y = base + GAP
-
-    def freshness(self, labels: Sequence[str], worst: Sequence[float | None], wanted: float = 0.0) -> None:
-        """A bar for each second up to its latest message, in red to the top where one never came.
-
-        Args:
-            labels: beside it, the first in bold.
-            worst: ms by second; None for one that never came, 0 where there was none.
-            wanted: ms, a dashed line; 0: none.
-        """
-        floor, roof = self._y + BARS_HIGH, self._y
-        wide = self._scale
-        bars, never = [], []
-        for second, ms in enumerate(worst):
-            x = self._x(second)
-            if ms is None:
-                never.append(f"M{x:.1f} {roof:.1f}V{floor:.1f}h{wide:.1f}V{roof:.1f}z")
-            elif ms > 0:
-                bars.append(f"M{x:.1f} {floor:.1f}V{roof + _height(ms):.1f}h{wide:.1f}V{floor:.1f}z")
-        for ms, name in ((10, "10 ms"), (100, "100 ms"), (1_000, "1 s"), (10_000, "10 s")):
-            y = roof + _height(ms)
-            self._parts.append(f'<path d="M{LEFT} {y:.1f}H{LEFT + WIDE}" stroke="#ddd"/>')
-            self._parts.append(_text(LEFT + WIDE + 6, y + 4, name, fill=GREY))
-        for n, label in enumerate(labels):
-            weight, fill = ("bold", "black") if n == 0 else ("normal", GREY)
-            self._parts.append(_text(LEFT - 8, roof + 40 + 16 * n, label, anchor="end", weight=weight, fill=fill))
-        self._parts += [f'<path d="{"".join(bars)}" fill="{BLUE}"/>', f'<path d="{"".join(never)}" fill="{RED}"/>']
-        if wanted:
-            y = roof + _height(wanted)
-            self._parts.append(f'<path d="M{LEFT} {y:.1f}H{LEFT + WIDE}" stroke="black" stroke-dasharray="5 4"/>')
-        self._y = floor + GAP
-
-    def band(self, label: str, spans: Sequence[Span]) -> None:
-        """A colour for each name; the reason is the tooltip. A name without room in its span is written below it."""
-        colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(dict.fromkeys(one.name for one in spans))}
-        self._parts.append(_text(LEFT - 8, self._y + 12, label, anchor="end", fill=GREY))
-        narrow = False
-        for span in spans:
-            x, wide = self._x(span.begin), self._x(span.end) - self._x(span.begin)
-            fits = wide > LETTER * len(span.name) + 6
-            narrow = narrow or not fits
-            name = _text(x + 3, self._y + 11 + (0 if fits else BAND_HIGH), span.name, size=11,
-                         fill="white" if fits else colours[span.name])  # fmt: skip
-            self._parts.append(
-                f"<g><title>{span.begin:.1f} s: {escape(span.name)}: {escape(span.reason)}</title>"
-                f'<rect x="{x:.1f}" y="{self._y:.1f}" width="{max(wide, 0.5):.1f}" height="{BAND_HIGH - 2}" '
-                f'fill="{colours[span.name]}"/>{name}</g>'
-            )
-        self._y += BAND_HIGH * (2 if narrow else 1) + 4
-
-    def svg(self) -> str:
-        """The whole picture."""
-        shades = [
-            f'<rect x="{self._x(begin):.1f}" y="{self._top:.1f}" width="{self._x(end) - self._x(begin):.1f}" '
-            f'height="{self._y - self._top:.1f}" fill="{colour}" opacity="0.35"/>'
-            for begin, end, colour in self._behind
-        ]
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDE + RIGHT}" height="{self._y + 28:.0f}" '
-            f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-            f"{''.join(shades)}{''.join(self._parts)}{self._axis()}</svg>\n"
+def band(uses: Sequence[Use], tints: Mapping[str, str], seconds: float, y: float, *, numbered: bool) -> list[str]:
+    """The profiles in use, with names where there is room; the reason is the tooltip, and `numbered` in `reasons`."""
+    strip = Strip(y, BAND_HIGH, seconds, 0.0, 1.0)
+    parts = [text(LEFT - 10, y + 13, "profile", anchor="end", colour=GREY, size=11)]
+    for n, use in enumerate(uses):
+        x = strip.across(use.begin)
+        wide = strip.across(use.end) - x
+        number = f"{n} " if n and numbered else ""
+        label = next((said for said in (number + use.profile, number) if len(said) * LETTER + 8 < wide), "")
+        parts.append(
+            f"<g><title>{max(0.0, use.begin):.1f} s: {escape(use.profile)}: {escape(use.reason)}</title>"
+            f"{box(x, y, max(wide - 1, 0.5), BAND_HIGH - 2, tints[use.profile])}"
+            f"{text(x + 4, y + 13, label, colour='white', size=11)}</g>"
         )
-
-    def _axis(self) -> str:
-        step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10_000) if self._seconds / step <= 30)
-        ticks = range(0, int(self._seconds) + 1, step)
-        return "".join(_text(self._x(at), self._y + 14, f"{at} s", anchor="middle", fill=GREY) for at in ticks)
-
-    def _x(self, at: float) -> float:
-        return LEFT + min(max(at, 0.0), self._seconds) * self._scale
+    return parts
 
 
-def _height(ms: float) -> float:
-    """From the top of the strip, logarithmic."""
-    within = min(max(ms, FRESHEST), STALEST)
-    return BARS_HIGH * (1 - math.log(within / FRESHEST) / math.log(STALEST / FRESHEST))
+def reasons(uses: Iterable[Use], y: float) -> tuple[list[str], float]:
+    """Why each profile was chosen, in words, by number; and where that ends."""
+    lines = []
+    for n, use in enumerate(uses):
+        if n > TOLD:
+            lines.append("… more in report.json")
+            break
+        name = "start" if n == 0 else f"switch {n}"
+        lines += textwrap.wrap(f"{name}, {max(0.0, use.begin):.1f} s: {use.reason}", LETTERS, subsequent_indent="    ")
+    return [text(12, y + 15 * n, line, size=11) for n, line in enumerate(lines)], y + 15 * len(lines)
 
 
-def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", fill: str = "black", size: int = 12
-) -> str:
+def legend(keys: Iterable[tuple[str, str]]) -> list[str]:
+    """What colours mean."""
+    parts, x = [], 10.0
+    for colour, said in keys:
+        parts += [
+            box(x, 42, 14, 10, colour, opacity=SHADE.get(colour, 1.0)),
+            text(x + 19, 51, said, size=11, colour=GREY),
+        ]
+        x += 42 + 6.0 * len(said)
+    return parts
+
+
+def shades(spans: Iterable[tuple[float, float, str]], seconds: float, top: float, y: float) -> list[str]:
+    """Times behind all strips: begin, end, and a colour of `SHADE`."""
+    strip = Strip(top, y - top, seconds, 0.0, 1.0)
+    parts = []
+    for begin, end, colour in spans:
+        x = strip.across(begin)
+        parts.append(box(x, top, max(0.8, strip.across(end) - x), y - top, colour, opacity=SHADE[colour]))
+    return parts
+
+
+def freshness_ends(every: Sequence[float], least: Sequence[float]) -> tuple[float, float]:
+    """Of an axis for all of `every`, the least of `least` at its bottom, ms: powers of ten, at least two apart."""
+    below = max(0, math.floor(math.log10(min(least))))
+    return 10.0**below, 10.0 ** max(below + 2, math.ceil(math.log10(max(every))))
+
+
+def freshness_ticks(strip: Strip) -> dict[float, str]:
+    """For an axis from `freshness_ends`."""
+    powers = range(round(math.log10(strip.least)), round(math.log10(strip.most)) + 1)
+    return {10.0**n: f"{10**n} ms" if n < 3 else f"{10 ** (n - 3)} s" for n in powers}
+
+
+def wished(strip: Strip, ms: float) -> list[str]:
+    """The freshness wished for, and the floor."""
+    return [
+        path(f"M{LEFT} {strip.up(ms):.1f}H{LEFT + WIDE}", WISHED, width=1.2, dash="5 3"),
+        path(f"M{LEFT} {strip.bottom:.1f}H{LEFT + WIDE}", HELD, width=1),
+    ]
+
+
+def round_up(value: float) -> float:
+    """The next 1, 2, 3, 4, 5 or 8 of a power of ten."""
+    if value <= 0:
+        return 5.0
+    power: float = 10.0 ** math.floor(math.log10(value))
+    return next(power * digit for digit in (1, 2, 3, 4, 5, 8, 10) if power * digit >= value * (1 - 1e-9))
+
+
+def by_second(values: Iterable[float]) -> list[tuple[float, float, float]]:
+    """Spans of one second each."""
+    return [(float(n), float(n + 1), value) for n, value in enumerate(values)]
+
+
+def axis(seconds: float, top: float, y: float) -> list[str]:
+    """Times under all strips, and a rule for each from `top` down."""
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000) if seconds / step <= 16)
+    parts = []
+    for at in range(0, math.ceil(seconds) + 1, step):
+        x = LEFT + WIDE * min(at / seconds, 1.0)
+        parts.append(path(f"M{x:.1f} {top}V{y}", RULE, width=1))
+        parts.append(text(x, y + 14, f"{at} s" if at == 0 else str(at), anchor="middle", colour=GREY, size=11))
+    return parts
+
+
+def document(wide: float, high: float, parts: Iterable[str]) -> str:
+    """The whole SVG on white."""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" fill="{fill}" '
-        f'font-size="{size}">{escape(text)}</text>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{high:.0f}" '
+        f'viewBox="0 0 {wide:.0f} {high:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="12">'
+        f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ from bridge.messages import Error, Result
 from bridge.wire.answers import decode_answer, decode_status
 
 BRIDGE_STATUS = f"{topics.ROOT}/_bridge/+/status"
+BEFORE = 10.0  # seconds before the broker was lost of which it may have kept Results to itself
+RECONNECT = 1  # seconds
 
 
 class Seen(msgspec.Struct):
@@ -38,6 +41,8 @@ class Seen(msgspec.Struct):
 class Observer:
     """A paho client with its own MQTT 3.1.1 session.
 
+    A broker that was restarted has forgotten what it had not handed out: the bridge is asked for its Results again.
+
     Attributes:
         errors: Errors of the bridge, counted by reason.
         counts: what the bridge itself counted, from its last status.
@@ -54,10 +59,11 @@ class Observer:
         self.errors: Counter[str] = Counter()
         self.counts: dict[str, int] = {}
         self._subscribed = threading.Event()
+        self._heard = time.time()
+        self._missed: float | None = None  # since when Results may be missing
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="observer", protocol=paho.MQTTv311)
-        self._client.on_connect = lambda client, *_: client.subscribe(
-            [(topics.RESULT_FILTER, 1), (topics.DATA_FILTER, 0), (f"{topics.ROOT}/+/+/error", 1), (BRIDGE_STATUS, 1)]
-        )
+        self._client.reconnect_delay_set(RECONNECT, RECONNECT)
+        self._client.on_connect = lambda *_: self._connected()
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _data, message: self._took(message)
         where = urlsplit(url)
@@ -82,13 +88,29 @@ class Observer:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _connected(self) -> None:
+        if self._subscribed.is_set():
+            self._missed = self._heard - BEFORE
+        self._client.subscribe(
+            [(topics.RESULT_FILTER, 1), (topics.DATA_FILTER, 0), (f"{topics.ROOT}/+/+/error", 1), (BRIDGE_STATUS, 1)]
+        )
+
+    def _status(self, message: paho.MQTTMessage) -> None:
+        status = decode_status(bytes(message.payload))
+        self.counts = status.get("counts", self.counts)
+        if self._missed is not None and status.get("online"):
+            request = json.dumps({"since": self._missed})
+            self._missed = None
+            self._client.publish(message.topic.removesuffix("status") + "replay", request, qos=1)
+
     def _took(self, message: paho.MQTTMessage) -> None:
         data = topics.parse_data(message.topic)
         with self._lock:
+            self._heard = time.time()
             if data is not None:
                 self._seen.setdefault(data.device, Seen()).bytes_in += len(message.payload)
             elif message.topic.endswith("/status"):
-                self.counts = decode_status(bytes(message.payload)).get("counts", self.counts)
+                self._status(message)
             elif topics.parse_result(message.topic) is not None:
                 self._result(bytes(message.payload))
             else:

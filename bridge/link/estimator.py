@@ -144,7 +144,8 @@ class Estimator:
     def _timed(self, flight: Flight, path: Path, now: float, transmission: int | None) -> None:
         delays = [seconds(now - at) for at, _ in flight.volleys]
         if not flight.probe:
-            self._goodput.acked(now, flight.volleys[0][0], flight.size, flight.carried, steady=path.steady(delays[0]))
+            steady, deep = path.steady(delays[0]), path.deep(delays[0])
+            self._goodput.acked(now, flight.volleys[0][0], flight.size, flight.carried, steady=steady, deep=deep)
         told = None if transmission is None or transmission < 1 else flight.volley_of(transmission)
         index = path.trip.attribute(delays, told)
         if index is None:

@@ -4,17 +4,25 @@ Most streams never fill the path. Their delivery rate is what they sent, not wha
 raise the estimate. A sample is the link's own when answers come further apart than the messages left, evenly, each
 later after its message than the one before: a queue builds up. One long gap is no queue but a loss that held the rest
 back, or a longer way; and noise does not make eight round trips grow in a row (1 in 40,320).
+
+Where the link lacks little, its queue grows slowly, and one hiccup breaks such a row. That shows in three trains, each
+with all its delays beyond those of the train before (noise: 1 in 9.5 × 10⁹). The delay of a path wanders as slowly, so
+it counts only once the queue is deep; until then little is lost.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.link.window import Window
 
-TRAIN = 8  # answers that one sample spans
-SPREAD = 1.1  # how much further apart than they left
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TRAIN, LONG = 8, 24  # answers that one sample spans; three trains
+SPREAD, SLIGHT = 1.1, 1.02  # how much further apart than they left: in a train, in three
 EVEN = 3.0  # times the mean distance that one may be
 SPAN, SLOT = 1.5, 0.1  # seconds
 BEYOND = 1.25  # of the estimate; so much delivered refutes it at once
@@ -23,6 +31,17 @@ REFUTED = 10  # answers in a row
 RECENT = 2.0  # seconds
 BRIEF = 1e-3  # seconds; what takes less to drain limits nobody
 MOST_RATE = 1e12  # bytes/s
+
+
+class _Answer(NamedTuple):
+    at: float
+    sent: float
+    size: int
+    carried: int
+
+    @property
+    def delay(self) -> float:
+        return self.at - self.sent
 
 
 class Goodput:
@@ -35,7 +54,8 @@ class Goodput:
     def __init__(self) -> None:
         self.known = False
         self._rates = Window(SPAN, SLOT, least=2)
-        self._train: deque[tuple[float, float, int, int]] = deque(maxlen=TRAIN)
+        self._train: deque[_Answer] = deque(maxlen=TRAIN)
+        self._long: deque[_Answer] = deque(maxlen=LONG)
         self._against = 0
         self._limited_at = float("-inf")
 
@@ -48,7 +68,7 @@ class Goodput:
         """The link itself was the limit in the last two seconds."""
         return now - self._limited_at <= RECENT
 
-    def acked(self, at: float, sent: float, size: int, carried: int, *, steady: bool) -> None:
+    def acked(self, at: float, sent: float, size: int, carried: int, *, steady: bool, deep: bool) -> None:
         """One message arrived.
 
         Args:
@@ -57,33 +77,32 @@ class Goodput:
             size: bytes.
             carried: bytes of all transmissions before its own: what the link had to carry first.
             steady: its round trip was hardly longer than the recent least.
+            deep: its round trip was so much longer that it waited in a queue.
         """
         train = self._train
-        if train and at < train[-1][0]:
+        if train and at < train[-1].at:
             return  # told out of order
-        train.append((at, sent, size, carried))
+        answer = _Answer(at, sent, size, carried)
+        train.append(answer)
+        self._long.append(answer)
         if len(train) < TRAIN:
             return
-        sizes = sum(each[2] for each in train) - train[0][2]
-        drained = at - train[0][0]
-        offered = max(each[1] for each in train) - min(each[1] for each in train)
-        rate = min(sizes / max(drained, offered, BRIEF), MOST_RATE)
-        if drained > max(SPREAD * offered, BRIEF * len(train)) and self._growing() and self._even(drained):
-            if not self.known:
-                self._rates.clear()
-            self.known, self._against, self._limited_at = True, 0, at
-            through = carried - train[0][3]  # with all that was sent twice in vain
-            self._rates.add(at, max(rate, min(through / drained, MOST_RATE)))
-            return
-        self._app_limited(at, rate, steady=steady)
+        if (_spread(train, SPREAD) and _growing(train)) or (deep and self._lacks_little()):
+            self._link_limited(at)
+        else:
+            self._app_limited(at, _rate(train), steady=steady)
 
-    def _growing(self) -> bool:
-        return all(later[0] - later[1] > earlier[0] - earlier[1] for earlier, later in pairwise(self._train))
+    def _lacks_little(self) -> bool:
+        return len(self._long) == LONG and _spread(self._long, SLIGHT) and _climbing(self._long)
 
-    def _even(self, drained: float) -> bool:
-        mean = drained / (TRAIN - 1)
-        gaps = [later[0] - earlier[0] for earlier, later in pairwise(self._train)]
-        return max(gaps) <= EVEN * mean and min(gaps) >= mean / EVEN
+    def _link_limited(self, at: float) -> None:
+        """The train came as fast as the link carries."""
+        train = self._train
+        if not self.known:
+            self._rates.clear()
+        self.known, self._against, self._limited_at = True, 0, at
+        through = train[-1].carried - train[0].carried  # with all that was sent twice in vain
+        self._rates.add(at, max(_rate(train), min(through / _drained(train), MOST_RATE)))
 
     def _app_limited(self, at: float, rate: float, *, steady: bool) -> None:
         if self.known and rate >= BEYOND * self.rate:
@@ -96,3 +115,39 @@ class Goodput:
             self._against = 0
         if rate > self.rate:
             self._rates.add(at, rate)
+
+
+def _drained(answers: Sequence[_Answer]) -> float:
+    return answers[-1].at - answers[0].at
+
+
+def _offered(answers: Sequence[_Answer]) -> float:
+    """Seconds in which they left; repeated ones may be answered in another order."""
+    return max(one.sent for one in answers) - min(one.sent for one in answers)
+
+
+def _rate(answers: Sequence[_Answer]) -> float:
+    """Bytes a second."""
+    sizes = sum(one.size for one in answers) - answers[0].size
+    return min(sizes / max(_drained(answers), _offered(answers), BRIEF), MOST_RATE)
+
+
+def _spread(answers: Sequence[_Answer], spread: float) -> bool:
+    """They came further apart than they left, evenly."""
+    drained = _drained(answers)
+    if drained <= max(spread * _offered(answers), BRIEF * len(answers)):
+        return False
+    mean = drained / (len(answers) - 1)
+    gaps = [later.at - earlier.at for earlier, later in pairwise(answers)]
+    return max(gaps) <= EVEN * mean and min(gaps) >= mean / EVEN
+
+
+def _growing(train: Sequence[_Answer]) -> bool:
+    return all(later.delay > earlier.delay for earlier, later in pairwise(train))
+
+
+def _climbing(answers: Sequence[_Answer]) -> bool:
+    """Each train's delays are beyond those of the one before."""
+    delays = [one.delay for one in answers]
+    trains = [delays[first : first + TRAIN] for first in range(0, len(delays), TRAIN)]
+    return all(max(lower) < min(higher) for lower, higher in pairwise(trains))

@@ -7,6 +7,7 @@ from bridge.link.roundtrip import RoundTrip
 
 LEAST_SILENCE, SILENT_RTOS = 1.0, 3.0  # seconds, timers: nothing acknowledged for the greater is an outage
 STEADY = (0.25, 0.01)  # of the recent least round trip, and seconds: the greater counts as noise
+DEEP = 0.2  # seconds beyond the least round trip, and beyond twice that one: no path wanders so far, a queue does
 SIZE_MEMORY = 1 / 16  # weight of a message in the mean size
 KERNEL_FRESH = 5.0  # seconds that a TCP_INFO sample counts
 
@@ -83,6 +84,13 @@ class Path:
             return False
         least = self.trip.far.minimum
         return rtt <= least + max(STEADY[0] * least, STEADY[1])
+
+    def deep(self, rtt: float) -> bool:
+        """So much longer than the least of the last 30 s that a queue must stand."""
+        if not self.trip.samples:
+            return False
+        least = self.trip.far.minimum
+        return rtt - least > max(least, DEEP)
 
     def kernel(self, now: float, rttvar: float) -> None:
         """TCP_INFO: its variation knows no held-back answers."""

@@ -94,8 +94,11 @@ class Connection:
 
     @property
     def socket(self) -> socket.socket | None:
-        """The socket of the present connection, for what the kernel knows of it."""
-        return None if self._transport is None else self._transport.get_extra_info("socket")
+        """The socket of the present connection, while it is open, for what the kernel knows."""
+        if self._transport is None or self._transport.is_closing():
+            return None  # its number may be another's soon
+        found: socket.socket | None = self._transport.get_extra_info("socket")
+        return found
 
     def drop(self, why: str) -> None:
         """End the present connection as one that does not carry any more; `run` begins the next one."""

@@ -35,7 +35,6 @@ KERNEL_EVERY: Final = 0.5  # seconds between two TCP_INFOs
 TRIPS, BEYOND = 3.0, 1.0  # round trips, seconds: silence of their sum is noticed
 KNOCK_EVERY: Final = 1.0  # seconds between two connections tried, and for which each is
 EXPLAINED: Final = 1e-3  # chance that so many repetitions are lost in a row, below which loss is no explanation
-LONGEST_RTO: Final = 1.0  # seconds between two repetitions of the kernel
 THINNEST: Final = 8_000.0  # bytes a second; what is under way may need so long to a broker behind a relay
 KEEP_ALIVE: Final = 10.0  # seconds until an idle connection is asked for by the kernel
 KEEP_ALIVE_BYTES, KEEP_ALIVE_SHARE = 120, 0.01  # one question of it, both ways; share of the link that they may take
@@ -54,7 +53,7 @@ def replace_after(loss: float, rtt: float) -> float:
     """Seconds of silence that repetitions lost in a row do not explain; never less than what counts as silence.
 
     Of a segment and its acknowledgement one is lost with 1 − (1 − p)²; the kernel repeats after RTT + 0.2 s, then
-    doubling (RFC 6298 section 5.5) up to `LONGEST_RTO`.
+    doubling (RFC 6298 section 5.5) up to `tcp.LONGEST_RTO`.
 
     Args:
         loss: p, of a packet, one way.
@@ -63,7 +62,7 @@ def replace_after(loss: float, rtt: float) -> float:
     failed = 1 - (1 - min(loss, 0.5)) ** 2
     times = max(1, math.ceil(math.log(EXPLAINED) / math.log(failed))) if failed > 0 else 1
     timer = rtt + KERNEL_EXTRA
-    explained = sum(max(timer, min(timer * 2.0**n, LONGEST_RTO)) for n in range(times))
+    explained = sum(max(timer, min(timer * 2.0**n, tcp.LONGEST_RTO)) for n in range(times))
     return max(TRIPS * rtt + BEYOND, explained)
 
 
@@ -163,7 +162,7 @@ class Link:
     def look(self, now: float) -> None:
         """Estimate, choose, and see whether the connection still carries."""
         sock = self._connection.socket
-        told = None if sock is None else tcp.told(sock, now)
+        told = None if sock is None else tcp.look(sock, now)
         if told is not None and now - self._kernel_at >= KERNEL_EVERY:
             self._kernel_at = now
             self._estimator.on(told.info)
@@ -186,9 +185,9 @@ class Link:
         self._give_up = give_up
         affordable = KEEP_ALIVE_BYTES / (KEEP_ALIVE_SHARE * estimate.goodput) if estimate.goodput_known else 0.0
         idle = max(KEEP_ALIVE, affordable)
-        tcp.follow(sock, idle=idle, apart=max(1.0, rtt), give_up=give_up, longest=LONGEST_RTO)
+        tcp.follow(sock, idle=idle, apart=max(1.0, rtt), give_up=give_up)
 
-    def _listen(self, now: float, rtt: float, told: tcp.Told | None) -> None:
+    def _listen(self, now: float, rtt: float, told: tcp.Look | None) -> None:
         if not self._connection.connected:
             return  # the next one begins anew
         quiet = self._quiet(now, told)
@@ -206,10 +205,10 @@ class Link:
             self._knocked_at = now
             self._knocking = asyncio.ensure_future(self._knock())
             self._knocking.add_done_callback(self._knocked)
-        if self._taken_at is not None and now - self._taken_at >= LONGEST_RTO + 2 * rtt:
+        if self._taken_at is not None and now - self._taken_at >= tcp.LONGEST_RTO + 2 * rtt:
             self._replace(quiet, rtt, told)
 
-    def _quiet(self, now: float, told: tcp.Told | None) -> float:
+    def _quiet(self, now: float, told: tcp.Look | None) -> float:
         """Seconds without a sign of life, counted from when one could be expected; 0 with nothing under way."""
         if not self._flights:
             return 0.0
@@ -239,7 +238,7 @@ class Link:
         if not task.cancelled():
             task.result()
 
-    def _replace(self, quiet: float, rtt: float, told: tcp.Told | None) -> None:
+    def _replace(self, quiet: float, rtt: float, told: tcp.Look | None) -> None:
         patience = replace_after(self._estimate.loss, rtt)
         if told is not None and not told.held:  # a relay took it all, and a thin link may be behind it
             patience += sum(flight.size for flight in self._flights.values()) / THINNEST

@@ -19,6 +19,7 @@ from aiocoap.numbers.types import ACK, CON, NON, RST
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge import loop
 from bridge.coap.server import CoapReply, CoapRequest, CoapServer, Limits
 from bridge.errors import ConfigError, LocalProtocolError
 from tests.unit.coap.support import DATA, DATA_PATH, RESULT_PATH, encode, peer, port_of
@@ -537,3 +538,26 @@ async def test_stopping_does_not_wait_for_ever(seen: Seen, caplog: pytest.LogCap
         await _until(lambda: len(seen.requests) == 1)
         await asyncio.wait_for(server.stop(), 3)
     assert "1 CoAP requests not handled within 0.05 s" in caplog.text
+
+
+def test_a_peer_that_goes_away_leaves_the_others_answered_on_the_programs_own_loop() -> None:
+    """An ICMP error makes libuv, so uvloop, forget a socket that is read by `add_reader`."""
+
+    async def handle(_request: CoapRequest) -> CoapReply:
+        return CoapReply("changed")
+
+    async def ask_after_one_is_gone() -> list[int]:
+        server = CoapServer(handle, port=0, max_body=MAX_BODY)
+        url = await server.start()
+        found = []
+        try:
+            for number in range(3):
+                async with peer(url) as gone:
+                    gone.send(encode(codes.POST, number, uri_path=("nope",), token=b"z"))
+                async with peer(url) as other:
+                    found += [(await other.ask(encode(codes.POST, n, uri_path=DATA, payload=b"x"))).mid for n in (7, 8)]
+        finally:
+            await server.stop()
+        return found
+
+    assert loop.run(ask_after_one_is_gone()) == [7, 8] * 3

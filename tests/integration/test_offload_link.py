@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.offload.link import BEYOND, LONGEST_RTO, TICK, TRIPS, replace_after
+from bridge import tcp
+from bridge.offload.link import BEYOND, TICK, TRIPS, replace_after
 from bridge.offload.messages import Answered
 from bridge.wire.offload import Reply
 from tests.support.hand_cloud import Cloud
@@ -76,6 +77,6 @@ def test_what_loss_explains_is_waited_for() -> None:
     assert replace_after(0.001, 0.05) == pytest.approx(TRIPS * 0.05 + BEYOND)
     patience = [replace_after(loss, 0.05) for loss in (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)]
     assert patience == sorted(patience)
-    assert patience[3] > 4 * LONGEST_RTO
+    assert patience[3] > 4 * tcp.LONGEST_RTO
     assert patience[-1] < 60.0
     assert replace_after(0.001, 1.0) == pytest.approx(TRIPS + BEYOND)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from bridge.demo import drawing
 from tests.netlab import __main__ as command
 from tests.netlab import costs, report, rows, timeline
 from tests.netlab.costs import Measured
@@ -64,7 +65,7 @@ def test_the_picture_shows_link_contestants_estimates_and_reasons(name: str) -> 
     believed = [node for node in root.iter(f"{SVG}path") if node.get("stroke") == timeline.BELIEVED]
     assert len(believed) == 3
     assert believed[0].get("d", "").count("M") == 2  # broken by the outage it believed in
-    never = [node for node in root.iter(f"{SVG}path") if node.get("fill") == timeline.LOST]
+    never = [node for node in root.iter(f"{SVG}path") if node.get("fill") == drawing.LOST]
     assert len(never) == 3
 
 

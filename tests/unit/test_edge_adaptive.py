@@ -174,6 +174,20 @@ async def test_what_fails_is_tried_again_where_there_is_more_than_one_way(world:
     assert [first for first, _ in coap.carried] == [0, 4, 4]
 
 
+async def test_what_has_failed_and_waits_to_be_tried_again_goes_over_too(world: World) -> None:
+    await begin(world)
+    coap, mqtt = world.ways["coap"], world.ways["mqtt"]
+    coap.through = False
+    under_way = [world.send(4)]
+    await settle()
+    coap.fails = LinkError("no answer")
+    under_way.append(world.send(8))
+    await settle()
+    await world.after(3.0)
+    assert [(await task).kind for task in under_way] == ["safe"] * 2
+    assert {first for first, _ in mqtt.carried} == {4, 8}
+
+
 async def test_with_mqtt_alone_the_sender_hears_of_everything() -> None:
     world = World("mqtt")
     await world.start()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.errors import LinkError
-from edge_agent import kernel
 from edge_agent.config import Url, parse_url
 from edge_agent.dialling import Dialler, Unanswered, detached, is_open, spare
 
@@ -109,32 +108,3 @@ async def test_a_call_that_hangs_holds_nobody_up() -> None:
             await detached(hangs.wait)
     hangs.set()
     assert await detached(lambda: 7) == 7
-
-
-def test_what_a_look_at_the_kernel_tells() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = socket.create_connection(server.getsockname())
-        with server.accept()[0] as peer:
-            before = kernel.look(client)
-            client.sendall(b"12345")
-            assert peer.recv(5) == b"12345"
-            peer.sendall(b"x")
-            assert client.recv(1) == b"x"
-            after = kernel.look(client)
-            kernel.wait(client, 3.0)
-            assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3000
-            kernel.margin(client, 0.1)
-            kernel.margin(object(), 0.1)
-            kernel.forget(client)
-            client.close()
-            with pytest.raises(ConnectionResetError):
-                peer.recv(1)
-    assert before is not None
-    assert after is not None
-    assert 0 < after.least <= after.rtt + 1e-6
-    assert after.written - before.written == 5
-    assert after.acked == after.written
-    assert after.data_in - before.data_in == 1
-    assert after.segments_in > before.segments_in
-    assert kernel.look(object()) is None
-    assert kernel.look(client) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from edge_agent.kernel import Look
+from bridge.link.events import TcpInfo
+from bridge.tcp import Look
 from edge_agent.vigil import (
     GONE,
     LEAST_PATIENCE,
@@ -26,7 +28,8 @@ class Silence:
 
     def __init__(self, rtt: float = 0.05, *, leniency: float = 0.0, tells: bool = True) -> None:
         self.vigil = Vigil(leniency=leniency)
-        self.seen = Look(rtt, 0.0, rtt, segments_in=9, data_in=5, acked=100, written=100) if tells else None
+        info = TcpInfo(0.0, rtt, 0.0, segments=5, retransmitted=0)
+        self.seen = Look(info, rtt, 0.0, segments_in=9, data_in=5, acked=100, held=0) if tells else None
         self.opened: float | None = None
         self.now = 0.0
         self.said: dict[Verdict, float] = {}
@@ -36,10 +39,13 @@ class Silence:
     def arrives(self, *, segments: int = 0, data: int = 0, acked: int = 0, written: int = 0) -> None:
         assert self.seen is not None
         one = self.seen
-        self.seen = Look(
-            one.rtt, one.rttvar, one.least, one.segments_in + segments, one.data_in + data, one.acked + acked,
-            one.written + written,
-        )  # fmt: skip
+        self.seen = msgspec.structs.replace(
+            one,
+            segments_in=one.segments_in + segments,
+            data_in=one.data_in + data,
+            acked=one.acked + acked,
+            held=one.held + written - acked,
+        )
 
     def until(self, end: float) -> dict[Verdict, float]:
         """Looks as often as it is due; tells when each verdict came first."""

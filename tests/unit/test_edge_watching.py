@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge import tcp
 from bridge.errors import LinkError
-from edge_agent import kernel, vigil
+from edge_agent import vigil
 from edge_agent.watching import Watch
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ async def stand() -> AsyncIterator[Stand]:
 
 async def test_the_timers_of_tcp_are_set_at_the_beginning(stand: Stand) -> None:
     await asyncio.sleep(0)
-    seen = kernel.look(stand.near)
+    seen = tcp.look(stand.near, 0.0)
     assert seen is not None
     assert stand.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == pytest.approx(
-        1e3 * vigil.patience(seen.rtt, seen.rttvar), rel=0.01
+        1e3 * vigil.patience(seen.info.rtt, seen.info.rttvar), rel=0.01
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,7 +16,6 @@ from bridge.messages import Error, Observation, Receipt, Skip
 from bridge.wire.data import encode_skip
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
-from edge_agent import kernel
 from edge_agent.uplink import SAFE, TAKEN, Outcome
 from edge_agent.ways import CoapWay, Message, MqttWay, read
 from tests.support.two_ways import Heard
@@ -245,19 +243,3 @@ async def test_pings_at_the_start_set_the_first_time_out() -> None:
     await asyncio.gather(task, return_exceptions=True)
     await way.close()
     transport.close()
-
-
-def test_what_the_kernel_tells_of_a_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        kernel.tune(client, patience_s=7.0)
-        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
-        with server.accept()[0] as peer:
-            client.sendall(b"x")
-            assert peer.recv(1) == b"x"
-            found = kernel.info(client, 3.0)
-    assert found is not None
-    assert (found.at, found.segments, found.retransmitted) == (3.0, 1, 0)
-    assert 0 < found.rtt < 1
-    assert kernel.info(object(), 0.0) is None
-    assert kernel.info(client, 0.0) is None

@@ -10,6 +10,7 @@ import pytest
 from bridge.link.flights import COPY_GAP, MOST, MOST_VOLLEYS, Flights
 from bridge.link.goodput import TRAIN, Goodput
 from bridge.link.loss import MOST_LOSS, ORDERED, Loss
+from bridge.link.path import DEEP
 from bridge.link.roundtrip import BACKED_OFF, GRANULARITY, STARVED, RoundTrip
 from bridge.link.smoothing import INITIAL_RTO
 from bridge.link.timeline import AHEAD, Timeline, seconds
@@ -201,7 +202,10 @@ def feed(goodput: Goodput, rate: float, hz: float, begin: float, count: int, siz
     for each in range(count):
         sent = begin + each / hz
         free = max(free, sent) + size / rate
-        goodput.acked(free + 0.05, sent, size, each * size, steady=free - sent < 1.5 * size / rate)
+        waited = free - sent
+        goodput.acked(
+            free + 0.05, sent, size, each * size, steady=waited < 1.5 * size / rate, deep=waited > 0.05 + DEEP
+        )
     return free + 0.05
 
 
@@ -232,13 +236,31 @@ def test_a_growing_queue_shows_the_link_and_a_steady_path_refutes_it() -> None:
     assert found(goodput) == (False, 8000)
 
 
+def test_a_queue_that_grows_slowly_shows_the_link_once_it_is_deep() -> None:
+    goodput = Goodput()
+    feed(goodput, 7600.0, 20.0, 0.0, 60)  # 8,000 bytes a second come
+    assert not goodput.known
+    feed(goodput, 7600.0, 20.0, 10.0, 140)
+    assert found(goodput) == (True, 7600)
+
+
+def test_a_hiccup_hides_no_slow_queue_and_noise_is_none() -> None:
+    for slope, known in ((0.003, True), (0.0, False)):
+        goodput = Goodput()
+        for each in range(240):
+            sent = each / 20
+            delay = 0.4 + slope * each + (0.008 if each % 7 == 3 else 0.0)
+            goodput.acked(sent + delay, sent, 400, each * 400, steady=False, deep=True)
+        assert goodput.known is known
+
+
 def test_answers_that_a_loss_held_back_are_no_queue() -> None:
     goodput = Goodput()
     at = [0.3 if each < 6 else 0.05 + each / 20 for each in range(40)]
     for each, answered in enumerate(at):
-        goodput.acked(answered, each / 20, 400, each * 400, steady=each >= 6)
+        goodput.acked(answered, each / 20, 400, each * 400, steady=each >= 6, deep=False)
     assert not goodput.known
-    goodput.acked(0.0, 0.0, 400, 0, steady=True)  # told out of order
+    goodput.acked(0.0, 0.0, 400, 0, steady=True, deep=False)  # told out of order
     assert len(goodput._train) == TRAIN
     assert goodput.rate < 10_000
 
@@ -247,7 +269,7 @@ def test_a_gap_among_growing_round_trips_is_no_queue() -> None:
     goodput = Goodput()
     for each in range(TRAIN):
         late = 0.05 + each * 0.001 + (0.6 if each >= 4 else 0.0)
-        goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False)
+        goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False, deep=False)
     assert not goodput.known
 
 
@@ -257,7 +279,7 @@ def test_more_than_the_limit_delivered_refutes_it_at_once() -> None:
     feed(goodput, 5000.0, 20.0, 3.0, 60)
     assert found(goodput) == (True, 5000)
     for each in range(TRAIN - 1):  # not steady: the queue that stood drains, ever faster than before
-        goodput.acked(20.0 + each / 200, 19.0 + each / 200, 400, each * 400, steady=False)
+        goodput.acked(20.0 + each / 200, 19.0 + each / 200, 400, each * 400, steady=False, deep=False)
     assert goodput.known
-    goodput.acked(20.0 + TRAIN / 200, 19.0 + TRAIN / 200, 400, TRAIN * 400, steady=False)
+    goodput.acked(20.0 + TRAIN / 200, 19.0 + TRAIN / 200, 400, TRAIN * 400, steady=False, deep=False)
     assert not goodput.known
