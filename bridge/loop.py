@@ -1,4 +1,4 @@
-"""The event loop of the programs: uvloop where it is installed, asyncio's own elsewhere."""
+"""The event loop of the bridge and the cloud agent: uvloop where it is installed, asyncio's own elsewhere."""
 
 from __future__ import annotations
 

@@ -182,16 +182,18 @@ class AdaptiveUplink:
             except asyncio.CancelledError:
                 if not flight.is_recalled():
                     raise
-                if not self._through:
-                    raise LinkError("nothing gets through, over any way") from None
-                continue
+                recalled = True
             except LinkError as why:
                 if self._ways.keys() == {"mqtt"}:
                     raise  # as without a choice: the sender was told, and holds everything back
                 log.debug("rows %s over %s: %s", message.rows, way.name, why)
+                recalled = False
             finally:
                 self._flying.discard(flight)
-            await _wait(self._news, RETRY)  # not recalled any more: that would end the task, and the message with it
+            if not recalled:  # by now there is nothing in the air that could be
+                await _wait(self._news, RETRY)
+            if not self._through:
+                raise LinkError("nothing gets through, over any way")
 
     def _way(self, choice: Choice) -> Way:
         """The chosen one; before any choice that which needs no connection, since only it is surely open."""
@@ -285,6 +287,7 @@ class AdaptiveUplink:
             self._listener.disconnected(f"nothing gets through for {silent:.1f} s")
             for flight in self._flying:
                 flight.recall()
+            self._pulse()
         elif not self._through and not nothing:
             self._through = True
             self._listener.connected(fresh=False)

@@ -18,7 +18,7 @@ from bridge.ranges import Range, text
 from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
 from edge_agent.keeper import Keeper
-from edge_agent.ledger import Ledger, is_flow
+from edge_agent.ledger import Ledger, News
 from edge_agent.sender import Sender
 from edge_agent.sources.lines import Lines
 from edge_agent.sources.replay import Replay, named
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 1.5  # seconds: a full disk must not hold up the end
 TELL = 5.0  # seconds between two looks at what the status should tell
-TELL_FLOW = 30.0  # seconds between two tellings of which only counters moved: it is 800 bytes, 105 ms of 64 kbit/s
 
 
 class Source(Protocol):
@@ -148,16 +147,13 @@ class App:
 
     async def _tell(self, ledger: Ledger) -> None:
         """Keeps the status true, until cancelled."""
-        told, told_at, seen = None, float("-inf"), None
+        news = News()
         while True:
             facts = await self.keeper.call(ledger.facts)
             if self.keeper.trouble:
                 facts["store"] = self.keeper.trouble
-            flows = facts != seen and is_flow(facts, told)
-            if facts != told and not (flows and time.monotonic() - told_at < TELL_FLOW):
+            if news.are(facts, time.monotonic()):
                 await self._uplink.tell(facts)
-                told, told_at = facts, time.monotonic()
-            seen = facts
             await asyncio.sleep(TELL)
 
     async def _pending(self) -> bool:

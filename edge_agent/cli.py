@@ -16,7 +16,6 @@ import msgspec
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a thread pool we never use costs memory
 
-from bridge import loop
 from bridge.errors import BridgeError, ConfigError  # see above
 from bridge.ranges import text
 from edge_agent import config
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, estimator: Estimator | None = Non
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("edge_agent").setLevel(args.log.upper())
     try:
-        return loop.run(_until_signalled(_run(args, estimator) if args.command == "run" else _replay(args)))
+        return asyncio.run(_until_signalled(_run(args, estimator) if args.command == "run" else _replay(args)))
     except ConfigError as why:
         sys.stderr.write(f"edge-agent: {why}\n")
         return 2

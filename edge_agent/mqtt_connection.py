@@ -232,7 +232,9 @@ class Connection:
         if self.ended.done() and isinstance(self.ended.result(), Unanswered):
             tcp.forget(self._socket())
         self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        stopped = asyncio.create_task(asyncio.to_thread(self._client.loop_stop))
+        stopped.add_done_callback(lambda _: self._client.release())  # also if nobody waits for it any more
+        await asyncio.shield(stopped)
 
     def _socket(self) -> Any:
         return self._client.socket()

@@ -38,6 +38,18 @@ class PingingClient(paho.Client):
         """Sends a PINGREQ."""
         return self._send_pingreq()
 
+    def loop_stop(self) -> MQTTErrorCode:
+        """As paho's, which asks for its thread twice, though that may end in between."""
+        thread, self._thread_terminate = self._thread, True
+        if thread is None:
+            return paho.MQTT_ERR_INVAL
+        thread.join()
+        return paho.MQTT_ERR_SUCCESS
+
+    def release(self) -> None:
+        """Closes the sockets that wake paho's thread, which must have ended: it leaves them to a garbage collector."""
+        self._reset_sockets(sockpair_only=True)
+
     def _create_socket_connection(self) -> socket.socket:
         return self.dialled
 

@@ -123,6 +123,18 @@ async def test_connections_that_were_only_tried_harm_no_broker(address: tuple[st
     assert heard.ends == []
 
 
+async def test_a_connection_that_has_ended_holds_no_socket(mosquitto: RunningBroker) -> None:
+    async with uplink(mosquitto.url) as (made, heard):
+        assert made._connection is not None
+        dropped = made._connection._client
+        made.drop("silent")
+        await heard.until(lambda: heard.up == 2)
+        closed = made._connection._client
+        assert closed._sockpairR is not None
+    for client in (dropped, closed):
+        assert (client.socket(), client._sockpairR, client._sockpairW) == (None, None, None)
+
+
 @pytest.fixture
 async def relay(mosquitto: RunningBroker) -> AsyncIterator[TcpCut]:
     async with tcp_cut(mosquitto.port) as made:

@@ -68,9 +68,18 @@ class Child:
         raise self._failed("ended before it was ready")
 
     async def tell(self, line: str) -> None:
+        """Write a line to its stdin.
+
+        Raises:
+            ChildFailedError: it does not read any more; says how it ended, if it has.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
-        await self._process.stdin.drain()
+        try:
+            self._process.stdin.write(f"{line}\n".encode())
+            await self._process.stdin.drain()
+        except ConnectionError:  # it closes its stdin before it has an exit code
+            await self.ended(END_TIMEOUT)
+            raise self._failed("ended before it was told all") from None
 
     async def ended(self, patience: float) -> None:
         """Return when it has ended by itself.

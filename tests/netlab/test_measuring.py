@@ -17,7 +17,7 @@ import pytest
 
 from bridge.link import utility
 from tests.netlab import emulator, lab, memory, ours, priority, record, traffic, usefulness
-from tests.netlab.child import Child
+from tests.netlab.child import Child, ChildFailedError
 from tests.netlab.consumer_results import Results
 from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
 from tests.netlab.log import Log
@@ -109,6 +109,17 @@ async def test_who_is_measured_runs_before_those_that_start_up(tmp_path: Path) -
         priority.prefer([child.pid, 2**22 + 1])
         assert os.sched_getscheduler(child.pid) == os.SCHED_RR
         assert os.sched_getparam(child.pid).sched_priority < priority.EMULATOR
+
+
+async def keep_telling(child: Child) -> None:
+    while True:
+        await child.tell("go")
+
+
+async def test_whoever_is_told_after_its_death_is_named_with_what_killed_it(tmp_path: Path) -> None:
+    async with await Child.start(["sh", "-c", "echo why it died >&2; exit 3"], tmp_path / "log") as child:
+        with pytest.raises(ChildFailedError, match=r"(?s)exit code 3.*why it died"):
+            await keep_telling(child)
 
 
 def test_an_agents_log_becomes_profiles_and_looks(tmp_path: Path) -> None:

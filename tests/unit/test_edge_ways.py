@@ -44,17 +44,19 @@ class Mqtt:
         self.fails = False
         self.pong = asyncio.Event()
         self.info: TcpInfo | None = None
-        self.listening: list[bool] = []
+        self.done: list[bool | str] = []
 
     async def run(self, listener: Any) -> None:
         listener.connected(fresh=True)
 
     def post(self, _stream: str, payload: bytes) -> None:
         self.posted.append(payload)
+        self.done.append("message")
 
     async def send(self, _stream: str, _payload: bytes, _form: Format) -> Outcome:
         if self.fails:
             raise LinkError("gone")
+        self.done.append("message")
         return TAKEN
 
     async def ask(self) -> None:
@@ -63,7 +65,11 @@ class Mqtt:
             raise LinkError("gone")
 
     def listen(self, *, wanted: bool) -> None:
-        self.listening.append(wanted)
+        self.done.append(wanted)
+
+    @property
+    def listening(self) -> list[bool]:
+        return [one for one in self.done if isinstance(one, bool)]
 
     def kernel(self) -> TcpInfo | None:
         return self.info
@@ -173,10 +179,32 @@ async def test_the_kernel_is_asked_twice_a_second(stand: Stand) -> None:
     assert len(stand.told) == 2
 
 
-async def test_receipts_are_not_listened_to_for_long_where_nothing_is_carried(stand: Stand) -> None:
+async def test_receipts_are_listened_to_once_something_is_carried_and_not_for_long_after_the_last(stand: Stand) -> None:
     for now, used in ((1.0, False), (20.0, True), (25.0, False), (25.5, False), (36.0, True)):
         stand.way.look(now, used=used)
-    assert stand.mqtt.listening == [True, True, True, False, True]
+    assert stand.mqtt.listening == [False, True, True, False, True]
+
+
+@pytest.mark.parametrize("transport", ["mqtt-0", "mqtt-1"])
+async def test_whoever_carries_listens_first(stand: Stand, transport: str) -> None:
+    stand.way.look(1.0, used=False)
+    stand.mqtt.done.clear()
+    task = asyncio.create_task(stand.way.carry(message(), profile(transport)))
+    await asyncio.sleep(0)
+    assert stand.mqtt.done == [True, "message"], "SUBSCRIBE goes before it"
+    stand.way.receipt("wrist", Receipt("e", [(0, 4)]))
+    assert await task == TAKEN
+
+
+async def test_receipts_are_listened_to_as_long_as_a_message_has_no_other_answer(stand: Stand) -> None:
+    task = await started(stand, message())
+    for now in (7.0, 1e3):
+        stand.way.look(now, used=False)
+    assert stand.mqtt.listening == [True, True, True]
+    stand.way.receipt("wrist", Receipt("e", [(0, 4)]))
+    assert await task == TAKEN
+    stand.way.look(1e3, used=False)
+    assert stand.mqtt.listening[-1] is False
 
 
 def test_a_skip_is_read_too() -> None:
