@@ -18,7 +18,7 @@ from bridge.errors import LinkError
 from bridge.link import Probes
 from edge_agent.airborne import Airborne
 from edge_agent.beginnings import Beginnings
-from edge_agent.ways import read
+from edge_agent.ways import is_zstd, read, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -40,6 +40,7 @@ RETRY = 0.5  # seconds until a message that got nowhere is tried again, unless t
 SETTLE = 0.15  # seconds, or two round trips, after an outage in which each way may be heard before one is left
 OUTAGE = 2.0  # seconds of silence on all ways that count as no way at all
 HALF_OPEN = 1.0  # seconds beside 3 round trips without an answer, while the link carries: MQTT's connection is dead
+UNREADABLE = "malformed"  # what a bridge older than zstd says of it
 SWITCHES = 8  # told in the status
 NOTE = 0.2  # seconds between two lines on the link in the log
 
@@ -171,29 +172,43 @@ class AdaptiveUplink:
 
     async def _deliver(self, message: Message, choice: Choice) -> Outcome:
         while True:
-            way = self._way(choice)
-            self._sent_at = self._clock()
-            self._stir.set()
-            self._probes.sent(len(message.payload))
-            flight = Airborne(way.name, choice)
-            self._flying.add(flight)
+            if not choice.zstd:
+                message = unwrapped(message)
             try:
-                return await way.carry(message, choice.profile)
-            except asyncio.CancelledError:
-                if not flight.is_recalled():
-                    raise
-                recalled = True
+                outcome = await self._carry(message, choice)
             except LinkError as why:
                 if self._ways.keys() == {"mqtt"}:
                     raise  # as without a choice: the sender was told, and holds everything back
-                log.debug("rows %s over %s: %s", message.rows, way.name, why)
-                recalled = False
-            finally:
-                self._flying.discard(flight)
-            if not recalled:  # by now there is nothing in the air that could be
+                log.debug("rows %s: %s", message.rows, why)
                 await _wait(self._news, RETRY)
+            else:
+                if outcome is not None and not _is_unread(outcome, message):
+                    return outcome
+                if outcome is not None and choice.zstd:
+                    choice.without_zstd()
             if not self._through:
                 raise LinkError("nothing gets through, over any way")
+
+    async def _carry(self, message: Message, choice: Choice) -> Outcome | None:
+        """By the chosen way; None if it was called back: what only waits to be tried again is not in the air.
+
+        Raises:
+            LinkError: what became of it is unknown.
+        """
+        way = self._way(choice)
+        self._sent_at = self._clock()
+        self._stir.set()
+        self._probes.sent(len(message.payload))
+        flight = Airborne(way.name, choice, zstd=is_zstd(message))
+        self._flying.add(flight)
+        try:
+            return await way.carry(message, choice.profile)
+        except asyncio.CancelledError:
+            if not flight.is_recalled():
+                raise
+            return None
+        finally:
+            self._flying.discard(flight)
 
     def _way(self, choice: Choice) -> Way:
         """The chosen one; before any choice that which needs no connection, since only it is surely open."""
@@ -338,8 +353,20 @@ class AdaptiveUplink:
         self._listener.receipt(stream, receipt)
 
     def refusal(self, error: Error) -> None:
-        """See `Listener`."""
+        """See `Listener`; a bridge that cannot read a message cannot say which rows were in it."""
+        choice = self._choices.get(error.stream or "")
+        if choice is not None and choice.zstd and error.seq is None and error.reason == UNREADABLE:
+            flying = [one for one in self._flying if one.choice is choice and one.zstd]
+            if flying:
+                choice.without_zstd()
+            for flight in flying:
+                flight.recall()
         self._listener.refusal(error)
+
+
+def _is_unread(outcome: Outcome, message: Message) -> bool:
+    """A bridge older than zstd refused a frame: the rows are to go without."""
+    return outcome.kind == "refused" and outcome.detail.startswith(UNREADABLE) and is_zstd(message)
 
 
 def _is_deaf(leg: Leg) -> bool:

@@ -16,16 +16,17 @@ class Airborne:
     Args:
         way: what it goes by.
         choice: of its stream.
+        zstd: it is in a frame of zstd.
 
     Raises:
         RuntimeError: there is no task.
     """
 
-    def __init__(self, way: Protocol, choice: Choice) -> None:
+    def __init__(self, way: Protocol, choice: Choice, *, zstd: bool = False) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a message is carried by a task")
-        self.way, self.choice = way, choice
+        self.way, self.choice, self.zstd = way, choice, zstd
         self._task = task
         self._recalled = False
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
+from bridge.errors import ConfigError
 from bridge.link import Chooser, Encoding, Stream, enumerate_profiles
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
@@ -22,10 +25,13 @@ if TYPE_CHECKING:
     from edge_agent import config
     from edge_agent.link_settings import Link
 
+log = logging.getLogger(__name__)
+
 RATE = 50.0  # rows a second, where neither settings nor recording tell
 LOSSLESS = frozenset({"json", "float32"})
 ZSTD = "+zstd"
 BUNCHED = 0.01  # seconds within which rows that were handed over at once come
+NO_LIMIT = 1 << 32  # bytes
 
 
 class Coding(NamedTuple):
@@ -104,6 +110,7 @@ class Choice:
 
     Attributes:
         decision: the latest; None before the first rows.
+        zstd: the bridge takes it, as far as is known.
 
     Raises:
         ConfigError: pins and exclusions leave nothing.
@@ -114,13 +121,22 @@ class Choice:
     ) -> None:
         self.stream = stream
         self.decision: Decision | None = None
+        self.zstd = True
         self._link, self._limits, self._name_bytes = link, limits, name_bytes
         ways = frozenset(ways)
         self._exclude = [*link.exclude, *(f"{way}-*" for way in ("coap", "mqtt") if way not in ways)]
         self._unit = stream.rows_per_message if stream.windows == "whole" else link.burst
         self._chooser: Chooser | None = None
+        self._encodings: tuple[Encoding, ...] = ()
         nominal = tuple(Encoding(name, 1.0, 0.0) for name in _offered(link))
-        allowed = enumerate_profiles(self._needs(nominal), limits, pin=link.pin, exclude=self._exclude)
+        try:
+            allowed = enumerate_profiles(self._needs(nominal), limits, pin=link.pin, exclude=self._exclude)
+        except ConfigError as why:
+            there = f"ways are {', '.join(sorted(ways))}, encodings {', '.join(one.name for one in nominal)}"
+            raise ConfigError(
+                f"link.pin: no profile matches {link.pin!r} without {link.exclude}: {there} (what loses something "
+                "needs link.fidelity), rows a message 1, 2, 4 … 128, as far as link.freshness and link.hop allow"
+            ) from why
         self.protocols = frozenset(profile.protocol for profile in allowed)
 
     @property
@@ -131,8 +147,34 @@ class Choice:
     def seen(self, observation: Observation) -> None:
         """Rows of this stream; the first ones tell how large they are."""
         if self._chooser is None:
-            needs = self._needs(measured(observation, self._link, unit=self._unit))
-            self._chooser = Chooser(needs, self._limits, pin=self._link.pin, exclude=self._exclude)
+            self._encodings = measured(observation, self._link, unit=self._unit)
+            self._chooser = self._choosing(self._needs(self._encodings))
+
+    def without_zstd(self) -> None:
+        """The bridge does not know it: what is left is chosen from anew, and written plain even if zstd is pinned."""
+        log.warning("stream %s: the bridge does not take zstd; is it older than this agent?", self.stream.name)
+        self.zstd = False
+        plain = tuple(one for one in self._encodings if not one.name.endswith(ZSTD))
+        with suppress(ConfigError):  # the pin
+            self._chooser = self._choosing(self._needs(plain))
+
+    def _choosing(self, needs: Stream) -> Chooser:
+        """Pins and exclusions leave something, as was seen at the start; where none of it fits, it goes all the same.
+
+        A message that the other side does not take gets its refusal, and NON in blocks goes confirmable.
+        """
+        large = msgspec.structs.replace(self._limits, most_bytes=NO_LIMIT)
+        try:
+            return self._chooser_within(self._limits, needs)
+        except ConfigError:
+            log.warning("stream %s: its messages are too large for every profile that [link] leaves", self.stream.name)
+        try:
+            return self._chooser_within(large, needs)
+        except ConfigError:
+            return self._chooser_within(msgspec.structs.replace(large, block_size=NO_LIMIT), needs)
+
+    def _chooser_within(self, limits: Limits, needs: Stream) -> Chooser:
+        return Chooser(needs, limits, pin=self._link.pin, exclude=self._exclude)
 
     def look(self, now: float, estimate: Estimate) -> Decision | None:
         """Chooses anew; the decision, if that is another profile than before."""
@@ -149,7 +191,7 @@ class Choice:
         form, packing, zstd = CODINGS[profile.encoding.name]
         spare = profile.longest_wait / (profile.rows - 1) if profile.rows > 1 else 0.0  # the last row may be late
         wait = profile.longest_wait + spare + (BUNCHED if self._unit > 1 else 0.0)
-        return Writing(form, packing, profile.rows * self._unit, wait, zstd)
+        return Writing(form, packing, profile.rows * self._unit, wait, zstd and self.zstd)
 
     def _needs(self, encodings: tuple[Encoding, ...]) -> Stream:
         stream = self.stream

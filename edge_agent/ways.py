@@ -20,6 +20,7 @@ from bridge.messages import Observation
 from bridge.ranges import Range, minus
 from bridge.wire.data import decode_data
 from bridge.wire.formats import Format
+from bridge.wire.zstd import MAGIC, expand
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ def read(stream: str, payload: bytes, form: Format, said: Said | None = None) ->
         first = said.seq or 0
         return Message(stream, payload, form, said.epoch, [(first, first + len(said.values) - 1)], said)
     return Message(stream, payload, form, said.epoch, list(said.ranges), None)
+
+
+def is_zstd(message: Message) -> bool:
+    """Whether it is in a frame of zstd."""
+    return message.payload.startswith(MAGIC)
+
+
+def unwrapped(message: Message) -> Message:
+    """Itself, or what is in its frame of zstd."""
+    return msgspec.structs.replace(message, payload=expand(message.payload)) if is_zstd(message) else message
 
 
 class Way(Protocol):

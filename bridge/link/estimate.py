@@ -79,5 +79,5 @@ class Estimate(msgspec.Struct, frozen=True):
             return f"outage for {max(self.mqtt.silent, self.coap.silent):.1f} s"
         heard = min(self.coap, self.mqtt, key=lambda leg: leg.heard)
         rate = f"{self.goodput / 1000:.1f} kB/s" if self.goodput_known else "not the limit"
-        spells = f" in spells of {self.spell:.2f} s" if self.spell else ""
+        spells = f" in spells of {self.spell:.2f} s" if self.spell >= 0.005 else ""
         return f"round trip {heard.rtt:.3f} s, loss {self.loss:.1%}{spells}, goodput {rate}"

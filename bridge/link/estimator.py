@@ -43,6 +43,7 @@ class Estimator:
         self._loss = Loss()
         self._goodput = Goodput()
         self._unclear: deque[tuple[Flight, list[float]]] = deque(maxlen=UNCLEAR)
+        self._given_up: deque[Flight] = deque(maxlen=UNCLEAR)
         self._deaf_until = float("-inf")
         self._tcp: tuple[TcpInfo, float] | None = None
 
@@ -124,8 +125,10 @@ class Estimator:
             path = self._paths[flight.protocol]
             path.watch(now)
             path.ended(now)
-            if path.out_since is None:
-                self._missed(flight, len(flight.volleys))
+            patience = path.trip.srtt or path.trip.plain_rto  # given up sooner, it was refused: that is no loss
+            waited = now - flight.volleys[-1][0] >= patience
+            if path.out_since is None and waited and flight.protocol == "coap":
+                self._given_up.append(flight)  # lost only if its peer is heard again
 
     @_on.register
     def _(self, event: Acked, now: float) -> None:
@@ -136,6 +139,8 @@ class Estimator:
         path.watch(now)
         if path.out_since is not None:
             self._deaf_until = now
+        if flight.protocol == "coap":
+            self._judge_given_up(outage=path.out_since is not None)
         path.ended(now)
         path.answered(now)
         if flight.timed:
@@ -174,6 +179,13 @@ class Estimator:
         self._loss.volley(at, copies, answered=True)
         if index == 0:
             self._loss.outcome(flight.number, at, lost=False)
+
+    def _judge_given_up(self, *, outage: bool) -> None:
+        """The peer is heard: what was given up before was lost, on a path that carries; an outage tells nothing."""
+        while self._given_up:
+            flight = self._given_up.popleft()
+            if not outage:
+                self._missed(flight, len(flight.volleys))
 
     def _missed(self, flight: Flight, volleys: int) -> None:
         for index, (at, copies) in enumerate(flight.volleys[:volleys]):

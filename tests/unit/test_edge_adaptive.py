@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pytest
 
 from bridge.errors import LinkError, TakenOver
 from bridge.link.events import Connected, Disconnected
-from bridge.messages import Error, Receipt, Skip
+from bridge.messages import Error, Observation, Receipt, Skip
 from bridge.wire.data import encode_skip
 from bridge.wire.formats import Format
+from bridge.wire.observation import encode_observation
+from bridge.wire.zstd import MAGIC
+from edge_agent.adaptive import RETRY
+from edge_agent.uplink import Outcome
+from edge_agent.ways import is_zstd
 from tests.support.two_ways import RTT, World, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from edge_agent.uplink import Listener, Outcome
+    from bridge.link import Profile
+    from edge_agent.uplink import Listener
+    from edge_agent.ways import Message
 
 
 @pytest.fixture
@@ -72,6 +80,36 @@ async def test_what_is_under_way_goes_over_when_its_way_gets_nothing_through(wor
     assert told["reason"] == world.uplink.switches[-1]["reason"]
     assert told["profiles"] == {"wrist": world.profile}
     assert set(told["link"]) == {"words", "loss", "goodput", "outage", "round_trip"}
+
+
+async def test_what_got_nowhere_and_waits_to_be_tried_again_goes_over_too(world: World) -> None:
+    await begin(world)
+    coap, mqtt = world.ways["coap"], world.ways["mqtt"]
+    coap.through = False
+    silent = world.send(4)
+    await settle()
+    coap.fails = LinkError("no route to host")
+    refused = world.send(8)
+    await settle()
+    await world.after(3.0)
+    assert [(await task).kind for task in (silent, refused)] == ["safe"] * 2
+    assert sorted(first for first, _ in mqtt.carried) == [4, 8]
+
+
+async def test_what_waits_to_be_tried_again_is_unknown_in_an_outage_of_everything(world: World) -> None:
+    await begin(world)
+    for way in world.ways.values():
+        way.through = False
+    silent = world.send(4)
+    await settle()
+    world.ways["coap"].fails = LinkError("no route to host")
+    refused = world.send(8)
+    await settle()
+    await world.after(5.0)
+    await asyncio.sleep(RETRY)
+    for task in (silent, refused):
+        with pytest.raises(LinkError, match="nothing gets through"):
+            await task
 
 
 async def test_a_slow_bridge_is_no_reason_to_leave_while_its_host_answers(world: World) -> None:
@@ -300,3 +338,54 @@ async def test_a_cancelled_send_ends_what_carries_it(world: World) -> None:
         await task
     await settle()
     assert not world.uplink._flying
+
+
+def in_zstd(world: World, first: int) -> asyncio.Task[Outcome]:
+    seen = Observation(np.ones((4, 3), np.float32), seq=first, epoch="e", receipt=True)
+    payload = encode_observation(seen, Format.CBOR, zstd=True)
+    assert payload.startswith(MAGIC)
+    return asyncio.create_task(world.uplink.send("wrist", payload, Format.CBOR))
+
+
+@pytest.mark.parametrize("pin", ["*", "coap-con/float32+zstd/*"])
+async def test_a_bridge_that_does_not_know_zstd_gets_the_same_rows_without(pin: str) -> None:
+    world = World("mqtt", "coap", pin=pin)
+    await world.start()
+    try:
+        await begin(world)
+        coap = world.ways["coap"]
+        carry, seen = coap.carry, []
+
+        async def old_bridge(message: Message, profile: Profile | None) -> Outcome:
+            seen.append(is_zstd(message))
+            return Outcome("refused", "malformed") if seen[-1] else await carry(message, profile)
+
+        coap.carry = old_bridge  # type: ignore[method-assign] # the other side is older
+        assert (await in_zstd(world, 4)).kind == "safe"
+        assert (await in_zstd(world, 8)).kind == "safe"
+        assert seen == [True, False, False]
+        found = world.uplink.writing("wrist")
+        assert found is not None
+        assert not found.zstd
+    finally:
+        await world.stop()
+
+
+async def test_what_an_older_bridge_cannot_read_over_mqtt_goes_again_without_zstd() -> None:
+    world = World("mqtt", pin="mqtt-0/*")
+    world.estimator.on(Connected("mqtt", world.now))
+    await world.start()
+    try:
+        assert (await world.send(0)).kind == "safe"
+        mqtt = world.ways["mqtt"]
+        mqtt.answers = False
+        unread = in_zstd(world, 4)
+        await settle()
+        world.uplink.refusal(Error("malformed", "153 bytes after the CBOR item", "wrist", None))
+        mqtt.answers = True
+        await settle()
+        assert (await unread).kind == "safe"
+        assert [first for first, _ in mqtt.carried] == [0, 4, 4]
+        world.uplink.refusal(Error("malformed", "of another", "wrist", None))
+    finally:
+        await world.stop()

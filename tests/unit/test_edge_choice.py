@@ -131,6 +131,31 @@ def test_pins_and_exclusions() -> None:
         choice(("mqtt",), link=Link(pin="coap-*"))
 
 
+@pytest.mark.parametrize(
+    ("link", "stream", "channels", "sent"),
+    [
+        (Link(freshness=5.0, pin="coap-non2/float32/64"), {}, 6, "coap-non2/float32/64"),
+        (Link(exclude=["coap-con*", "mqtt*"]), {"windows": "whole", "rows_per_message": 128}, 6, "coap-non2/"),
+        (Link(), {"windows": "whole", "rows_per_message": 4096}, 20, "mqtt-0/float32+zstd/1"),
+    ],
+)
+def test_what_is_too_large_for_all_that_is_left_goes_all_the_same(
+    link: Link, stream: dict[str, Any], channels: int, sent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = choice(link=link, **stream)
+    made.seen(rows(stream.get("rows_per_message", 64), channels))
+    decision = made.look(0.0, Estimator().estimate(0.0))
+    assert decision is not None
+    assert decision.profile.name.startswith(sent)
+    assert made.writing() is not None
+    assert "too large for every profile" in caplog.text
+
+
+def test_a_pin_that_needs_a_fidelity_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"link.pin: no profile matches '\*/int8/\*' .* needs link.fidelity"):
+        choice(link=Link(pin="*/int8/*"))
+
+
 def test_a_link_that_becomes_lossy_and_thin_changes_the_profile_and_says_why() -> None:
     def weather(now: float) -> Weather:
         return Weather(rtt=0.05, loss=0.0 if now < 30 else 0.2)

@@ -271,3 +271,22 @@ def test_a_link_that_lacks_a_twentieth_is_told_once_its_slow_queue_is_deep() -> 
     seen = estimator.estimate(10.0)
     assert seen.goodput_known
     assert seen.goodput == pytest.approx(6460, rel=0.02)
+
+
+def test_what_is_given_up_where_nobody_answers_is_no_loss() -> None:
+    estimator = Estimator()
+    for each in range(100):  # a closed port: refused at once
+        estimator.on(Sent(each, each * 0.05, "coap", 200))
+        estimator.on(GivenUp(each, each * 0.05 + 0.001))
+    before = estimator.estimate(5.0)
+    assert before.loss == pytest.approx(0.01)
+    assert before.loss_trials == 0
+    estimator.on(Sent("heard", 5.0, "coap", 200))
+    estimator.on(Acked("heard", 5.05))
+    assert estimator.estimate(5.1).loss < 0.02, "after an outage it tells nothing either"
+    for each in range(20):
+        estimator.on(Sent(f"lost-{each}", 6.0 + each, "coap", 200))
+        estimator.on(GivenUp(f"lost-{each}", 6.1 + each))
+        estimator.on(Sent(f"there-{each}", 6.2 + each, "coap", 200))
+        estimator.on(Acked(f"there-{each}", 6.25 + each))
+    assert estimator.estimate(26.5).loss > 0.2, "the path carries, so these were lost"
