@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from bridge import tcp
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHANGE = 0.1  # of a timer
+BUSY_WITH, BUSY_FOR = 8, 2.0  # so much left within so many seconds: TCP's round trip is of now
 
 
 class Watch:
@@ -45,10 +47,13 @@ class Watch:
         self._beside: asyncio.Task[socket.socket] | None = None
         self._opened: float | None = None
         self._patience = self._margin = 0.0
+        self._left: deque[float] = deque(maxlen=BUSY_WITH)
 
     def owed(self) -> None:
         """Something left that the broker answers."""
-        self._vigil.owed(self._clock())
+        now = self._clock()
+        self._left.append(now)
+        self._vigil.owed(now)
         self._stir.set()
 
     def heard(self, *, more: bool, took: float | None = None) -> None:
@@ -102,13 +107,18 @@ class Watch:
 
     def _fit(self, sock: Any, seen: tcp.Look) -> None:
         """TCP's timers follow the round trip; small changes are not worth a system call."""
-        patience, margin = vigil.patience(seen.info.rtt, seen.info.rttvar), vigil.margin(seen.least)
+        patience = vigil.patience(seen.info.rtt, seen.info.rttvar)
+        # of an idle connection the round trip is an old one: a thin link would carry the same again and again
+        margin = vigil.margin(seen.least) if self._is_busy() else vigil.LINUX_MARGIN
         if abs(patience - self._patience) > CHANGE * self._patience:
             self._patience = patience
             tcp.wait(sock, patience)
         if abs(margin - self._margin) > CHANGE * self._margin:
             self._margin = margin
             tcp.margin(sock, margin)
+
+    def _is_busy(self) -> bool:
+        return len(self._left) == BUSY_WITH and self._clock() - self._left[0] < BUSY_FOR
 
     def _begin_other(self) -> None:
         self._drop_other()

@@ -12,7 +12,7 @@ import pytest
 
 from bridge import tcp
 from bridge.errors import LinkError
-from edge_agent import vigil
+from edge_agent import vigil, watching
 from edge_agent.watching import Watch
 
 if TYPE_CHECKING:
@@ -73,6 +73,20 @@ async def test_the_timers_of_tcp_are_set_at_the_beginning(stand: Stand) -> None:
     assert stand.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == pytest.approx(
         1e3 * vigil.patience(seen.info.rtt, seen.info.rttvar), rel=0.01
     )
+
+
+async def test_tcp_repeats_sooner_only_where_its_round_trip_is_of_now(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to: list[float] = []
+    monkeypatch.setattr(tcp, "margin", lambda _sock, seconds: set_to.append(seconds))
+    stand.watch._look()
+    for _ in range(watching.BUSY_WITH):
+        stand.watch.owed()
+    stand.watch._look()
+    monkeypatch.setattr(watching, "BUSY_FOR", 0.0)
+    stand.watch._look()
+    assert set_to == [vigil.LINUX_MARGIN, vigil.LEAST_MARGIN, vigil.LINUX_MARGIN]
 
 
 async def test_silence_is_asked_about_tried_beside_and_told(stand: Stand) -> None:
