@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError, LinkError, RemoteProtocolError, TakenOver
 from bridge.mqtt.backoff import Backoff
+from bridge.mqtt.inflow import READ
 from bridge.mqtt.session import Session, State
 from bridge.mqtt.wire import Wire
 
@@ -29,6 +30,7 @@ log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
 FEW = 8  # messages that leave at once; more gather until the loop has done what is due
+MUCH = READ // 2  # bytes: after such a read others are due first
 GOODBYE = 2.0  # seconds for the last bytes of a connection
 
 
@@ -294,6 +296,18 @@ class Connection:
                 self._schedule_flush()
             elif self.session.pending:
                 self._flush()
+            if count >= MUCH:
+                self._breathe()
+
+    def _breathe(self) -> None:
+        """Read no more before the owner has worked: uvloop would go on until nothing is left, up to 32 times."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._paused:
+            self.resume()
 
     def _take(self, count: int) -> bool:
         """Let the session take so many bytes, and tell the owner what came; whether there were deliveries for him."""
