@@ -15,11 +15,12 @@ from edge_agent.app import App
 from edge_agent.config import Agent, Stream
 from edge_agent.fake import FakeUplink
 from edge_agent.keeper import Keeper
+from edge_agent.sampler import Chunk
 from edge_agent.sender import Sender
-from edge_agent.uplink import TAKEN, Outcome
+from edge_agent.uplink import SAFE, TAKEN, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from bridge.messages import Observation, Skip
@@ -83,24 +84,59 @@ async def test_what_is_on_disk_at_the_start_is_backlog_and_live_rows_go_first(tm
     assert live[-1].live_from is None, "the backlog is receipted"
 
 
-async def test_an_outage_makes_a_seam(tmp_path: Path) -> None:
-    uplink = FakeUplink()
+class Fed:
+    """A source that a test feeds."""
+
+    def __init__(self) -> None:
+        self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
+        self.count = 0
+
+    def feed(self, rows: int) -> None:
+        values = np.arange(self.count, self.count + rows, dtype=np.float32)[:, None]
+        self._chunks.put_nowait(Chunk(values, float(self.count), 0.02))
+        self.count += rows
+
+    def end(self) -> None:
+        self._chunks.put_nowait(None)
+
+    async def chunks(self, _clock: Any, _mono: Any) -> AsyncIterator[Chunk]:
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+
+
+async def test_an_outage_makes_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uplink = FakeUplink(lambda _, o: TAKEN if o.lane == "backlog" else SAFE)
     agent = app(tmp_path, uplink, stream={})
+    source = Fed()
+
+    async def take(stream: Stream) -> None:
+        series = await agent.keeper.call(lambda: agent.keeper.box.begin(stream.name, "e"))
+        await agent._take_series(stream, series, source)
+
+    monkeypatch.setattr(agent, "_take", take)
     work = asyncio.create_task(agent.run())
     for _ in range(2):
-        seen = len(uplink.sent)
-        await uplink.until(seen + 4)
+        sent = len(uplink.sent)
+        source.feed(100)
+        await uplink.until(sent + 4)
         listener = uplink.listener
         assert listener is not None
         listener.disconnected("cut")
-        await eventually(lambda: agent.keeper.box.rows() >= 200)
+        source.feed(200)
+        await eventually(lambda: agent.sender.routes[0].lanes.live.end == source.count)
         listener.connected(fresh=False)
+        await uplink.until(lambda: numbers(uplink.sent) == set(range(source.count)))
+    source.feed(100)
+    await uplink.until(lambda: numbers(uplink.sent) == set(range(source.count)))
+    source.end()
+    assert uplink.listener is not None
+    uplink.listener.receipt("wrist", Receipt("e", [(0, source.count - 1)]))
     await asyncio.wait_for(work, 20)
     check_lanes(uplink.sent)
-    assert numbers(uplink.sent) == set(range(ROWS))
-    seams = {o.live_from for _, o in uplink.sent} - {None}
-    assert len(seams) >= 2
-    assert any(o.lane == "backlog" for _, o in uplink.sent)
+    live = [(o.seq, o.live_from) for _, o in uplink.sent if o.lane == "live"]
+    assert {seam for _, seam in live} == {None, 300, 600}
+    late = {o.seq for _, o in uplink.sent if o.lane == "backlog"}
+    assert late == {*range(100, 300, 25), *range(400, 600, 25)}
 
 
 @pytest.mark.parametrize(
