@@ -124,6 +124,11 @@ class Outbound:
         """The broker, or the disk, takes no more for now."""
         return self._publisher.full or self._kept.full
 
+    @property
+    def most(self) -> int:
+        """Results that the next turn may publish, at least 1: what the disk is behind with is bounded."""
+        return max(1, self._kept.room)
+
     async def room(self) -> None:
         """Wait while the broker or the disk takes no more: then the inbox fills, and the doors close."""
         pause = SHORTEST_PAUSE  # a disk that stalls is back in milliseconds, a broker that is away maybe in hours

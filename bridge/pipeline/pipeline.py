@@ -141,7 +141,8 @@ class Pipeline:
                 if self._out.full:
                     await self._out.room()  # not after `take`: what lanes end meanwhile must come first
                 blocked = self._crowded if self._decider.crowded else None
-                events = await self._inbox.take(most=MOST, size=SIZE, wait=BREATH, blocked=blocked)
+                most = min(MOST, self._out.most)
+                events = await self._inbox.take(most=most, size=SIZE, wait=BREATH, blocked=blocked)
                 await self._turn(events)
                 self.at_rest()
         finally:

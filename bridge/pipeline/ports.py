@@ -30,6 +30,11 @@ class Keeper(Protocol):
         """So much waits for the disk that no more Results are to be published."""
         ...
 
+    @property
+    def room(self) -> int:
+        """How many more Results may be published until it is full."""
+        ...
+
     def append(self, record: Record) -> None:
         """Keep a record, and call its `done` once that is safe."""
         ...
@@ -39,6 +44,7 @@ class KeepsNothing:
     """A keeper that forgets: what it is given counts as kept at once."""
 
     full = False
+    room = 1 << 30
 
     def append(self, record: Record) -> None:
         """Forget it."""

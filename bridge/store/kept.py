@@ -143,6 +143,11 @@ class Kept:
         return self.refusing or self._waiting >= MOST_WAITING
 
     @property
+    def room(self) -> int:
+        """How many more Results may be published until it is full; 0 while it is."""
+        return 0 if self.refusing else max(0, MOST_WAITING - self._waiting)
+
+    @property
     def incomplete(self) -> bool:
         """Results that were kept once are not any more: by age, by size, or because of damage."""
         return self._file.incomplete

@@ -157,6 +157,7 @@ async def test_too_much_on_its_way_is_full(kept: Kept, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MOST_WAITING", 100)
     kept.append(record(results=99))
     seen = [kept.full]
+    assert kept.room == 1
     kept.append(record(results=1))
     seen.append(kept.full)
     await kept.flush()

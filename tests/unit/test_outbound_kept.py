@@ -34,6 +34,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.full = False
+        self.room = 5
         self.sent: list[Publish] = []
         self.records: list[Record] = []
         self.recalled: list[tuple[str, int]] = []
@@ -179,6 +180,9 @@ def test_when_the_broker_last_took_something(bench: Bench) -> None:
 async def test_a_disk_that_refuses_closes_the_doors(bench: Bench) -> None:
     bench.full = True
     assert bench.out.full
+    assert bench.out.most == 5
+    bench.room = 0
+    assert bench.out.most == 1, "what lanes and the cloud end must come through"
     waiting = asyncio.ensure_future(bench.out.room())
     await asyncio.sleep(0)
     assert not waiting.done()
