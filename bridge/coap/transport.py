@@ -12,6 +12,7 @@ is made here because aiocoap sets SO_REUSEPORT, with which two bridges would sha
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import ipaddress
 import logging
@@ -144,6 +145,7 @@ class _Datagrams(MessageInterfaceUDP6):
     def __init__(self, messages: Messages, log: logging.Logger, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(messages, log, loop)
         self._reading: tuple[socket.socket, Any] | None = None
+        self._context = contextvars.copy_context()
 
     def read(self, sock: socket.socket, transport: Any) -> None:
         """What the reader was added for; from here on it is added again after each error."""
@@ -151,18 +153,19 @@ class _Datagrams(MessageInterfaceUDP6):
 
     def datagram_errqueue_received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
         """An ICMP error."""
-        self.loop.call_soon(self._read_on)
+        self.loop.call_soon(self._read_on, context=self._context)
         super().datagram_errqueue_received(data, ancdata, flags, address)
 
     def error_received(self, exc: OSError) -> None:
         """An error of the socket itself."""
-        self.loop.call_soon(self._read_on)
+        self.loop.call_soon(self._read_on, context=self._context)
         super().error_received(exc)
 
     def _read_on(self) -> None:
         """Reads on where libuv, so uvloop, gave the socket up: its poll had told of an error.
 
-        Otherwise one peer that went away would make us deaf to all, without a word.
+        Otherwise one peer that went away would make us deaf to all, without a word. In the context of the beginning: an
+        error may come of a sending, in whose context aiocoap would take every later sending for its repetition.
         """
         if self._reading is None:
             return

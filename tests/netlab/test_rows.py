@@ -78,7 +78,7 @@ def test_transmissions(name: str, most: float) -> None:
     assert not row(f"{name}-transmissions", outcome(name, transmissions=most + 0.01)).passed
 
 
-@pytest.mark.parametrize("name", rows.CONSTANT)
+@pytest.mark.parametrize("name", rows.FRESHEST)
 def test_constant_links_against_the_better_of_both(name: str) -> None:
     rivals = [outcome(name, "mqtt", latency=400.0), outcome(name, "coap", latency=100.0)]
     assert row(f"{name}-p95-constant", outcome(name, latency=109.0), *rivals).passed

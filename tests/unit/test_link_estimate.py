@@ -290,3 +290,16 @@ def test_what_is_given_up_where_nobody_answers_is_no_loss() -> None:
         estimator.on(Sent(f"there-{each}", 6.2 + each, "coap", 200))
         estimator.on(Acked(f"there-{each}", 6.25 + each))
     assert estimator.estimate(26.5).loss > 0.2, "the path carries, so these were lost"
+
+
+def test_what_is_given_up_just_before_an_outage_is_no_loss_rate() -> None:
+    estimator = Estimator()
+    for each in range(20):
+        estimator.on(Sent(each, each * 0.1, "coap", 200))
+        estimator.on(Acked(each, each * 0.1 + 0.05))
+    before = estimator.estimate(2.0).loss_trials
+    estimator.on(Sent("last", 2.0, "coap", 200))
+    estimator.on(Sent("waits", 2.1, "coap", 200))
+    estimator.on(GivenUp("last", 2.6))
+    estimator.on(Acked("waits", 9.0))
+    assert estimator.estimate(9.1).loss_trials <= before
