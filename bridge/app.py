@@ -157,6 +157,7 @@ class App:
 
         inbox = Inbox(limits.inbox, lambda: door.space())
         door = MqttDoor(inbox, may_answer, limits.payload)
+        kept.settled = door.acknowledge
         endpoint = self._devices_endpoint(broker)
         devices = door.connection = Connection(
             endpoint,

@@ -88,12 +88,13 @@ class MqttDoor:
 
     def _settle(self, delivery: Delivery, _verdict: Verdict) -> None:
         if not self._settled:
-            asyncio.get_running_loop().call_soon(self._acknowledge)
+            asyncio.get_running_loop().call_soon(self.acknowledge)
         self._settled.append(delivery)
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
+        """Acknowledge what is settled, before anything else leaves: the broker holds it until then."""
         settled, self._settled = self._settled, []
-        if self.connection is not None:
+        if settled and self.connection is not None:
             self.connection.acknowledge(settled)
 
 

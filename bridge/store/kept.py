@@ -111,6 +111,7 @@ class Kept:
         latest: monotonic seconds at which their newest record was made; now if there is none.
         unheard: number of their first record of which Results may have reached nobody; None if there is none.
         refusing: the disk refuses; nothing is settled.
+        settled: called in the event loop once what was written has been told to those who wait for it.
 
     Raises:
         StoreError: the file cannot be used.
@@ -121,6 +122,7 @@ class Kept:
         self.whole = self._file.whole()
         self.latest, self.unheard = self._file.latest, self._file.unheard
         self.refusing = False
+        self.settled: Callable[[], None] = _nothing
         self._last = self._file.last
         self._waiting = 0  # Results not committed yet
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
@@ -259,6 +261,7 @@ class Kept:
             self._waiting -= len(record.items)
             record.kept = True
             record.done(record)
+        self.settled()
 
     # ---- in the thread
 
@@ -326,6 +329,10 @@ class Kept:
             self.refusing = True
             return False
         return True
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _joined(records: list[Record]) -> list[Written]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from bridge.mqtt.messages import Delivery
-from bridge.pipeline.arrival import Arrival
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from bridge.mqtt.messages import Delivery, Settings
+from bridge.mqtt.session import Session
+from bridge.pipeline.arrival import SAFE, Arrival
 from bridge.pipeline.doors import MqttDoor
 from bridge.pipeline.inbox import Inbox
+
+if TYPE_CHECKING:
+    from bridge.mqtt.connection import Connection
 
 
 def delivery(payload: bytes, *, qos: int = 1) -> Delivery:
@@ -32,3 +39,28 @@ async def test_only_what_nobody_acknowledges_may_be_given_up() -> None:
     door = MqttDoor(inbox, lambda _: True)
     found = await arrivals(door, inbox, delivery(b"0", qos=0), delivery(b"1"), delivery(b"2", qos=2))
     assert [one.sheddable for one in found] == [True, False, False]
+
+
+async def test_what_is_settled_is_acknowledged_once_and_at_once_when_asked() -> None:
+    """Before the next turn's Results leave: else the broker holds both, and its queue is short."""
+    session = Session(Settings("me"))
+    inbox = Inbox(1 << 20, lambda: None)
+    door = MqttDoor(inbox, lambda _: True)
+    acknowledged: list[list[Delivery]] = []
+
+    class Link:
+        def __init__(self) -> None:
+            self.session = session
+
+        def acknowledge(self, deliveries: list[Delivery]) -> None:
+            acknowledged.append(deliveries)
+
+    door.connection = cast("Connection", Link())
+    one, two = delivery(b"1"), delivery(b"2")
+    for arrival in await arrivals(door, inbox, one, two):
+        arrival.settle(SAFE)
+    assert acknowledged == []
+    door.acknowledge()
+    assert acknowledged == [[one, two]]
+    await asyncio.sleep(0)
+    assert len(acknowledged) == 1

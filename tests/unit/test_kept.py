@@ -153,6 +153,18 @@ async def test_a_file_found_damaged_is_opened_anew(kept: Kept, monkeypatch: pyte
     assert await numbers(kept) == [1]
 
 
+async def test_who_acknowledges_is_called_when_all_of_a_commit_are_told(kept: Kept) -> None:
+    told: list[str] = []
+    kept.settled = lambda: told.append("settled")
+    for _ in range(2):
+        one = record()
+        one.done = lambda _record: told.append("done")
+        kept.append(one)
+    await kept.flush()
+    assert told[-1] == "settled"
+    assert told.count("done") == 2
+
+
 async def test_too_much_on_its_way_is_full(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 100)
     kept.append(record(results=99))
