@@ -20,7 +20,7 @@ from edge_agent.link_settings import Link
 from tests.netlab.changes import round_trip
 from tests.netlab.child import ROOT
 from tests.netlab.ours import BUDGET, FIDELITY, wish
-from tests.netlab.rows import encodings
+from tests.netlab.rows import PATIENT, encodings
 from tests.netlab.scenarios import SCENARIOS
 from tests.netlab.traffic import CHANNELS, ROWS, TOPIC
 
@@ -51,7 +51,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 def measure(results: Results) -> Measured:
     """What the outcomes ask for."""
-    used = encodings([one for one in results.outcomes if one.scenario == "thin"])
+    used = encodings([one for one in results.outcomes if one.scenario == PATIENT])
     return Measured(decision_us(), accuracy_cost(used))
 
 

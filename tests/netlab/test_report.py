@@ -154,7 +154,7 @@ def test_the_oracle_runs_only_where_the_link_changes() -> None:
 
 def test_what_is_measured_on_this_machine() -> None:
     used = ("coap-con/int8/4", "mqtt-0/float32+zstd/2", "mqtt-0/int8/1", "mqtt-0/morse/2")
-    results = Results([outcome("thin", switches=[Switch(0.0, name) for name in used])])
+    results = Results([outcome("thin-patient", switches=[Switch(0.0, name) for name in used])])
     found = costs.measure(results)
     assert set(found.decision_us) >= set(rows.CONSTANT)
     assert min(found.decision_us.values()) > 0
