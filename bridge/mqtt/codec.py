@@ -8,7 +8,6 @@ read or written by hand where that is faster: tests/property/test_codec.py holds
 
 from __future__ import annotations
 
-from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -85,8 +84,8 @@ _PUBACK: Final = 0x40
 _LONGEST: Final = 16_384  # a remaining length from here on has three bytes and is written by the library
 _read: Callable[[memoryview], tuple[Packet, int]] = mqtt5.read
 _ack: Callable[[int, int, int], bytes] = Struct(">BBH").pack
-_head1: Callable[[int, int], bytes] = Struct(">BB").pack
-_head2: Callable[[int, int, int], bytes] = Struct(">BBB").pack
+_head1: Callable[[int, int, int], bytes] = Struct(">BBH").pack
+_head2: Callable[[int, int, int, int], bytes] = Struct(">BBBH").pack
 _plain: Callable[[int, int], bytes] = Struct(">HB").pack  # packet id, no properties
 
 
@@ -210,14 +209,17 @@ def publish(message: Publish, packet_id: int | None, *, duplicate: bool = False)
         or message.expiry is not None
     ):
         return publish_in_full(message, packet_id, duplicate=duplicate)
-    topic, payload = _text(message.topic), message.payload
-    length = len(topic) + len(payload) + 3
+    topic, payload = message.topic.encode(), message.payload
+    size = len(topic)
+    if not 0 < size < 0x10000:
+        raise ValueError(f"a topic of {size} bytes: 1 to 65,535 can be written")
+    length = size + len(payload) + 5
     if length >= _LONGEST:
         return publish_in_full(message, packet_id, duplicate=duplicate)
     first = 0x33 if message.retain else 0x32
     if duplicate:
         first |= 0x08
-    head = _head1(first, length) if length < 0x80 else _head2(first, length & 0x7F | 0x80, length >> 7)
+    head = _head1(first, length, size) if length < 0x80 else _head2(first, length & 0x7F | 0x80, length >> 7, size)
     return b"".join((head, topic, _plain(packet_id, 0), payload))
 
 
@@ -249,15 +251,6 @@ def publish_in_full(
         correlation_data=message.correlation,
         topic_alias=alias,
     ).write()
-
-
-@lru_cache(maxsize=1_024)
-def _text(text: str) -> bytes:
-    """A topic as section 1.5.4 writes it; those of the day are kept."""
-    data = text.encode()
-    if not 0 < len(data) < 0x10000:
-        raise ValueError(f"a topic of {len(data)} bytes: 1 to 65,535 can be written")
-    return len(data).to_bytes(2, "big") + data
 
 
 def puback(packet_id: int, code: int) -> bytes:

@@ -143,18 +143,23 @@ class Sender:
             self._fill_again()
         queue, flying, departure = self._queue, self._flying, self._departure
         room = self._receive_maximum + len(self._resend)
+        written = 0
         while queue and len(flying) < room:
             message = queue.popleft()
             if not message.qos:
                 self._write_once(message)
                 continue
-            packet_id = self.free_id()
+            packet_id = self._next_id
+            if packet_id in flying or packet_id in self._subscribing:
+                packet_id = self.free_id()
+            self._next_id = packet_id % 65_535 + 1
             size = self._write(message, packet_id)
             if size:
-                self.bytes_in_flight += size
+                written += size
                 flying[packet_id] = _Flight(message, size, departure)
             elif message.done is not None:
                 message.done(PACKET_TOO_LARGE)
+        self.bytes_in_flight += written
 
     def _write_once(self, message: Publish) -> None:
         """QoS 0."""

@@ -233,27 +233,30 @@ class Decider:
                 ticket.receipt = False
                 ticket.refused = Refused("overload", told.detail)
         turn.refusals.append(Refusal(told, source, None, window.reply_to, window.correlation, tickets))
-        self._close(cut, turn)
+        if cut.open:
+            self._close(cut, turn)
         self.answering.gone(window, turn)
 
     def _close(self, cut: Cut, turn: Turn) -> None:
         """The window is out of the journal's care."""
-        if cut.open:
-            self.open.pop(cut.window.id, None)
-            turn.changes.answered.append(cut.window.id)
+        self.open.pop(cut.window.id, None)
+        turn.changes.answered.append(cut.window.id)
 
     def place(self, cut: Cut, turn: Turn) -> None:
         """Answer a computed window, or ask the cloud about it."""
         window, answer, route, ticket = cut.window, cut.answer, cut.route, cut.ticket
         assert answer is not None  # noqa: S101 # it is in turn.computed
         placing = self._placings.get(route) or self._placing(route)
-        choice = at_once(answer.score, placing.terms) or self._weigh(cut, answer, placing, turn)
-        if choice is None:
-            return
-        durable = not choice.firm or ticket is None or ticket.durable
+        placement = placing.always
+        if placement is None:
+            choice = at_once(answer.score, placing.terms) or self._weigh(cut, answer, placing, turn)
+            if choice is None:
+                return
+            placement = Placement("bridge", choice.reason, choice.firm)
+        durable = not placement.firm or ticket is None or ticket.durable
         whole = route.windows == "whole" and window.reply_to is None
-        self._close(cut, turn)
-        placement = Placement("bridge", choice.reason, choice.firm)
+        if cut.open:
+            self._close(cut, turn)
         if self._order.lines and in_order(route, window) and self._order.blocks(window):
             self.answering.decide_behind(turn, window, answer, placement, whole=whole)
         else:

@@ -277,7 +277,9 @@ class Outbound:
         else:
             self.book.answered(window)
             if place != NOT_KEPT:
-                self._note_heard(record, place, code)
+                self.heard_at = record.at
+                if code or self._unheard.marks:
+                    self._note_heard(record, place, code)
         if record.kept:
             self._end(window, sent.journalled)
         else:
@@ -289,11 +291,11 @@ class Outbound:
             self._refusals.note("a provisional Result", code)
         else:
             self.book.provisional(sent.result.id)
+            self.heard_at = sent.record.at
             self._note_heard(sent.record, sent.place, code)
 
     def _note_heard(self, record: Record, place: int, code: int) -> None:
         """The broker took a Result that is kept, and gave it to somebody or to nobody."""
-        self.heard_at = record.at
         if code == NO_MATCHING_SUBSCRIBERS:
             self._unheard.note(*record.items[place], record.n)
         elif self._unheard.marks:
@@ -339,7 +341,7 @@ class Outbound:
         """Settle what may be settled now, and receipt it."""
         safe: dict[SeriesKey, list[tuple[int, int]]] | None = None
         for ticket in tickets:
-            if ticket.settled or (ticket.open and ticket.waits):
+            if ticket.settled or (ticket.open and (not ticket.durable or ticket.waits)):
                 continue
             ticket.settle()
             if ticket.receipt and ticket.key.device != "_infer":

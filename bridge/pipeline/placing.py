@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from bridge.messages import Placement
 from bridge.place.chances import Chances
-from bridge.place.decide import CloudView, Terms, margin
+from bridge.place.decide import CloudView, Terms, always, margin
 
 if TYPE_CHECKING:
     from bridge.pipeline.routes import Route
@@ -37,6 +38,7 @@ class Placing(msgspec.Struct, frozen=True, eq=False):
         patience: seconds after that deadline for which a final answer is waited for behind a provisional one: the
             grace, less the margin of all of it.
         barred: why its windows never leave the gateway; None: they may.
+        always: where all its windows are answered, if that is the bridge whatever it says of them.
     """
 
     terms: Terms
@@ -44,6 +46,7 @@ class Placing(msgspec.Struct, frozen=True, eq=False):
     margin: float
     patience: float
     barred: CloudView | None
+    always: Placement | None
 
 
 def placing_of(route: Route, below: float | None, curve: Curve) -> Placing:
@@ -65,4 +68,6 @@ def placing_of(route: Route, below: float | None, curve: Curve) -> Placing:
     terms = Terms(route.policy, below, route.price, both, route.grace if both else 0.0)
     barred = CloudView(there=False, why=route.barred) if route.barred else None
     patience = route.grace - margin(route.deadline + route.grace)
-    return Placing(terms, Chances(points, default), margin(route.deadline), patience, barred)
+    fixed = always(terms)
+    at_bridge = None if fixed is None else Placement("bridge", fixed.reason, fixed.firm)
+    return Placing(terms, Chances(points, default), margin(route.deadline), patience, barred, at_bridge)

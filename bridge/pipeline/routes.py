@@ -16,7 +16,7 @@ from bridge.topics import DataTopic
 from bridge.wire.foreign import Decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bridge.messages import SeriesKey
 
@@ -137,6 +137,9 @@ class RouteTable:
     Args:
         routes: the routes.
         overrides: what is otherwise for some devices or models; the first that fits counts.
+
+    Attributes:
+        known: what `find` found before for a topic; None if it was not asked yet, or not lately.
     """
 
     def __init__(self, routes: list[Route], overrides: Sequence[Override] = ()) -> None:
@@ -148,6 +151,7 @@ class RouteTable:
         self._infer: dict[str, Route] = {}
         self.routes = tuple(routes)
         self._found: dict[str, tuple[Route, DataTopic]] = {}
+        self.known: Callable[[str], tuple[Route, DataTopic] | None] = self._found.get  # each message asks
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -243,10 +247,6 @@ class RouteTable:
             return self.find(topic)[0].model
         except Refused:
             return None
-
-    def known(self, topic: str) -> tuple[Route, DataTopic] | None:
-        """What `find` found before; None if it was not asked yet, or not lately."""
-        return self._found.get(topic)
 
     def find(self, topic: str) -> tuple[Route, DataTopic]:
         """The route of a message and whose rows it carries.

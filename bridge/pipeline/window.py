@@ -191,7 +191,10 @@ class Windower:
         """A whole window is known from before a restart: its copies are not asked about again."""
         self._seen.add(window)
         if len(self._seen) >= self._patience.seen:
-            self._seen, self._seen_before = set(), self._seen
+            self._next_generation()
+
+    def _next_generation(self) -> None:
+        self._seen, self._seen_before = set(), self._seen
 
     def forget(self, window: str) -> None:
         """A whole window was not answered after all: its next copy is new."""
@@ -239,10 +242,13 @@ class Windower:
         else:
             key = key_of(topic, seen.epoch)
             name = window_id(key, first, route.model)
-            known = name in self._seen or name in self._seen_before
-            self.remember(name)
-            if known:
+            seen_already = self._seen
+            if name in seen_already or name in self._seen_before:
+                self.remember(name)
                 return Taken(key, first, [], known=name)
+            seen_already.add(name)
+            if len(seen_already) >= self._patience.seen:
+                self._next_generation()
         t, t_source = seen.t, _DEVICE
         if t is None:
             t, _, t_source = stamp(route.manifest, seen, wall)

@@ -99,6 +99,13 @@ def margin(whole: float) -> float:
     return max(0.0, min(MARGIN, MARGIN_SHARE * whole))
 
 
+def always(terms: Terms) -> Choice | None:
+    """The choice for all windows where the bridge answers whatever it is told of them; None if that depends."""
+    if terms.policy == "bridge":
+        return ON_BRIDGE
+    return NEVER_UNSURE if terms.policy == "cascade" and terms.below is None else None
+
+
 def at_once(certainty: float, terms: Terms) -> Choice | None:
     """The choice for a window that the bridge answers whatever the cloud does; None if the cloud is wished for.
 
@@ -107,13 +114,9 @@ def at_once(certainty: float, terms: Terms) -> Choice | None:
         terms: the route's.
     """
     below = terms.below
-    if terms.policy == "cascade" and below is not None:
-        if certainty >= below:
-            return Choice("bridge", f"confident: {certainty:.3f} ≥ {below:.3f}", True)
-        return None
-    if terms.policy == "cloud":
-        return None
-    return ON_BRIDGE if terms.policy == "bridge" else NEVER_UNSURE
+    if terms.policy == "cascade" and below is not None and certainty >= below:
+        return Choice("bridge", f"confident: {certainty:.3f} ≥ {below:.3f}", True)
+    return always(terms)
 
 
 def decide(certainty: float, chances: Chances, terms: Terms, cloud: CloudView, *, left: float) -> Choice:

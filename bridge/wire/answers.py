@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -11,13 +11,14 @@ from bridge.messages import Error, Receipt, Result
 from bridge.wire.formats import Format
 from bridge.wire.parse import finite, parse
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _T = TypeVar("_T", Result, Receipt, Error)
 _encoder = msgspec.json.Encoder()
 
-
-def encode_answer(message: Result | Receipt | Error) -> bytes:
-    """JSON of an answer, its keys as in the contract."""
-    return _encoder.encode(message)
+encode_answer: Callable[[Result | Receipt | Error], bytes] = _encoder.encode
+"""JSON of an answer, its keys as in the contract."""
 
 
 def encode_status(*, online: bool, t: float, **facts: Any) -> bytes:

@@ -14,6 +14,7 @@ from bridge.wire.fields import MAX_EPOCH, MAX_SEQ
 from bridge.wire.formats import Format
 from bridge.wire.observation import observation_of, opened, short_way
 from bridge.wire.parse import DEPTH, parse
+from bridge.wire.plain_cbor import plain_cbor
 from bridge.wire.zstd import MOST
 
 MAX_RANGES = 64  # of one Skip, as of a Receipt
@@ -35,11 +36,14 @@ def decode_data(payload: bytes, form: Format, *, depth: int = DEPTH, most: int =
     Raises:
         Refused: with a reason of the contract; carries `seq` where that could still be read.
     """
-    payload, form = opened(payload, form, most)
-    plain = short_way(payload, form, depth)
-    if plain is not None:
+    if form is Format.CBOR and (plain := plain_cbor(payload, depth)) is not None:  # most of what comes, so it is first
         return plain
-    value = parse(payload, form, depth=depth)
+    content, form = opened(payload, form, most)
+    if content is not payload or form is Format.JSON:
+        plain = short_way(content, form, depth)
+        if plain is not None:
+            return plain
+    value = parse(content, form, depth=depth)
     return _skip_of(value) if isinstance(value, dict) and "skip" in value else observation_of(value)
 
 

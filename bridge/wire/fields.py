@@ -9,7 +9,7 @@ MAX_EPOCH = 64
 MAX_TIME = 1e11  # seconds since 1970: the year 5138
 MAX_DT = 1e9  # seconds, 31 years: the time of every row of a message stays finite
 
-_LANES: dict[str, Lane] = {"live": "live", "backlog": "backlog"}
+LANES: dict[str, Lane] = {"live": "live", "backlog": "backlog"}
 
 
 def good_observation(
@@ -37,7 +37,7 @@ def good_observation(
         and (epoch is None or (1 <= len(epoch) <= MAX_EPOCH and epoch.isprintable()))
         and (t is None or 0.0 <= t < MAX_TIME)
         and (dt is None or 0.0 < dt <= MAX_DT)
-        and (lane is None or lane in _LANES)
+        and (lane is None or lane in LANES)
     ):
-        return Observation(values, seq, epoch or "", t, dt, _LANES[lane or "live"], receipt is True)
+        return Observation(values, seq, epoch or "", t, dt, LANES[lane or "live"], receipt is True)
     return None

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.errors import Refused
 from bridge.messages import Observation
+from bridge.wire import plain_cbor as plain_cbor_module
 from bridge.wire.arrays import first_not_finite
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation, encode_observation, observation_of
@@ -67,6 +68,26 @@ def test_keys_come_in_any_order() -> None:
         seen = plain_cbor(b"\xa6" + VALUES + b"".join(some), 4)
         assert seen is not None
         assert (seen.seq, seen.epoch, seen.t, seen.lane, seen.receipt) == (5, "e1", 0.0, "live", False)
+
+
+def test_what_is_as_long_as_a_known_form_is_read_by_its_own_bytes() -> None:
+    seq, t, text = b"\x63seq\x19\x01\x00", b"\x61t\xfb" + bytes(8), b"\x65epoch\x62e1"
+    known = b"\xa4" + VALUES + seq + t + text
+    for payload in (known, b"\xa4" + VALUES + text + t + seq, known[:-1] + b"2"):
+        seen = plain_cbor(payload, 4)
+        assert seen is not None
+        assert (seen.seq, seen.t, seen.epoch) == (256, 0.0, "e2" if payload.endswith(b"2") else "e1")
+    for at in range(len(known) - len(seq + t + text)):
+        wrong = bytearray(known)
+        wrong[at] ^= 0xFF
+        assert told(bytes(wrong), Format.CBOR, strict=False) == told(bytes(wrong), Format.CBOR, strict=True)
+    assert plain_cbor(known[:-9] + b"\x66" + known[-8:], 4) is None
+
+
+def test_however_many_forms_come_only_the_newest_are_remembered() -> None:
+    for rows in range(1, 3 * plain_cbor_module.MOST_FORMS):
+        assert plain_cbor(encode_observation(Observation(np.ones((rows, 1), np.float32)), Format.CBOR), 4) is not None
+        assert 0 < len(plain_cbor_module._forms) <= plain_cbor_module.MOST_FORMS
 
 
 @pytest.mark.parametrize(
