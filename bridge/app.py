@@ -178,7 +178,7 @@ class App:
         counts, unheard = self._counts, Unheard(self._counts)
         outbound = Outbound(
             devices,
-            coap.publish if config.coap.enabled else lambda _path, _payload: None,
+            coap.publish if config.coap.enabled else None,
             ErrorGate(limits.errors),
             counts,
             kept=kept,

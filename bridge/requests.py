@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Error
-from bridge.mqtt.messages import Publish
+from bridge.mqtt.messages import Publish, topic_of
 from bridge.pipeline.admit import ErrorGate
 from bridge.wire.formats import of_payload
 from bridge.wire.parse import parse
@@ -63,9 +63,9 @@ class Requests:
     def sift(self, connection: Connection, deliveries: list[Delivery]) -> list[Delivery]:
         """Take out and hand over requests; the rest is returned."""
         handlers = self._handlers
-        asked = [delivery for delivery in deliveries if delivery.topic in handlers]
-        if not asked:
+        if handlers.keys().isdisjoint(map(topic_of, deliveries)):
             return deliveries
+        asked = [delivery for delivery in deliveries if delivery.topic in handlers]
         connection.acknowledge(asked)
         for delivery in asked:
             self._hand_over(connection, delivery)

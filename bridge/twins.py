@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bridge import topics
 from bridge.errors import Refused, TakenOver
+from bridge.mqtt.messages import topic_of
 from bridge.wire.answers import decode_status
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Twins:
 
     def sift(self, connection: Connection, deliveries: list[Delivery]) -> list[Delivery]:
         """Take out and look at statuses of our id; the rest is returned."""
-        statuses = [delivery for delivery in deliveries if delivery.topic == self._topic]
-        if not statuses:
+        if self._topic not in map(topic_of, deliveries):
             return deliveries
+        statuses = [delivery for delivery in deliveries if delivery.topic == self._topic]
         for delivery in statuses:
             self._look(delivery.payload, connection.session.connects, retained=delivery.retain)
         connection.acknowledge(statuses)

@@ -8,6 +8,8 @@ read or written by hand where that is faster: tests/property/test_codec.py holds
 
 from __future__ import annotations
 
+import re
+from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -42,7 +44,7 @@ from bridge.errors import RemoteProtocolError
 from bridge.mqtt.messages import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bridge.mqtt.messages import Publish
 
@@ -81,8 +83,13 @@ Received: TypeAlias = Packet | Delivery | int
 
 MALFORMED, PROTOCOL_ERROR, TOPIC_NAME_INVALID, PACKET_TOO_LARGE = 0x81, 0x82, 0x90, 0x95
 _PUBACK: Final = 0x40
+_PUBACKS = re.compile(
+    rb"(?:@\x02(?:[^\0].|\0[^\0]))++", re.DOTALL
+)  # of success, said by saying nothing; an id is not 0
+_first_of = itemgetter(0)
 _LONGEST: Final = 16_384  # a remaining length from here on has three bytes and is written by the library
 _read: Callable[[memoryview], tuple[Packet, int]] = mqtt5.read
+_packet_ids: Callable[[memoryview], Iterator[tuple[int]]] = Struct(">xxH").iter_unpack
 _ack: Callable[[int, int, int], bytes] = Struct(">BBH").pack
 _head1: Callable[[int, int, int], bytes] = Struct(">BBH").pack
 _head2: Callable[[int, int, int, int], bytes] = Struct(">BBBH").pack
@@ -123,12 +130,10 @@ def _read_all(buffer: bytes | bytearray, view: memoryview, maximum: int, packets
     used, end = 0, len(view)
     while used < end:
         first = buffer[used]
-        if first == _PUBACK and used + 4 <= end and buffer[used + 1] == 2:  # success, said by saying nothing
-            packet_id = buffer[used + 2] << 8 | buffer[used + 3]
-            if not packet_id:
-                raise _no_id()
-            packets.append(packet_id)
-            used += 4
+        if first == _PUBACK and (run := _PUBACKS.match(buffer, used, end)) is not None:
+            after = run.end()
+            packets += map(_first_of, _packet_ids(view[used:after]))
+            used = after
             continue
         try:
             packet, size = _read(view[used:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 
 import msgspec
 
@@ -105,6 +106,10 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     packet_id: int | None
     settled: int | None = None
     alias: int | None = None
+
+
+topic_of: Callable[[Delivery], str] = attrgetter("topic")
+"""Its topic, for `map`."""
 
 
 class Acked(msgspec.Struct, frozen=True, gc=False):

@@ -85,13 +85,13 @@ class Receiver:
 
     def write_settled(self) -> None:
         """Acknowledge what is settled at the head of the line, in the order of arrival."""
-        unacked = self.unacked
+        unacked, out = self.unacked, self._out
         while unacked and (code := unacked[0].settled) is not None:
             head = unacked.popleft()
             packet_id = head.packet_id
             assert packet_id is not None  # noqa: S101 # QoS 0 is not in the queue
             if head.qos == 1:
-                self._out.append(puback(packet_id, code))
+                out.append(puback(packet_id, code))
                 continue
             self._out.append(pubrec(packet_id, code))
             self._owed.discard(packet_id)

@@ -78,7 +78,8 @@ class Outbound:
 
     Args:
         publisher: the broker's connection.
-        on_result: told topic and payload of each Result that is no answer to `_infer`, for CoAP's GET and Observe.
+        on_result: told topic and payload of each Result that is no answer to `_infer`, for CoAP's GET and Observe;
+            None where nobody is.
         gate: bounds the Errors.
         counts: where to count.
         kept: keeps what is published; nothing is kept without.
@@ -95,7 +96,7 @@ class Outbound:
     def __init__(
         self,
         publisher: Publisher,
-        on_result: Callable[[str, bytes], None],
+        on_result: Callable[[str, bytes], None] | None,
         gate: ErrorGate,
         counts: Counter[str],
         *,
@@ -259,7 +260,8 @@ class Outbound:
         if record is not _UNKEPT:
             sent.place = len(record.items)
             record.items.append((topic, payload))
-            self._on_result(topic, payload)
+            if self._on_result is not None:
+                self._on_result(topic, payload)
         told_by_broker = self._published_provisional if result.provisional else self._published
         return Publish(topic, payload, correlation=sent.correlation, done=partial(told_by_broker, sent))
 
