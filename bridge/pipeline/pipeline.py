@@ -176,7 +176,6 @@ class Pipeline:
                 self._decider.computed(event, turn)
             else:
                 self._decider.answering.cloud_said(event, turn)
-        self._intake.count(turn)
         if given_up := self._inbox.given_up():
             self._intake.overload(given_up, turn)
         self._intake.expire(turn)
@@ -188,6 +187,7 @@ class Pipeline:
         if turn.changes:
             await self._commit(turn.changes)
         self._tell(turn)
+        self._intake.count(turn)
         if refused:
             self._out.settle([ticket for _, tickets in refused for ticket in tickets])
 

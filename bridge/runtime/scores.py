@@ -58,9 +58,8 @@ def outcomes(
 
 def _outcome(row: list[float], labels: Sequence[str], temperature: float, version: str, variant: str) -> Answer | None:
     """The answer of one row; None where it is not finite."""
-    exp, highest, total = math.exp, max(row), 0.0
-    for logit in row:
-        total += exp((logit - highest) / temperature)
+    exp, highest = math.exp, max(row)
+    total = sum([exp((logit - highest) / temperature) for logit in row])
     # the highest logit alone gives 1; a NaN, and ∞ - ∞, make the total NaN
     if not total >= 1.0:
         return None
