@@ -186,7 +186,7 @@ class App:
             earlier=kept.whole,
             recall=lambda window, record: replayer.recall(window, record),
         )
-        replayer = Replayer(kept, devices, unheard, outbound.recalled, counts, again=config.results.again)
+        replayer = Replayer(kept, devices, unheard, outbound.waiters.recalled, counts, again=config.results.again)
         windower = assembly.windower(config, kept.whole)
         pipeline = Pipeline(
             inbox=inbox,

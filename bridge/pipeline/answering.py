@@ -147,12 +147,12 @@ class Answering:
 
     def _safe_at_commit(self, window: Window, turn: Turn) -> None:
         """The commit makes this window safe: nobody waits for the network with it, nor is the message kept."""
-        for ticket in self._out.forget(window.id):
+        for ticket in self._out.waiters.forget(window.id):
             ticket.open -= 1
             ticket.durable = True
             turn.tickets.append(ticket)
             if ticket.arrival.wants_result:
-                self._out.wait(window.id, ticket)
+                self._out.waiters.wait(window.id, ticket)
 
     def cloud_said(self, event: Answered | Unanswered, turn: Turn) -> None:
         """Answer a window that the cloud was asked about."""
@@ -220,7 +220,7 @@ class Answering:
         self._counts["results_bridge" if placement.tier == "bridge" else "results_cloud"] += 1
         arrived = turn.wall - (turn.now - window.arrived)
         decided = Decided(window, answer, placement, arrived, local, durable, whole)
-        if rev or window.id in self._out.promised:
+        if rev or window.id in self._out.waiters.promised:
             decided.rev = 1
         if durable:
             turn.changes.results.append(decided.saved())

@@ -226,7 +226,7 @@ class Decider:
         told = Refused(why.reason, why.detail, seq=window.seq)
         source = restore.source(window.key)
         self._windower.forget(window.id)
-        tickets = self._out.forget(window.id)
+        tickets = self._out.waiters.forget(window.id)
         self._out.book.refused(window.id, why.reason)
         for ticket in tickets:
             if cut.sheddable:  # a copy that came meanwhile may be one whose sender insists on an answer

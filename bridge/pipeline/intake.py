@@ -146,21 +146,21 @@ class Intake:
 
     def _join(self, window: str, ticket: Ticket) -> None:
         """A copy of a window whose Result is on its way is settled with it; an open one is in the journal."""
-        if self._out.waits_for(window) and window not in self._open:
+        if self._out.waiters.waits_for(window) and window not in self._open:
             ticket.durable = False
-            self._out.wait(window, ticket)
+            self._out.waiters.wait(window, ticket)
 
     def _without_sender(self, windows: list[Window], route: Route, turn: Turn) -> None:
         """Windows that no message completed, but the end of a wait."""
         for window in windows:
-            into = turn.repeats if self._out.was_published(window.id) else turn.cuts
+            into = turn.repeats if self._out.waiters.was_published(window.id) else turn.cuts
             into.append(Cut(window, route, None))
 
     def _cut(self, turn: Turn, windows: list[Window], ticket: Ticket, route: Route, seen: Observation) -> None:
         arrival = ticket.arrival
         sheddable = not (ticket.durable or seen.receipt) and route.late == "refuse" and seen.lane == "live"
         for window in windows:
-            if self._out.wait(window.id, ticket):
+            if self._out.waiters.wait(window.id, ticket):
                 turn.repeats.append(Cut(window, route, ticket))
             else:
                 addressed = window if arrival.reply_to is None else _addressed(window, arrival)

@@ -26,6 +26,7 @@ from bridge.pipeline.ports import KeepsNothing
 from bridge.pipeline.receipts import receipts
 from bridge.pipeline.refusals import Refusals
 from bridge.pipeline.unheard import Unheard
+from bridge.pipeline.waiters import Waiters
 from bridge.store.kept import MOST_TOGETHER, Record
 from bridge.store.records import SavedResult
 from bridge.wire.answers import encode_answer
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from bridge.pipeline.admit import ErrorGate
     from bridge.pipeline.ports import Keeper, Publisher
     from bridge.pipeline.turn import Decided, Refusal, Ticket
-    from bridge.store.kept import Published
 
 log = logging.getLogger("bridge.pipeline")
 
@@ -90,7 +90,7 @@ class Outbound:
     Attributes:
         heard_at: monotonic seconds at which the newest Result that the broker took was published; None before any.
         book: told of each window that is answered, or gets no answer.
-        promised: windows of which an earlier process, whose journal was lost, published a provisional Result only.
+        waiters: who waits for which Result.
     """
 
     def __init__(
@@ -111,13 +111,11 @@ class Outbound:
         self._counts = counts
         self._kept = kept or KeepsNothing()
         self._unheard = unheard or Unheard(counts)
-        self._earlier = earlier or {}
-        self._recall = recall
-        self._refusals = Refusals(gate, self._release, counts)
-        self._waiting: dict[str, list[Ticket]] = {}
+        self.waiters = Waiters(self.settle, earlier or {}, recall)
+        self._tickets = self.waiters.tickets
+        self._refusals = Refusals(gate, self.waiters.release, counts)
         self._taken: list[str] = []
         self._refused: list[tuple[SavedResult, list[Ticket]]] = []
-        self.promised: set[str] = set()
         self.heard_at: float | None = None
 
     @property
@@ -136,55 +134,6 @@ class Outbound:
         while self.full:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-
-    def wait(self, window: str, ticket: Ticket) -> bool:
-        """The ticket waits for this window's Result; returns whether an earlier process published it."""
-        ticket.open += 1
-        again = bool(self._earlier) and window in self._earlier
-        waiting = self._waiting.get(window)
-        if waiting is not None:
-            waiting.append(ticket)
-            return again
-        self._waiting[window] = [ticket]
-        if again:
-            self._recall(window, self._earlier[window])
-        return again
-
-    def waits_for(self, window: str) -> bool:
-        """Whether this window is being answered, or its Result on its way to the broker.
-
-        Of one that an earlier process answered we do not know whether the broker has it: who waits for it has it
-        published again.
-        """
-        return window in self._waiting or window in self._earlier
-
-    def published(self, earlier: Published) -> None:
-        """Learn which windows an earlier process answered, whose journal was lost: they are not to be answered anew."""
-        self._earlier |= earlier.final
-        self.promised |= earlier.provisional
-
-    def was_published(self, window: str) -> bool:
-        """Whether an earlier process answered this window; who waits for it has its Result published again."""
-        return bool(self._earlier) and window in self._earlier
-
-    def publish_again(self, window: str) -> None:
-        """Publish the Result of a window of an earlier process again, though nobody waits for it."""
-        self._recall(window, self._earlier[window])
-
-    def recalled(self, window: str) -> None:
-        """The kept Result of a window of an earlier process was published again, or is kept no more."""
-        self._earlier.pop(window, None)
-        self._release(self._waiting.pop(window, []))
-
-    def forget(self, window: str) -> list[Ticket]:
-        """This window gets no Result, or only much later; returns who still waits for it, to be released."""
-        return self._waiting.pop(window, [])
-
-    def _release(self, tickets: list[Ticket]) -> None:
-        """They wait for one window less."""
-        for ticket in tickets:
-            ticket.open -= 1
-        self.settle(tickets)
 
     def taken(self) -> list[str]:
         """Ids of journalled Results that the broker took since the last call."""
@@ -227,7 +176,7 @@ class Outbound:
                 records.append(record := self._record(wall))
             into = record if topics.parse_result(one.topic) is not None else _UNKEPT
             if into is record and not result.provisional:
-                self._earlier.pop(result.id, None)
+                self.waiters.published_here(result.id)
                 record.whole.append(result.id)  # maybe: nobody knows any more, and it does no harm
             messages.append(self._message(_Sent(result, one.topic, one.correlation, one.arrived, True, into), []))
         self._publish(messages, records)
@@ -248,10 +197,10 @@ class Outbound:
         """
         result, topic, record = sent.result, sent.topic, sent.record
         payload = encode_answer(result)
-        tickets = self._waiting.get(result.id)
+        tickets = self._tickets.get(result.id)
         if tickets is None:
             if not result.provisional:
-                self._waiting[result.id] = []  # so that `waits_for` a Result nobody waits for yet
+                self._tickets[result.id] = []  # so that `waits_for` a Result nobody waits for yet
         else:
             for ticket in tickets:
                 if ticket.arrival.wants_result:
@@ -271,7 +220,7 @@ class Outbound:
         if code >= 0x80:
             self.book.refused(window, "broker")
             if self._refused_result(code):
-                tickets = self._waiting.pop(window, [])
+                tickets = self._tickets.pop(window, [])
                 for ticket in tickets:
                     ticket.open -= 1
                 self._refused.append((sent.saved(), tickets))
@@ -306,7 +255,7 @@ class Outbound:
     def _on_kept(self, record: Record) -> None:
         """A record is on the disk: what the broker has taken of it is settled."""
         tickets: list[Ticket] = []
-        pop = self._waiting.pop
+        pop = self._tickets.pop
         for sent in record.early:
             window = sent.result.id
             for ticket in pop(window, ()):
@@ -320,10 +269,10 @@ class Outbound:
 
     def _end(self, window: str, journalled: bool) -> None:
         """The broker has a Result, and it is kept."""
-        tickets = self._waiting.pop(window, [])
+        tickets = self._tickets.pop(window, [])
         if journalled:
             self._taken.append(window)  # taken, or beyond what is kept of refused ones
-        self._release(tickets)
+        self.waiters.release(tickets)
 
     def _refused_result(self, code: int) -> bool:
         """Count and tell that the broker refused a Result; whether it is to be kept."""

@@ -114,7 +114,7 @@ class Pipeline:
 
     def works_at(self, window: str) -> bool:
         """Whether this window waits for a lane or the cloud, or its Result for the broker."""
-        return window in self._decider.open or self._out.waits_for(window)
+        return window in self._decider.open or self._out.waiters.waits_for(window)
 
     def swap(self, engine: Engine, curve: Curve | None = None) -> None:
         """Answer with another version of its model from the next turn on; nothing waits, nothing is dropped."""
@@ -132,7 +132,7 @@ class Pipeline:
             return
         if self._published is not None and (self._journal.recovered or not saved.series):
             earlier = await self._published()
-            self._out.published(earlier)
+            self._out.waiters.published(earlier)
             self._windower.lost |= earlier.series
         await self._take_up(saved)
         self.taken_up.set()
@@ -267,7 +267,7 @@ class Pipeline:
     async def _take_up(self, saved: Saved) -> None:
         """Continue where the last process stopped."""
         turn = Turn(now=time.monotonic(), wall=time.time())
-        saved, answered = restore.still_open(saved, self._out.was_published)
+        saved, answered = restore.still_open(saved, self._out.waiters.was_published)
         turn.changes.answered.extend(answered)
         turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
         source.take_up(self._out.book, self._windower.entries, saved, self._table)
@@ -283,7 +283,7 @@ class Pipeline:
         await self._commit(turn.changes)
         self._tell(turn)
         for window in answered:
-            self._out.publish_again(window)
+            self._out.waiters.publish_again(window)
 
 
 def _nothing() -> None:

@@ -187,7 +187,7 @@ class Life:
         )
         for window in kept.whole:
             windower.remember(window)
-        replayer = Replayer(kept, self, unheard, outbound.recalled, self.counts, again=60.0)
+        replayer = Replayer(kept, self, unheard, outbound.waiters.recalled, self.counts, again=60.0)
         self.replaying = asyncio.create_task(replayer.run())
         return outbound
 

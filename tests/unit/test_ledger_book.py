@@ -259,7 +259,7 @@ async def test_a_window_that_everybody_forgot_is_found(world: World) -> None:
     await life.turn()
     lost = next(iter(life.pipeline._decider.open))
     del life.pipeline._decider.open[lost]
-    life.pipeline._out.forget(lost)
+    life.pipeline._out.waiters.forget(lost)
     assert [one.rows for one in check_series(account(life, ROWS_KEY), bridge="") if one.holds is False] == [[(0, 3)]]
     del life.pipeline._out.book._waiting[lost]
     assert ledger(life).problems == [

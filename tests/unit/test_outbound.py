@@ -56,7 +56,7 @@ class Bench:
         key = how.pop("key", KEY)
         ticket = Ticket(self.arrival(**how), key, rows, receipt, durable, completed=len(windows))
         for window in windows:
-            self.out.wait(window, ticket)
+            self.out.waiters.wait(window, ticket)
         return ticket
 
 
@@ -75,12 +75,12 @@ def test_a_message_answered_at_once_is_settled_after_its_results_pubacks(bench: 
     ticket = bench.ticket("a", "b")
     bench.out.results([decided("a"), decided("b")])
     bench.out.settle([ticket])
-    assert bench.out.waits_for("a")
+    assert bench.out.waiters.waits_for("a")
     bench.acknowledged(0)
     assert bench.verdicts == []
     bench.acknowledged(1)
     assert bench.verdicts == [Verdict()]
-    assert not bench.out.waits_for("a")
+    assert not bench.out.waiters.waits_for("a")
     assert bench.out.taken() == []
 
 
@@ -143,26 +143,26 @@ def test_results_of_an_earlier_life_are_published_again_and_struck_from_the_jour
     bench.out.again([decided("a").saved(), decided("b", reply_to="reply/me", correlation=b"c").saved()])
     assert [(one.topic, one.correlation) for one in bench.sent] == [("edge/v1/s/d/result/m", None), ("reply/me", b"c")]
     assert bench.shown == ["edge/v1/s/d/result/m"]
-    assert bench.out.waits_for("a")
+    assert bench.out.waiters.waits_for("a")
     bench.acknowledged(0)
     assert bench.out.taken() == ["a"]
 
 
 def test_who_waits_for_a_window_that_gets_no_result_is_handed_back(bench: Bench) -> None:
     ticket = bench.ticket("a")
-    assert bench.out.forget("a") == [ticket]
+    assert bench.out.waiters.forget("a") == [ticket]
     bench.out.refusals([Refusal(WHY, WHO, None, tickets=[ticket])], 0.0)
     bench.out.settle([ticket])
     assert bench.verdicts == []
     bench.acknowledged()
     assert len(bench.verdicts) == 1
-    assert bench.out.forget("a") == []
+    assert bench.out.waiters.forget("a") == []
 
 
 def test_who_waits_over_coap_for_a_window_that_gets_no_result_is_answered_at_once(bench: Bench) -> None:
     ticket = bench.ticket("a", transient=True)
     ticket.refused = WHY
-    bench.out.refusals([Refusal(WHY, WHO, None, tickets=bench.out.forget("a"))], 0.0)
+    bench.out.refusals([Refusal(WHY, WHO, None, tickets=bench.out.waiters.forget("a"))], 0.0)
     assert [verdict.refused for verdict in bench.verdicts] == [WHY]
 
 

@@ -72,7 +72,7 @@ class Bench:
     def ticket(self, window: str, *, durable: bool = False) -> Ticket:
         arrival = Arrival("t", b"", 0.0, self.verdicts.append)
         ticket = Ticket(arrival, KEY, (0, 63), receipt=False, durable=durable, completed=1)
-        self.out.wait(window, ticket)
+        self.out.waiters.wait(window, ticket)
         return ticket
 
 
@@ -95,10 +95,10 @@ def test_settled_when_both_have_it(bench: Bench, first: str, code: int) -> None:
     has: list[Callable[[], None]] = [partial(bench.broker_has, code=code), bench.disk_has]
     for tell in has if first == "broker" else reversed(has):
         assert bench.verdicts == []
-        assert bench.out.waits_for("a")
+        assert bench.out.waiters.waits_for("a")
         tell()
     assert len(bench.verdicts) == 1
-    assert not bench.out.waits_for("a")
+    assert not bench.out.waiters.waits_for("a")
 
 
 @pytest.mark.parametrize("first", ["broker", "disk"])
@@ -191,18 +191,18 @@ async def test_a_disk_that_refuses_closes_the_doors(bench: Bench) -> None:
 
 
 def test_a_window_of_an_earlier_process_is_published_again_before_its_copy_is_settled(bench: Bench) -> None:
-    assert bench.out.waits_for("old")
+    assert bench.out.waiters.waits_for("old")
     ticket = bench.ticket("old")
     other = bench.ticket("new")
-    assert bench.out.wait("old", other)
-    assert not bench.out.wait("new", other)
+    assert bench.out.waiters.wait("old", other)
+    assert not bench.out.waiters.wait("new", other)
     other.open -= 2
     bench.out.settle([ticket])
     assert bench.recalled == [("old", 7)]
     assert bench.verdicts == []
-    bench.out.recalled("old")
+    bench.out.waiters.recalled("old")
     assert len(bench.verdicts) == 2
-    assert not bench.out.waits_for("old")
+    assert not bench.out.waiters.waits_for("old")
 
 
 def test_a_window_that_the_journal_publishes_again_is_not_recalled(bench: Bench) -> None:
