@@ -73,6 +73,8 @@ class Awaited:
 
     def overdue(self, now: float) -> Span | None:
         """The oldest message that is to be sent again."""
+        if not self._open:
+            return None
         probed = self._probed_until() > now
         due = [
             first
@@ -86,6 +88,10 @@ class Awaited:
             self._probe = flight.missing[0][0]
         unanswered = flight.unanswered + (flight.state == "taken")
         return Span(flight.missing[0][0], flight.missing[-1][1], flight.attempts, unanswered)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether `overdue` may have something."""
+        return bool(self._open) and Awaited.next_due(self) <= now
 
     def _unheard(self, flight: Flight) -> bool:
         """Nobody has vouched for anything since: one message asks whether the bridge is there, the others wait."""

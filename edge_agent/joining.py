@@ -28,6 +28,8 @@ class Joined(msgspec.Struct, frozen=True):
 
 def join(given: Sequence[Append | End]) -> Joined:
     """Joins appends to one series that follow each other, in number and in time."""
+    if len(given) == 1:
+        return Joined(list(given), [(0, 0)])
     groups: list[list[Append | End]] = []
     newest: dict[int, int] = {}  # of each series, its last group
     places: list[tuple[int, int]] = []

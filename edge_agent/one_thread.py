@@ -31,6 +31,11 @@ class OneThread:
         self._busy = 0  # things to be done, or whose result was not taken yet
         self._quick = 0  # things done soon that were, in a row
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether `run_soon` does without the thread now, so never gives the event loop a turn."""
+        return self._quick >= PROVEN and not self._busy
+
     def run(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
         """As `loop.run_in_executor`, which links two futures to each other and so takes twice as long."""
         loop = asyncio.get_running_loop()
@@ -60,7 +65,7 @@ class OneThread:
             ended = self._mono()
             return done
 
-        here = self._quick >= PROVEN and not self._busy
+        here = self.is_prompt
         self._quick += 1
         try:
             return timed() if here else await self.run(timed)

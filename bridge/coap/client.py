@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.coap.messages import CoapReply
 from bridge.coap.origin import Origin
@@ -31,7 +31,7 @@ from bridge.coap.tally import Tally, Timing
 from bridge.errors import LinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from bridge.coap.rto import RoundTrip
     from bridge.link.events import Event
@@ -92,7 +92,10 @@ class CoapClient:
         self._on_timing = on_timing
         self._on_event = on_event
         self._numbers = itertools.count()
-        self._posts: set[asyncio.Task[CoapReply]] = set()
+        self._posts: set[asyncio.Task[Any]] = set()  # whose callers wait
+        self._given_up: set[asyncio.Task[Any]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
 
     async def post(
@@ -137,24 +140,34 @@ class CoapClient:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             copies=copies if len(payload) <= BLOCK else 0,
         )
-        # A task of its own, so that close() can end it, and so that a cancelled caller waits for nothing.
-        task = asyncio.create_task(self._run(post), name=f"CoAP post to {path}")
-        self._posts.add(task)
-        task.add_done_callback(self._posts.discard)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if task.cancelled() and not _is_cancelling():  # not our caller, but close()
-                raise LinkError(f"the client of {self._origin} was closed; the outcome is unknown") from None
-            raise
+        return await self._until_closed(self._run(post))
 
     async def close(self) -> None:
         """Give up what is under way (its callers get LinkError) and close all sockets. Twice is once."""
         self._closed = True
-        for task in self._posts:
+        for task in self._posts - self._given_up:
+            self._given_up.add(task)
             task.cancel()
-        await asyncio.gather(*self._posts, return_exceptions=True)
+        await self._idle.wait()
         await asyncio.gather(*(slot.close() for slot in self._slots))
+
+    async def _until_closed(self, post: Coroutine[Any, Any, CoapReply]) -> CoapReply:
+        """As `asyncio.timeout`, in the caller's task: one of its own would be a turn of the loop before each post."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 # a coroutine function runs in one
+        self._posts.add(task)
+        self._idle.clear()
+        try:
+            return await post
+        except asyncio.CancelledError:
+            if task in self._given_up and task.uncancel() == 0:  # by close() alone
+                raise LinkError(f"the client of {self._origin} was closed; the outcome is unknown") from None
+            raise
+        finally:
+            self._posts.discard(task)
+            self._given_up.discard(task)
+            if not self._posts:
+                self._idle.set()
 
     async def _run(self, post: Post) -> CoapReply:
         async with self._window:
@@ -169,8 +182,3 @@ class CoapClient:
                 timing = tally.timing(loop.time())
                 if timing is not None and self._on_timing is not None:
                     self._on_timing(timing)
-
-
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -50,10 +50,11 @@ def flaw(data: bytes) -> str | None:
         return "an empty message with content"
     if len(data) < 4 + token:
         return "token cut off"
-    return _option_flaw(data, 4 + token)
+    return option_flaw(data, 4 + token)
 
 
-def _option_flaw(data: bytes, at: int) -> str | None:
+def option_flaw(data: bytes, at: int = 0) -> str | None:
+    """As `flaw`, of the options and the payload that begin at this byte."""
     number = count = 0
     while at < len(data):
         if data[at] == _PAYLOAD:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiocoap import Context, Message
 from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.types import ACK, CON, NON, RST
+from aiocoap.pipe import Pipe
+from aiocoap.protocol import Request
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.simple6 import MessageInterfaceSimple6
 
@@ -111,9 +113,9 @@ class Datagrams(MessageInterfaceSimple6):
         """Send, and count."""
         if self._mman is not None:
             data = message.encode()
+            message.remote.send(data)
             if self._mman.tally is not None and message.code.is_request():
                 self._mman.tally.sent(len(data), self._loop.time())
-            message.remote.send(data)
 
     def _received_datagram(self, address: Any, datagram: bytes) -> None:
         if self._mman is not None and flaw(datagram) is None:
@@ -124,6 +126,20 @@ class Datagrams(MessageInterfaceSimple6):
     def _received_exception(self, address: Any, exception: Exception) -> None:
         if self._mman is not None:
             super()._received_exception(address, exception)
+
+
+def ask(context: Context, request: Message) -> asyncio.Future[Message]:
+    """`Context.request` for a request whose remote is known and that needs no blocks: it leaves before this returns.
+
+    aiocoap starts a task for each, in whose name the whole message is written out, to look for the remote.
+    """
+    pipe = Pipe(request, context.log)
+    response: asyncio.Future[Message] = Request(pipe, context.loop, context.log).response
+    try:
+        context.request_interfaces[0].request(pipe)
+    except Exception as why:  # noqa: BLE001 # as Context.request: whatever it is, it is the answer
+        pipe.add_exception(why)
+    return response
 
 
 async def open_context(pacer: Pacer, log: logging.Logger) -> tuple[Context, Exchanges]:

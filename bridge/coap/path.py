@@ -179,7 +179,7 @@ class Path:
 
     def poll(self, now: float) -> list[Exchange]:
         """Which datagrams to send now, in this order, one that is there twice two times; they count as sent."""
-        late = self._late(now)
+        late = self._late(now) if self._flying else []
         if late:
             self._judge(late, now)
         ready = [each for exchange in late for each in self._again(exchange, now)]

@@ -57,9 +57,9 @@ class Rfc6298:
     """
 
     def __init__(self, *, initial_s: float = INITIAL_S) -> None:
-        self._initial = initial_s
         self._trip = Smoothed()
         self._share = 1.0
+        self._rto = initial_s
 
     @property
     def srtt_s(self) -> float | None:
@@ -69,17 +69,21 @@ class Rfc6298:
     @property
     def rto_s(self) -> float:
         """See `RoundTrip`."""
-        if not self._trip.samples:
-            return self._initial
-        distance = max(self._share * MARGIN_S, min(self._share, 1.0) * K * self._trip.rttvar)
-        return min(max(self._trip.srtt + distance, LEAST_S), MOST_RTO)
+        return self._rto
 
     def sample(self, seconds: float) -> None:
         """See `RoundTrip`."""
         if self._trip.samples and seconds > self.rto_s:
             self._share = min(self._share * GROWTH, MOST_SHARE)
         self._trip.sample(seconds)
+        self._reckon()
 
     def needed(self) -> None:
         """See `RoundTrip`."""
         self._share = max(self._share * DECAY, LEAST_SHARE)
+        self._reckon()
+
+    def _reckon(self) -> None:
+        if self._trip.samples:
+            distance = max(self._share * MARGIN_S, min(self._share, 1.0) * K * self._trip.rttvar)
+            self._rto = min(max(self._trip.srtt + distance, LEAST_S), MOST_RTO)

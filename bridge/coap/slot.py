@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocoap import Context, Message, Reliable, Unreliable
@@ -14,8 +15,9 @@ from aiocoap import error as aio
 from aiocoap.message import UndecidedRemote
 from aiocoap.numbers import codes
 from aiocoap.numbers.types import ACK, NON
+from aiocoap.options import Options
 
-from bridge.coap.exchanges import Exchanges, open_context
+from bridge.coap.exchanges import Exchanges, ask, open_context
 from bridge.coap.messages import CoapReply, ReplyCode
 from bridge.errors import LinkError, RemoteProtocolError
 
@@ -29,6 +31,7 @@ BLOCK = 1_024
 
 _LOGGER = "bridge.coap.aiocoap"
 _MAX_AGE_S = 60  # what a missing Max-Age means (RFC 7252 section 5.10.5)
+_PATHS = 64  # whose options are kept written
 _LAST_ID = 50_000  # a context is replaced after so many messages: its 16-bit IDs must not come round
 _ANSWERS: dict[Any, ReplyCode] = {
     codes.CHANGED: "changed",
@@ -102,46 +105,47 @@ class Slot:
             await asyncio.wait(self._closing)
 
     async def _exchange(self, post: Post, tally: Tally) -> Message:
-        try:
-            async with asyncio.timeout(post.timeout_s):
-                context, messages, remote = await self._open()
-        except TimeoutError as e:
-            raise LinkError(f"{self._origin}: its name was not resolved within {post.timeout_s:g} s") from e
-        blocks = max(1, -(-len(post.payload) // BLOCK))
+        context, messages = self._context, self._messages
+        if context is None or messages is None:
+            context, messages = await self._open(post.timeout_s)
         messages.tally = tally
         messages.copies = post.copies
         message = Message(
-            code=codes.POST,
-            payload=post.payload,
-            uri_path=post.path.split("/"),
-            uri_query=post.query.split("&") if post.query else (),
-            content_format=post.content_format,
-            transport_tuning=Unreliable if post.copies else Reliable,
+            code=codes.POST, payload=post.payload, transport_tuning=Unreliable if post.copies else Reliable
         )
-        message.remote = remote
+        message.remote = self._remote
+        blocks = max(1, -(-len(post.payload) // BLOCK))
         # Never cancelled: aiocoap 0.4.17 sets results on cancelled futures, a traceback each. If nobody waits any more,
         # closing the context ends it.
-        # A small answer to a small body needs no blocks: without them the datagram leaves a fifth sooner.
-        blockwise = blocks > 1 or bool(post.query)
-        self._response = response = context.request(message, handle_blockwise=blockwise).response
+        # A small answer to a small body needs no blocks: without them the datagram leaves sooner.
+        if blocks > 1 or post.query:
+            message.opt = _options(post.path, post.content_format, post.query)
+            response = context.request(message).response
+        else:
+            message.opt = _written(post.path, post.content_format)
+            response = ask(context, message)
+        self._response = response
         response.add_done_callback(_look_at)
         self._sent += blocks
         began = asyncio.get_running_loop().time()
         await _wait(response, tally, post.timeout_s, most=began + post.timeout_s * (blocks + 4))
         return response.result()
 
-    async def _open(self) -> tuple[Context, Exchanges, Any]:
-        if self._context is None or self._messages is None:
-            address = await self._origin.address()
-            log = logging.getLogger(_LOGGER)
-            if log.level == logging.NOTSET:
-                log.setLevel(logging.ERROR)
-            self._context, self._messages = await open_context(self._pacer, log)
-            probe = Message(code=codes.POST)
-            probe.remote = UndecidedRemote("coap", address)
-            await self._context.find_remote_and_interface(probe)
-            self._remote = probe.remote
-        return self._context, self._messages, self._remote
+    async def _open(self, timeout_s: float) -> tuple[Context, Exchanges]:
+        try:
+            async with asyncio.timeout(timeout_s):
+                address = await self._origin.address()
+                log = logging.getLogger(_LOGGER)
+                if log.level == logging.NOTSET:
+                    log.setLevel(logging.ERROR)
+                self._context, self._messages = await open_context(self._pacer, log)
+                probe = Message(code=codes.POST)
+                probe.remote = UndecidedRemote("coap", address)
+                await self._context.find_remote_and_interface(probe)
+                self._remote = probe.remote
+        except TimeoutError as e:
+            raise LinkError(f"{self._origin}: its name was not resolved within {timeout_s:g} s") from e
+        return self._context, self._messages
 
     def _replace(self) -> None:
         """Have the context closed behind our back; the next post opens a new one."""
@@ -157,6 +161,33 @@ class Slot:
             task = asyncio.create_task(_close(context, response), name="closing a CoAP context")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+class _Written(Options):
+    """Options that are as they are for good, so that they are written once; shared by messages."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self._options = options._options  # noqa: SLF001 # of our own class
+        self._bytes: bytes = options.encode()
+
+    def encode(self) -> bytes:
+        """As they were written."""
+        return self._bytes
+
+
+@lru_cache(_PATHS)
+def _written(path: str, content_format: int) -> Options:
+    return _Written(_options(path, content_format))
+
+
+def _options(path: str, content_format: int, query: str = "") -> Options:
+    options = Options()
+    options.uri_path = path.split("/")
+    options.content_format = content_format
+    if query:
+        options.uri_query = query.split("&")
+    return options
 
 
 async def _close(context: Context, response: asyncio.Future[Message] | None) -> None:

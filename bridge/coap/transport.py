@@ -16,14 +16,19 @@ import contextvars
 import errno
 import ipaddress
 import logging
+import re
 import socket
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aiocoap import Context, Message
+from aiocoap.message import Direction
 from aiocoap.messagemanager import MessageManager
-from aiocoap.numbers.types import ACK, CON, NON, RST
+from aiocoap.numbers.types import ACK, CON, NON, RST, Type
+from aiocoap.options import Options
+from aiocoap.pipe import error_to_message, run_driving_pipe
 from aiocoap.tokenmanager import TokenManager
-from aiocoap.transports.udp6 import MessageInterfaceUDP6
+from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util.asyncio.recvmsg import create_recvmsg_datagram_endpoint
 from aiocoap.util.socknumbers import HAS_RECVERR, IP_RECVERR, IPV6_RECVERR
 
@@ -39,6 +44,10 @@ _RECEIVE_BUFFER = 2**20
 _MAX_BACKLOG = 16
 _MAX_ANSWERS = 2**24
 _MAX_EXCHANGES = 4_096
+_PKTINFO = [socket.IPPROTO_IPV6, socket.IPV6_PKTINFO]
+_POST = re.compile(rb"[\x40-\x48\x50-\x58][\x02\x03]..", re.DOTALL)  # RFC 7252 section 3: CON or NON, POST or PUT
+_PAYLOAD = b"\xff"
+_LONGEST_OPTIONS, _MOST_OPTIONS = 256, 256  # bytes; different ones that are remembered
 
 
 class _Seen(NamedTuple):
@@ -139,6 +148,14 @@ def _key(message: Message) -> str:
     return f"{host} {port} {message.mid}"
 
 
+class _Context(Context):
+    """aiocoap's, without the whole message being written out for the name of each request's task."""
+
+    def render_to_pipe(self, pipe: Any) -> None:
+        """Have the site answer a request."""
+        run_driving_pipe(error_to_message(pipe, self.log), self._render_to_pipe(pipe), name="CoAP request")
+
+
 class _Datagrams(MessageInterfaceUDP6):
     """aiocoap's socket, given only what is well-formed."""
 
@@ -176,7 +193,12 @@ class _Datagrams(MessageInterfaceUDP6):
 
     def datagram_msg_received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
         """Pass a datagram on; reject a malformed one by a Reset, or silently if it asks for no acknowledgement."""
-        if datagram.flaw(data) is None:
+        post = _familiar(data)
+        if post is not None:
+            local = next((info for *kind, info in ancdata if kind == _PKTINFO), None)
+            post.remote = UDP6EndpointAddress(address, self, pktinfo=local)
+            self._ctx.dispatch_message(post)
+        elif datagram.flaw(data) is None:
             super().datagram_msg_received(data, ancdata, flags, address)
         elif datagram.is_confirmable(data):
             self.transport.sendmsg(datagram.reset(data), ancdata, 0, address)
@@ -185,6 +207,34 @@ class _Datagrams(MessageInterfaceUDP6):
         """Send an answer that was sent before."""
         local = [] if remote.pktinfo is None else [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, remote.pktinfo)]
         self.transport.sendmsg(data, local, 0, remote.sockaddr)
+
+
+def _familiar(data: bytes) -> Message | None:
+    """The message of a device that posts with the options of many others; None where it takes more to tell.
+
+    No well-formed option begins with 0xFF, so what is well-formed up to one ends there.
+    """
+    at = 4 + (data[0] & 0x0F) if data else 0
+    end = data.find(_PAYLOAD, at)
+    if not _POST.match(data) or not at < end < min(at + _LONGEST_OPTIONS, len(data) - 1):
+        return None
+    options = _options(data[at:end])
+    if options is None:
+        return None
+    message = Message(code=data[1], payload=data[end + 1 :])
+    message.mtype, message.mid = Type(data[0] >> 4 & 0b11), int.from_bytes(data[2:4], "big")
+    message.token, message.opt, message.direction = data[4:at], options, Direction.INCOMING
+    return message
+
+
+@lru_cache(_MOST_OPTIONS)
+def _options(written: bytes) -> Options | None:
+    """Read once and shared by all messages that have them: nobody changes those of a request. None: malformed."""
+    if datagram.option_flaw(written) is not None:
+        return None
+    options = Options()
+    options.decode(written)
+    return options
 
 
 class Endpoint(NamedTuple):
@@ -225,7 +275,7 @@ async def open_endpoint(site: Any, host: str, port: int, *, entries: int, age: f
     if log.level == logging.NOTSET:
         log.setLevel(logging.ERROR)
     # What Context.create_server_context does for "udp6", with our message layer and our socket.
-    context = Context(loop=loop, serversite=site, loggername=AIOCOAP_LOGGER)
+    context = _Context(loop=loop, serversite=site, loggername=AIOCOAP_LOGGER)
     tokens = TokenManager(context)
     messages = Messages(tokens, entries=entries, age=age)
     transport, interface = await create_recvmsg_datagram_endpoint(loop, lambda: _Datagrams(messages, log, loop), bound)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import cbor2
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 MULTI_DIMENSIONAL = 40  # RFC 8746 section 3.1.1, row-major
 FLOAT32_LE, FLOAT16_LE, SINT8 = 85, 84, 72  # RFC 8746 section 2.1
 _MAP = 0xA0  # first byte of an empty map; its low five bits count entries below 24
-STEPS_END = 1e38  # half a step above this is still a float32
+STEPS_END = float(np.float32(1e38))  # half a step above this is still a float32
 FLOAT16_END = 65_520.0  # from here on a number rounds to ∞
 _DTYPES: dict[int, np.dtype[Any]] = {FLOAT32_LE: np.dtype("<f4"), FLOAT16_LE: np.dtype("<f2"), SINT8: np.dtype("i1")}
 
@@ -111,29 +114,31 @@ def _per_channel(name: str, value: Any, channels: int) -> NDArray[np.float64]:
         numbers = msgspec.convert(value, float | list[float])
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"{name}: {why}") from why
-    array = np.asarray(numbers, dtype=np.float64)
-    if array.ndim and array.size != channels:
-        raise Refused("shape", f"{name} has {array.size} numbers for {channels} channels")
-    if not np.isfinite(array).all():
+    if isinstance(numbers, list) and len(numbers) != channels:
+        raise Refused("shape", f"{name} has {len(numbers)} numbers for {channels} channels")
+    if not all(map(math.isfinite, numbers if isinstance(numbers, list) else (numbers,))):
         raise Refused("not_finite", f"{name} is not finite")
-    return array
+    return np.array(numbers)
 
 
 def _dequantize(raw: NDArray[np.int8], scale: Any, zero: Any) -> Rows:
     if scale is None:
         raise Refused("missing_key", "scale: tag 72 (sint8) needs it")
     channels = raw.shape[1]
-    steps = raw.astype(np.float64) - _per_channel("zero", 0.0 if zero is None else zero, channels)
+    steps = raw - _per_channel("zero", 0.0 if zero is None else zero, channels)
     with np.errstate(over="ignore", invalid="ignore"):
         return (steps * _per_channel("scale", scale, channels)).astype(np.float32)
 
 
 def dump_cbor(fields: dict[str, Any]) -> bytes:
     """CBOR of a map of fewer than 24 entries, in this order, each float as short as is exact (RFC 8949 section 4.1)."""
-    parts = [bytes([_MAP | len(fields)])]
+    written = BytesIO()
+    written.write(bytes([_MAP | len(fields)]))
+    encoder = cbor2.CBOREncoder(written, canonical=True)
     for key, value in fields.items():
-        parts += (cbor2.dumps(key), cbor2.dumps(value, canonical=True))
-    return b"".join(parts)
+        encoder.encode(key)
+        encoder.encode(value)
+    return written.getvalue()
 
 
 def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str, Any]]:
@@ -147,15 +152,15 @@ def encode_rows(values: Rows, packing: Packing) -> tuple[cbor2.CBORTag, dict[str
     Returns:
         The array; `{"scale": …, "zero": …}` for steps, else nothing. `dump_cbor` writes a scale in 3 or 5 bytes.
     """
-    rows, channels = values.shape
-    beside: dict[str, Any] = {}
     bits = _BITS.get(packing)
-    if bits is not None and np.abs(values).max() < STEPS_END:
-        steps, scale, zero = quantised(values, bits)
-        beside = {"scale": scale, "zero": zero}
-        array = cbor2.CBORTag(SINT8, steps.tobytes())
-    elif packing == "float16" and np.abs(values).max() < FLOAT16_END:
-        array = cbor2.CBORTag(FLOAT16_LE, values.astype("<f2").tobytes())
-    else:
-        array = cbor2.CBORTag(FLOAT32_LE, values.astype("<f4", copy=False).tobytes())
-    return cbor2.CBORTag(MULTI_DIMENSIONAL, [[rows, channels], array]), beside
+    if bits is not None:
+        with suppress(OverflowError):
+            steps, scale, zero = quantised(values, bits, STEPS_END)
+            return _array(values, SINT8, steps), {"scale": scale, "zero": zero}
+    if packing == "float16" and np.abs(values).max() < FLOAT16_END:
+        return _array(values, FLOAT16_LE, values.astype("<f2")), {}
+    return _array(values, FLOAT32_LE, values.astype("<f4", copy=False)), {}
+
+
+def _array(values: Rows, tag: int, written: NDArray[Any]) -> cbor2.CBORTag:
+    return cbor2.CBORTag(MULTI_DIMENSIONAL, [list(values.shape), cbor2.CBORTag(tag, written.tobytes())])

@@ -11,7 +11,9 @@ that use the whole byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,37 +23,54 @@ if TYPE_CHECKING:
     from bridge.messages import Rows
 
 COARSEST = 1 + 2.0**-10  # times what is needed: one unit in the last place of a normal float16 (IEEE 754)
+_HALF_END = 65_504.0  # the greatest float16
+_HALF, _SINGLE = struct.Struct("<e"), struct.Struct("<f")
+_HALF_BITS, _SINGLE_BITS = struct.Struct("<H"), struct.Struct("<I")
 
 
-def quantised(values: Rows, bits: int) -> tuple[NDArray[np.int8], list[float], list[int]]:
+def quantised(values: Rows, bits: int, end: float = math.inf) -> tuple[NDArray[np.int8], list[float], list[int]]:
     """Steps of the rows, over each channel's own range; nothing is clipped.
 
     Args:
-        values: float32, shape (rows, channels), all finite, at least one row.
+        values: float32, shape (rows, channels), at least one row.
         bits: of a step, 3 to 8.
+        end: numbers must be below, whatever their sign.
 
     Returns:
         Steps, shape (rows, channels); a scale and a zero a channel. A channel that never changes is exact.
+
+    Raises:
+        OverflowError: a number is not below `end`, or is not finite.
     """
     lowest, most = -(1 << bits - 1), (1 << bits) - 2  # rounding both ends of a range may cost one step
-    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-    still = np.where(low == 0, 1.0, np.abs(low))  # a single step of just this size
-    flat = low == high
-    scale = np.where(flat, still, _short((high - low) / most))
-    zero = np.where(flat, 0.0, lowest - np.rint(low / scale))
-    steps = np.rint(values / scale) + zero
-    return steps.astype(np.int8), scale.tolist(), [int(one) for one in zero.tolist()]
+    scales: list[float] = []
+    zeros: list[int] = []
+    lows, highs = np.minimum.reduce(values).tolist(), np.maximum.reduce(values).tolist()
+    # A number at a time: for a message of a few channels the calls of numpy would take twice as long.
+    for low, high in zip(lows, highs, strict=True):
+        if not -end < low <= high < end:
+            raise OverflowError(f"numbers from {low:g} to {high:g} are not all below {end:g}")
+        if low == high:
+            scale, zero = abs(low) or 1.0, 0  # a single step of just this size
+        else:
+            scale = _short((high - low) / most)
+            zero = lowest - round(low / scale)
+        scales.append(scale)
+        zeros.append(zero)
+    steps = np.rint(values / np.array(scales)) + zeros
+    return steps.astype(np.int8), scales, zeros
 
 
-def _short(needed: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At least these scales, as float16 where that is hardly more, else as float32."""
-    with np.errstate(over="ignore"):
-        half = _up(needed, np.float16)
-    return np.where(half <= needed * COARSEST, half, _up(needed, np.float32))
+def _short(needed: float) -> float:
+    """At least this scale, as float16 where that is hardly more, else as float32."""
+    half = _up(needed, _HALF, _HALF_BITS) if needed <= _HALF_END else math.inf
+    return half if half <= needed * COARSEST else _up(needed, _SINGLE, _SINGLE_BITS)
 
 
-def _up(needed: NDArray[np.float64], dtype: type[np.floating[Any]]) -> NDArray[np.float64]:
-    """The smallest numbers of this type that are not below."""
-    near = needed.astype(dtype)
-    above = np.nextafter(near, dtype(np.inf))
-    return np.where(near < needed, above, near).astype(np.float64)
+def _up(needed: float, dtype: struct.Struct, bits: struct.Struct) -> float:
+    """The smallest number of this type that is not below; the next number is the next pattern of its bits."""
+    written = dtype.pack(needed)
+    near: float = dtype.unpack(written)[0]
+    if near < needed:
+        (near,) = dtype.unpack(bits.pack(bits.unpack(written)[0] + 1))
+    return near

@@ -57,12 +57,32 @@ class LineParser:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST:
             self._rest, self._skipping = b"", True
-        return [row for line in lines for row in self._row(line)]
+        plain = self._plain(lines)
+        return [row for line in lines for row in self._row(line)] if plain is None else plain
 
     def end(self) -> list[tuple[list[float], float | None]]:
         """Rows of a last line without an end."""
         rest, self._rest = self._rest, b""
         return list(self._row(rest)) if rest or self._skipping else []
+
+    def _plain(self, lines: list[bytes]) -> list[tuple[list[float], float | None]] | None:
+        """Rows of lines that are nothing but good rows without times, read all at once; None for any other.
+
+        Each begins with a bracket, which cannot stand within a row: as many rows as lines are one a line.
+        """
+        text = b"\n".join(lines)
+        if self._skipping or self.channels is None or text[:1] != b"[" or text.count(b"\n[") != len(lines) - 1:
+            return None
+        try:
+            rows = _NUMBERS.decode_lines(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if len(rows) != len(lines) or set(map(len, rows)) != {self.channels}:
+            return None
+        if max(map(max, rows)) >= TOO_LARGE or min(map(min, rows)) <= -TOO_LARGE:
+            return None
+        self._line += len(lines)
+        return [(row, None) for row in rows]
 
     def _row(self, line: bytes) -> Iterator[tuple[list[float], float | None]]:
         self._line += 1

@@ -34,19 +34,49 @@ def _can_watch(loop: asyncio.AbstractEventLoop, descriptor: int) -> bool:
 
 
 async def _watched(loop: asyncio.AbstractEventLoop, descriptor: int) -> AsyncIterator[bytes]:
-    data = b"?"
-    while data:
-        came: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, _come, came)
+    watch = _Watch(loop, descriptor)
+    try:
+        data = b"?"
+        while data:
+            data = await watch.next()
+            yield data
+    finally:
+        watch.stop()
+
+
+class _Watch:
+    """Reads in the very call in which the event loop tells that something came, if somebody waits for it.
+
+    The loop is asked to tell once and not for each reading; it is told to be silent only while nobody waits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        self._loop, self._descriptor = loop, descriptor
+        self._wanted: asyncio.Future[bytes] | None = None
+        self._watches = False
+
+    async def next(self) -> bytes:
+        """What comes next."""
+        self._wanted = self._loop.create_future()
+        if not self._watches:
+            self._loop.add_reader(self._descriptor, self._come)
+            self._watches = True
+        return await self._wanted
+
+    def stop(self) -> None:
+        """Watches no more."""
+        if self._watches:
+            self._loop.remove_reader(self._descriptor)
+            self._watches = False
+
+    def _come(self) -> None:
+        if self._wanted is None or self._wanted.done():
+            self.stop()
+            return
         try:
-            await came
-        finally:
-            loop.remove_reader(descriptor)
-        try:
-            data = _read(descriptor)
+            self._wanted.set_result(_read(self._descriptor))
         except BlockingIOError:  # somebody else was faster, or nothing came after all
-            continue
-        yield data
+            return
 
 
 async def _by_thread(loop: asyncio.AbstractEventLoop, descriptor: int) -> AsyncIterator[bytes]:
@@ -64,11 +94,6 @@ async def _by_thread(loop: asyncio.AbstractEventLoop, descriptor: int) -> AsyncI
     while data:
         data = await queue.get()
         yield data
-
-
-def _come(came: asyncio.Future[None]) -> None:
-    if not came.done():
-        came.set_result(None)
 
 
 def _read(descriptor: int) -> bytes:

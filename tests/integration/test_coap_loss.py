@@ -11,7 +11,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+from aiocoap import Context
 from aiocoap.messagemanager import MessageManager
+from aiocoap.pipe import Pipe
+from aiocoap.protocol import Request
+from aiocoap.tokenmanager import TokenManager
+from aiocoap.transports.udp6 import MessageInterfaceUDP6
 
 from bridge.coap.client import CoapClient, CoapReply, Timing
 from bridge.coap.path import PROBE_S
@@ -205,6 +210,16 @@ def test_aiocoap_is_the_one_that_was_read() -> None:
     }
     for name, expected in parameters.items():
         assert list(inspect.signature(getattr(MessageManager, name)).parameters)[1:] == expected
+    around = {
+        Context.request: ["request_message", "handle_blockwise"],
+        Context.render_to_pipe: ["pipe"],
+        TokenManager.request: ["request"],
+        Request.__init__: ["pipe", "loop", "log"],
+        Pipe.__init__: ["request", "log"],
+        MessageInterfaceUDP6.datagram_msg_received: ["data", "ancdata", "flags", "address"],
+    }  # `ask`, and the server's endpoint, do as the first two and the last, with less
+    for method, expected in around.items():
+        assert list(inspect.signature(method).parameters)[1:] == expected
     called = [
         name for name, of in vars(MessageManager).items() if "call_later" in getattr(of, "__code__", _NONE).co_names
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bridge.messages import Observation, Rows
-from bridge.wire.arrays import STEPS_END, Packing
+from bridge.wire.arrays import FLOAT32_LE, STEPS_END, Packing, encode_rows
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation, encode_observation
 from bridge.wire.parse import parse
@@ -93,3 +94,15 @@ def test_scales_of_common_signals_take_three_bytes_each() -> None:
     payload = encode_observation(Observation(values), Format.CBOR, packing="int8")
     assert payload.count(b"\xf9", payload.index(b"scale"), payload.index(b"zero")) == 6
     assert b"\xfb" not in payload[payload.index(b"scale") : payload.index(b"zero")]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, STEPS_END, -STEPS_END])
+@pytest.mark.parametrize("packing", BITS)
+def test_what_steps_cannot_bring_back_goes_as_float32(number: float, packing: Packing) -> None:
+    values = np.array([[0.0, 1.0], [0.5, number]], dtype=np.float32)
+    with pytest.raises(OverflowError, match="are not all below"):
+        quantised(values, BITS[packing], STEPS_END)
+    array, beside = encode_rows(values, packing)
+    assert array.value[1].tag == FLOAT32_LE
+    assert array.value[1].value == values.tobytes()
+    assert not beside

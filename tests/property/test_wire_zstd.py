@@ -14,7 +14,7 @@ from bridge.messages import Observation, Skip
 from bridge.wire.data import decode_data
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation, encode_observation
-from bridge.wire.zstd import MAGIC, RATIO, compress, expand
+from bridge.wire.zstd import MAGIC, RATIO, _kept_compressor, compress, expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,15 @@ def test_there_is_no_third_outcome_for_a_message(frame: bytes, form: Format) -> 
 def test_content_comes_back(content: bytes) -> None:
     frame = compress(content)
     assert frame == content or (expand(frame) == content and len(frame) < len(content))
+
+
+@settings(deadline=None)
+@given(st.lists(CONTENT, min_size=2, max_size=4))
+def test_what_was_packed_before_changes_nothing(contents: list[bytes]) -> None:
+    frames = [compress(content) for content in contents]
+    _kept_compressor.cache_clear()
+    for content, frame in zip(reversed(contents), reversed(frames), strict=True):
+        assert compress(content) == frame
 
 
 @settings(deadline=None)

@@ -16,9 +16,10 @@ from edge_agent.app import App
 from edge_agent.config import Agent, Stream
 from edge_agent.fake import FakeUplink
 from edge_agent.joining import merged
-from edge_agent.keeper import MOST_RELEASES, Keeper
+from edge_agent.keeper import Keeper
 from edge_agent.one_thread import PROVEN, QUICK, OneThread
 from edge_agent.recent import MOST_BYTES, MOST_PIECES, Recent
+from edge_agent.releases import MOST
 from edge_agent.sources.reads import READ, reads
 from edge_agent.uplink import TAKEN, Outcome
 
@@ -200,14 +201,14 @@ async def test_releases_wait_for_each_other_while_rows_do_not_wait_for_them(keep
 
 async def test_many_releases_go_at_once_and_so_do_all_when_no_rows_will_come(keeper: Keeper) -> None:
     series = keeper.box.begin("wrist", "e").id
-    await (await keeper.append(Append(series, rows(0, 2 * MOST_RELEASES))))
+    await (await keeper.append(Append(series, rows(0, 2 * MOST))))
     commit = keeper.next_commit()
-    keeper.release([Release(series, n, n) for n in range(MOST_RELEASES)])
+    keeper.release([Release(series, n, n) for n in range(MOST)])
     await asyncio.wait_for(commit.wait(), 0.2)
-    assert keeper.box.rows(series) == MOST_RELEASES
+    assert keeper.box.rows(series) == MOST
     keeper.wind_down()
     commit = keeper.next_commit()
-    keeper.release([Release(series, MOST_RELEASES, 2 * MOST_RELEASES - 1)])
+    keeper.release([Release(series, MOST, 2 * MOST - 1)])
     await asyncio.wait_for(commit.wait(), 0.2)
     assert keeper.box.rows(series) == 0
 

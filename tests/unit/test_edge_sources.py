@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.errors import ConfigError
 from edge_agent.sources.lines import LONGEST, LineParser, Lines
@@ -157,3 +159,32 @@ async def test_a_recording_without_a_finite_row_is_refused(tmp_path: Path) -> No
     np.savez(tmp_path / "a.npz", values=np.full((3, 2), 1e300))
     with pytest.raises(ConfigError, match="none of its 3 rows is finite"):
         await taken(Replay(tmp_path / "a.npz", speed=0))
+
+
+class LineByLine(LineParser):
+    def _plain(self, _lines: list[bytes]) -> None:
+        return None
+
+
+LINES = [
+    b"[1, 2]",
+    b" [3,4]\r",
+    b"[5, 6][7, 8]",
+    b"[5, 6] [7, 8]",
+    b"",
+    b"[9,",
+    b"10]",
+    b"[11]",
+    b"[1e39, 0]",
+    b"[-1e39, 0]",
+]
+
+
+@given(st.lists(st.sampled_from([*LINES, b'{"values": [1, 2], "t": 3}', b"[]", b"[[1, 2]]", b"[NaN, 1]", b"[\xff]"])))
+def test_lines_read_at_once_give_what_they_give_one_by_one(lines: list[bytes]) -> None:
+    told: tuple[list[str], list[str]] = ([], [])
+    parsers = LineParser("stdin", told[0].append), LineByLine("stdin", told[1].append)
+    for data in (b"[1, 2]\n", b"".join(line + b"\n" for line in lines), b"bad\n"):
+        found = [parser.feed(data) for parser in parsers]
+        assert found[0] == found[1]
+    assert told[0] == told[1]

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.coap.datagram import flaw, is_confirmable, reset
+from bridge.coap.transport import _familiar
 
 GET = b"\x40\x01\x12\x34"
 
@@ -65,3 +66,36 @@ def test_what_passes_can_be_decoded_and_what_cannot_be_decoded_does_not_pass(dat
         return
     with contextlib.suppress(UnparsableMessage, UnicodeDecodeError):  # what we keep from aiocoap
         Message.decode(data)
+
+
+POST = b"\x42\x02\x12\x34ab"
+OPTIONS = Message(code=codes.POST, uri_path=["edge", "v1"], content_format=60).opt.encode()
+
+
+@given(
+    st.binary(max_size=40).map(lambda tail: POST + OPTIONS + tail)
+    | st.binary(max_size=80).map(lambda tail: POST + tail)
+)
+@example(POST + OPTIONS + b"\xffbody")
+@example(b"\x50\x03\x12\x34" + OPTIONS + b"\xff\xff\xff")
+@example(POST + OPTIONS + b"\xff")
+@example(POST + b"\xc1\xff\xffbody")  # a Content-Format of 255: the first 0xFF begins no payload
+@example(POST + b"\xb2\xc3\x28\xffbody")  # no UTF-8
+@example(b"\x42\x02\x12")
+def test_what_is_familiar_is_well_formed_and_as_aiocoap_reads_it(data: bytes) -> None:
+    for _ in range(2):  # the second time its options are known
+        post = _familiar(data)
+        if post is None:
+            continue
+        assert flaw(data) is None
+        read = Message.decode(data)
+        names = ("code", "mtype", "mid", "token", "payload", "opt", "direction")
+        assert all(getattr(post, name) == getattr(read, name) for name in names)
+
+
+def test_a_post_with_a_path_is_familiar_and_nothing_else_is() -> None:
+    assert _familiar(POST + OPTIONS + b"\xffbody") is not None
+    assert _familiar(b"\x42\x01\x12\x34ab" + OPTIONS + b"\xffbody") is None, "GET"
+    assert _familiar(b"\x62\x02\x12\x34ab" + OPTIONS + b"\xffbody") is None, "ACK"
+    assert _familiar(POST + bytes(200) + b"\xffbody") is None, "too many options"
+    assert _familiar(POST + b"\xbd\xf3" + b"a" * 256 + b"\xffbody") is None, "longer than what is remembered"
