@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bridge.errors import LinkError
-from bridge.link import Probes
 from edge_agent.airborne import Airborne
 from edge_agent.beginnings import Beginnings
+from edge_agent.questions import Questions
+from edge_agent.silence import Silence
+from edge_agent.switches import Switches
 from edge_agent.ways import is_zstd, read, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from bridge.link import Decision, Estimate, Estimator, Leg
+    from bridge.link import Decision, Estimate, Estimator
     from bridge.link.events import Protocol
     from bridge.messages import Error, Receipt
     from bridge.wire.formats import Format
@@ -35,14 +34,9 @@ log = logging.getLogger(__name__)
 
 BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between two looks at the link
 BUSY = 2.0  # seconds after a message that count as busy
-SUSPICION = 0.5  # seconds between probes of the other ways, while the present one does not get through
 RETRY = 0.5  # seconds until a message that got nowhere is tried again, unless there is news
-SETTLE = 0.15  # seconds, or two round trips, after an outage in which each way may be heard before one is left
-OUTAGE = 2.0  # seconds of silence on all ways that count as no way at all
 HALF_OPEN = 1.0  # seconds beside 3 round trips without an answer, while the link carries: MQTT's connection is dead
 UNREADABLE = "malformed"  # what a bridge older than zstd says of it
-SWITCHES = 8  # told in the status
-NOTE = 0.2  # seconds between two lines on the link in the log
 
 
 class AdaptiveUplink:
@@ -54,9 +48,6 @@ class AdaptiveUplink:
         estimator: hears of the traffic from the ways.
         clock: monotonic seconds, as the ways'.
         wall: seconds since 1970.
-
-    Attributes:
-        switches: the latest, as told in the status.
     """
 
     transport = "adaptive"
@@ -75,9 +66,10 @@ class AdaptiveUplink:
         self._choices = choices
         self._estimator = estimator
         self._clock, self._wall = clock, wall
-        self._probes = Probes()
-        self._settled = self._suspected = float("-inf")
-        self._sent_at = self._noted = float("-inf")
+        self._questions = Questions()
+        self._silence = Silence(self._ways)
+        self._switches = Switches(choices, self._ways)
+        self._sent_at = float("-inf")
         self._stir = asyncio.Event()
         self._news = asyncio.Event()
         self._flying: set[Airborne] = set()
@@ -85,12 +77,14 @@ class AdaptiveUplink:
         self._beginnings = Beginnings()
         self._listener: Listener
         self._open = False
-        self._deaf: set[Protocol] = set()
         self._telling = False
         self._untold = False
         self._facts: dict[str, Any] = {}
-        self._through = True
-        self.switches: deque[dict[str, Any]] = deque(maxlen=SWITCHES)
+
+    @property
+    def switches(self) -> Sequence[dict[str, Any]]:
+        """The latest, as told in the status."""
+        return self._switches.latest
 
     @property
     def window(self) -> int:
@@ -118,22 +112,7 @@ class AdaptiveUplink:
             await way.uplink.tell({**facts, **self._choice_facts()}, at_once=at_once)
 
     def _choice_facts(self) -> dict[str, Any]:
-        estimate = self._estimator.estimate(self._clock())
-        chosen = {name: one.decision for name, one in self._choices.items() if one.decision is not None}
-        latest: dict[str, Any] = self.switches[-1] if self.switches else {"profile": None, "reason": "no rows yet"}
-        return {
-            "profile": latest["profile"],
-            "reason": latest["reason"],
-            "profiles": {name: decision.profile.name for name, decision in chosen.items()},
-            "switches": list(self.switches),
-            "link": {
-                "words": estimate.words(),
-                "loss": round(estimate.loss, 4),
-                "goodput": round(estimate.goodput) if estimate.goodput_known else None,
-                "outage": estimate.outage,
-                "round_trip": {name: round(estimate.leg(name).rtt, 4) for name in self._ways},
-            },
-        }
+        return self._switches.facts(self._estimator.estimate(self._clock()))
 
     async def run(self, listener: Listener) -> None:
         """Keeps all ways open until cancelled.
@@ -186,7 +165,7 @@ class AdaptiveUplink:
                     return outcome
                 if outcome is not None and choice.zstd:
                     choice.without_zstd()
-            if not self._through:
+            if not self._silence.through:
                 raise LinkError("nothing gets through, over any way")
 
     async def _carry(self, message: Message, choice: Choice) -> Outcome | None:
@@ -195,10 +174,10 @@ class AdaptiveUplink:
         Raises:
             LinkError: what became of it is unknown.
         """
-        way = self._way(choice)
+        way = self._ways[self._protocol(choice)]
         self._sent_at = self._clock()
         self._stir.set()
-        self._probes.sent(len(message.payload))
+        self._questions.sent(len(message.payload), way.name, choice.profile)
         flight = Airborne(way.name, choice, zstd=is_zstd(message))
         self._flying.add(flight)
         try:
@@ -210,17 +189,21 @@ class AdaptiveUplink:
         finally:
             self._flying.discard(flight)
 
-    def _way(self, choice: Choice) -> Way:
-        """The chosen one; before any choice that which needs no connection, since only it is surely open."""
+    def _protocol(self, choice: Choice) -> Protocol:
+        """The chosen one; before any choice that which needs no connection, unless only the other gets through."""
         if choice.profile is not None:
-            return self._ways[choice.profile.protocol]
-        return self._ways["coap" if "coap" in choice.protocols else "mqtt"]
+            return choice.profile.protocol
+        first: Protocol = "coap" if "coap" in choice.protocols else "mqtt"
+        if first in self._silence.deaf:
+            return min(choice.protocols - self._silence.deaf, default=first)
+        return first
 
     async def _watch(self) -> None:
         while True:
             self._stir.clear()
             self.look()
-            if self._flying or self._clock() - self._sent_at < BUSY:
+            asks = "coap" in self._silence.deaf & self._used()  # an answered ping wakes nobody
+            if asks or self._flying or self._clock() - self._sent_at < BUSY:
                 await asyncio.sleep(BUSY_TICK)
             else:
                 await _wait(self._stir, IDLE_TICK)
@@ -232,40 +215,30 @@ class AdaptiveUplink:
         for name, way in self._ways.items():
             way.look(now, used=name in used or not used)
         estimate = self._estimator.estimate(now)
-        before, self._deaf = self._deaf, {name for name in self._ways if _is_deaf(estimate.leg(name))}
-        if before - self._deaf:
-            self._back(now, estimate, all_were=before == self._ways.keys())
-        if now >= self._settled:
+        self._listen(now, estimate)
+        if self._silence.is_settled(now):
             for stream, choice in self._choices.items():
                 decision = choice.look(now, estimate)
                 if decision is not None:
                     self._switched(stream, decision)
         self._hand_over(estimate)
-        self._watch_outage(estimate)
-        self._probe(now, estimate)
-        self._note(now, estimate)
+        self._tell_outage(estimate)
+        for name in self._questions.due(now, estimate, self._ways, self._used()):
+            self._aside(self._ways[name].ask())
+        self._switches.note(now, estimate)
 
-    def _note(self, now: float, estimate: Estimate) -> None:
-        """For the log of whoever watches closely; the round trip is that of the way heard last."""
-        if log.isEnabledFor(logging.DEBUG) and now - self._noted >= NOTE:
-            self._noted = now
-            rtt = min((estimate.leg(name) for name in self._ways), key=lambda leg: leg.heard).rtt
-            goodput = estimate.goodput if estimate.goodput_known else None
-            said = {"rtt": rtt, "loss": estimate.loss, "goodput": goodput, "outage": estimate.outage}
-            log.debug("link %s", msgspec.json.encode(said).decode())
-
-    def _back(self, now: float, estimate: Estimate, *, all_were: bool) -> None:
-        """A way is heard again, so the link is back: those that begin anew need not wait any longer."""
-        for name in self._deaf:
+    def _listen(self, now: float, estimate: Estimate) -> None:
+        """Where a way is heard again the link is back: those that begin anew need not wait any longer."""
+        heard = self._silence.look(now, estimate)
+        if heard == "no news":
+            return
+        for name in self._silence.deaf:
             self._ways[name].hurry()
-        if all_were:  # the others may only be heard a little later
-            self._settled = now + max(SETTLE, 2 * max(estimate.leg(name).rtt for name in self._ways))
-            self._suspected = float("-inf")
+        if heard == "first of all":
+            self._questions.again()
 
     def _switched(self, stream: str, decision: Decision) -> None:
-        profile, reason = decision.profile.name, decision.reason
-        log.info("stream %s: profile %s: %s", stream, profile, reason)
-        self.switches.append({"t": self._wall(), "stream": stream, "profile": profile, "reason": reason})
+        self._switches.switched(stream, decision, self._wall())
         self._pulse()
         self._untold = True
         if not self._telling:
@@ -284,8 +257,7 @@ class AdaptiveUplink:
     def _hand_over(self, estimate: Estimate) -> None:
         """What is under way where nothing gets through goes over to the way that was chosen since."""
         for flight in self._flying:
-            profile = flight.choice.profile
-            if flight.way in self._deaf and profile is not None and profile.protocol != flight.way:
+            if flight.way in self._silence.deaf and self._protocol(flight.choice) != flight.way:
                 flight.recall()
         for name, way in self._ways.items():
             leg = estimate.leg(name)
@@ -293,30 +265,17 @@ class AdaptiveUplink:
             if leg.up and leg.silent > HALF_OPEN + 3 * leg.rtt and heard < leg.silent:
                 way.drop(f"silent for {leg.silent:.1f} s, while the other way is heard")
 
-    def _watch_outage(self, estimate: Estimate) -> None:
+    def _tell_outage(self, estimate: Estimate) -> None:
         """Tells the listener when nothing gets through, and when something does again: then live rows go first."""
-        silent = max(estimate.leg(name).silent for name in self._ways)
-        nothing = self._deaf == self._ways.keys()
-        if self._through and nothing and silent >= OUTAGE:
-            self._through = False
+        silent = self._silence.lost(estimate)
+        if silent is not None:
             self._listener.disconnected(f"nothing gets through for {silent:.1f} s")
             for flight in self._flying:
                 flight.recall()
             self._pulse()
-        elif not self._through and not nothing:
-            self._through = True
+        elif self._silence.found():
             self._listener.connected(fresh=False)
             self._pulse()
-
-    def _probe(self, now: float, estimate: Estimate) -> None:
-        due = self._probes.due(now, estimate)
-        if due in self._ways:
-            self._aside(self._ways[due].ask())
-        if self._used() & self._deaf and now - self._suspected >= SUSPICION:
-            self._suspected = now
-            for name, way in self._ways.items():  # the present one too: perhaps it is the bridge that is slow
-                if name != due:
-                    self._aside(way.ask())
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -337,7 +296,7 @@ class AdaptiveUplink:
         """A way is open. With CoAP the uplink always is; then MQTT's coming back is news only if it forgot us."""
         if self._ways.keys() == {"mqtt"} or not self._open or fresh:
             self._listener.connected(fresh=fresh)
-            self._through = True
+            self._silence.through = True
         self._open = True
         self._pulse()
 
@@ -367,11 +326,6 @@ class AdaptiveUplink:
 def _is_unread(outcome: Outcome, message: Message) -> bool:
     """A bridge older than zstd refused a frame: the rows are to go without."""
     return outcome.kind == "refused" and outcome.detail.startswith(UNREADABLE) and is_zstd(message)
-
-
-def _is_deaf(leg: Leg) -> bool:
-    """Nothing gets through there."""
-    return not leg.up or leg.out
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -25,6 +25,8 @@ _MOST = 16  # pings whose answer is awaited
 class Pinger(asyncio.DatagramProtocol):
     """Pings one bridge from a socket of its own, and tells what came of it.
 
+    What was asked before an answered ping, and was not answered itself, is given up: its answer was overtaken or lost.
+
     Args:
         url: `coap://host[:port]`.
         tell: takes the events: `Sent` with `probe`, `Acked`, `GivenUp`.
@@ -68,6 +70,7 @@ class Pinger(asyncio.DatagramProtocol):
             now = asyncio.get_running_loop().time()
             self._tell(Acked(f"ping-{number}", now))
             self._learn(now - sent)
+            self._give_up([each for each, at in self._waiting.items() if at < sent], now)
 
     def error_received(self, _exc: Exception) -> None:
         """Nobody listens there, or there is no route: like silence."""
@@ -81,6 +84,10 @@ class Pinger(asyncio.DatagramProtocol):
 
     def _forget(self, now: float) -> None:
         late = [number for number, at in self._waiting.items() if now - at > PATIENCE_S]
-        for number in late + list(self._waiting)[: max(0, len(self._waiting) - len(late) - _MOST + 1)]:
+        room = list(self._waiting)[: max(0, len(self._waiting) - len(late) - _MOST + 1)]
+        self._give_up(late + room, min(now, asyncio.get_running_loop().time()))
+
+    def _give_up(self, numbers: list[int], now: float) -> None:
+        for number in numbers:
             if self._waiting.pop(number, None) is not None:
-                self._tell(GivenUp(f"ping-{number}", min(now, asyncio.get_running_loop().time())))
+                self._tell(GivenUp(f"ping-{number}", now))

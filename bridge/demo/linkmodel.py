@@ -59,6 +59,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         reorder: share of the packets that are held back, so that later ones overtake them.
         reorder_by: for how long, s.
         outage: everything is lost, also what waited in the queue.
+        no_udp: UDP is lost at the far end of the air, as by a firewall; TCP passes. Before the start too.
     """
 
     delay: float
@@ -70,9 +71,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     reorder: float = 0.0
     reorder_by: float = 0.0
     outage: bool = False
+    no_udp: bool = False
 
     def calm(self) -> Conditions:
-        """These, losing nothing."""
+        """These, losing nothing but what is never let through."""
         return msgspec.structs.replace(self, loss=0.0, fades=None, outage=False)
 
 
@@ -135,7 +137,7 @@ class Direction:
         self._backlog = 0
         self._last_due = -math.inf
 
-    def offer(self, now: float, size: int) -> float | None:
+    def offer(self, now: float, size: int, *, udp: bool = False) -> float | None:
         """When a packet of `size` IP bytes offered now is due at the other end, s; None if it is dropped.
 
         `now` never goes back. The queue goes by the conditions now, loss and delay by those when it is serialised.
@@ -152,13 +154,13 @@ class Direction:
         departs = self._departure(self._waiting[-1][0] if self._waiting else now, 8 * size)
         self._waiting.append((departs, size))
         self._backlog += size
-        return self._air(departs, chances, counted=counted)
+        return self._air(departs, chances, counted=counted, udp=udp)
 
-    def _air(self, departs: float, chances: tuple[float, float, float], *, counted: bool) -> float | None:
+    def _air(self, departs: float, chances: tuple[float, float, float], *, counted: bool, udp: bool) -> float | None:
         stage = self._stage(departs)
         here, fading = self._conditions[stage], self._fading[stage]
         faded = fading is not None and fading.at(departs - self._begins[stage])
-        if here.outage or faded or chances[0] < here.loss:
+        if here.outage or faded or (udp and here.no_udp) or chances[0] < here.loss:
             self.count.lost += counted
             return None
         due = max(self._last_due, departs + here.delay + here.jitter * chances[1])

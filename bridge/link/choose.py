@@ -10,6 +10,7 @@ import msgspec
 from bridge.link.loss import MOST_LOSS
 from bridge.link.predict import Prediction, Predictor
 from bridge.link.profiles import Profile, enumerate_profiles
+from bridge.link.returns import Returns
 from bridge.link.timeline import Timeline
 from bridge.link.traffic import traffic
 from bridge.link.utility import MET, utility
@@ -17,7 +18,7 @@ from bridge.link.utility import MET, utility
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.link.estimate import Estimate
+    from bridge.link.estimate import Estimate, Leg
     from bridge.link.profiles import Limits, Stream
     from bridge.link.traffic import Traffic
 
@@ -27,7 +28,8 @@ GAIN = 0.05  # of utility, when the present profile is late
 SAVING = 0.8  # of the present profile's bytes, when it is in time
 WORSE_LOSS = 1.5  # a cheaper profile must stand this much more loss
 CONFIRM = {"late": 0.3, "saving": 0.8, "gone": 0.0}  # seconds that the wish must last
-ASKED_AGAIN = 0.5  # seconds, and 2 round trips: a silent way has then missed a question that the other answered
+ASKED_AGAIN = 0.5  # seconds, and half a round trip: a silent way has then missed a question that the other answered
+LAST_WORDS = 0.4  # seconds, or a round trip, in which answers to what was sent before an outage still come
 DWELL = {"late": 1.0, "saving": 4.0, "gone": 0.0}  # seconds since the last switch
 
 Wish = Literal["late", "saving", "gone"]
@@ -73,6 +75,7 @@ class Chooser:
         self._reason = ""
         self._since = -math.inf
         self._wish: tuple[Wish, float] | None = None
+        self._returns = Returns()
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
@@ -95,7 +98,7 @@ class Chooser:
         wish = self._wished(current, present, best, prediction, value, estimate)
         if wish is None:
             self._wish = None
-        if wish is None or not self._lasts(wish, now, self._patience(wish, current, best, estimate)):
+        if wish is None or not self._lasts(wish, now, best, self._patience(wish, current, best, estimate)):
             return Decision(current.profile, present, switched=False, reason=self._reason)
         return self._switch(now, best, prediction, self._why(wish, current, present, best, prediction, estimate))
 
@@ -143,7 +146,7 @@ class Chooser:
         leg = estimate.leg(current.profile.protocol)
         if not leg.up or leg.out:
             other = estimate.leg(best.profile.protocol)
-            return "gone" if prediction.p95 < math.inf and other.heard < leg.heard else None
+            return "gone" if prediction.p95 < math.inf and _answers(other, leg) else None
         now = self._utility(current, present.p95, present.bytes_s)
         if now <= MET:
             return "late" if value - now >= GAIN else None
@@ -153,24 +156,31 @@ class Chooser:
         stands = Predictor(self._limits, worse).of(best).p95 <= self._stream.freshness
         return "saving" if stands else None
 
-    @staticmethod
-    def _patience(wish: Wish, current: Traffic, best: Traffic, estimate: Estimate) -> float:
+    def _patience(self, wish: Wish, current: Traffic, best: Traffic, estimate: Estimate) -> float:
         """Seconds that the wish must last.
 
         After an outage of both, one is heard a little before the other: that is no reason to leave the other. Only what
-        is silent beyond the next question does not get through; a connection that broke need not be asked.
+        is silent beyond the next question does not get through; a connection that broke need not be asked, nor who was
+        never heard. And who did not get through and is heard again was asked for that.
         """
-        if wish == "gone" and estimate.leg(current.profile.protocol).up:
-            return ASKED_AGAIN + 2 * estimate.leg(best.profile.protocol).rtt
-        return CONFIRM[wish]
+        leg = estimate.leg(current.profile.protocol)
+        if wish == "gone" and leg.up and leg.heard < math.inf:
+            return ASKED_AGAIN + estimate.leg(best.profile.protocol).rtt / 2
+        away = self._returns.dwell(best.profile.protocol) is not None
+        return min(CONFIRM[wish], ASKED_AGAIN) if away else CONFIRM[wish]
 
-    def _lasts(self, wish: Wish, now: float, patience: float) -> bool:
+    def _lasts(self, wish: Wish, now: float, best: Traffic, patience: float) -> bool:
         """The wish has been there long enough, and the last switch is long enough ago."""
         if self._wish is None or self._wish[0] != wish:
             self._wish = (wish, now)
-        return now - self._wish[1] >= patience and now - self._since >= DWELL[wish]
+        away = self._returns.dwell(best.profile.protocol)
+        dwell = DWELL[wish] if away is None or wish == "gone" else away
+        return now - self._wish[1] >= patience and now - self._since >= dwell
 
     def _switch(self, now: float, best: Traffic, prediction: Prediction, reason: str) -> Decision:
+        if self._current is not None and self._wish is not None and self._wish[0] == "gone":
+            self._returns.left(self._current.profile.protocol, now - self._since)
+        self._returns.chosen(best.profile.protocol)
         self._current, self._since, self._wish, self._reason = best, now, None, reason
         return Decision(best.profile, prediction, switched=True, reason=reason)
 
@@ -190,6 +200,15 @@ class Chooser:
         }[wish]
         change = f"{current.profile.name} → {best.profile.name}"
         return f"{change}: {said}; expected {_numbers(prediction)}; {estimate.words()}"
+
+
+def _answers(other: Leg, leg: Leg) -> bool:
+    """Whether the other protocol was heard since this one is not; in an outage of both, last words come late."""
+    if not leg.up:
+        return other.heard < leg.heard
+    if leg.heard == math.inf:
+        return other.heard < math.inf
+    return other.heard < leg.silent - max(LAST_WORDS, other.rtt)
 
 
 def _numbers(prediction: Prediction) -> str:

@@ -15,9 +15,11 @@ class Leg(msgspec.Struct, frozen=True):
 
     Attributes:
         up: its connection stands, or it needs none.
-        out: something is under way, and nothing was acknowledged for max(3 RTO, 1 s).
+        out: something is under way, and nothing was acknowledged for max(3 RTO, 1 s); over CoAP, while MQTT is
+            answered, for max(2 RTO, 0.4 s).
         heard: since the peer was last heard this way; infinite: never.
         silent: since when an outage lasts; 0 without one.
+        doubtful: nothing was acknowledged for longer than the learned time-outs: worth asking every way.
         samples: RTT samples so far.
         rtt: median round trip of the last 1.5 s; a loss that held a bunch of answers back hardly moves it.
         min_rtt: least of the last 1.5 s.
@@ -33,6 +35,7 @@ class Leg(msgspec.Struct, frozen=True):
     out: bool = False
     heard: float = float("inf")
     silent: float = 0.0
+    doubtful: bool = False
     samples: int = 0
     rtt: float = 0.1
     min_rtt: float = 0.1

@@ -39,7 +39,7 @@ class Estimator:
     def __init__(self) -> None:
         self._time = Timeline()
         self._flights = Flights()
-        self._paths: dict[Protocol, Path] = {protocol: Path() for protocol in PROTOCOLS}
+        self._paths: dict[Protocol, Path] = {one: Path(datagrams=one == "coap") for one in PROTOCOLS}
         self._loss = Loss()
         self._goodput = Goodput()
         self._unclear: deque[tuple[Flight, list[float]]] = deque(maxlen=UNCLEAR)
@@ -54,8 +54,8 @@ class Estimator:
     def estimate(self, now: float) -> Estimate:
         """The path at `now`, seconds of the events' clock."""
         now = self._read(now)
-        for path in self._paths.values():
-            path.watch(now)
+        for protocol, path in self._paths.items():
+            path.watch(now, self._other(protocol).heard)
         limited = self._goodput.limited(now)
         legs = {protocol: self._leg(protocol, now, limited=limited) for protocol in PROTOCOLS}
         heard = max(self._paths.values(), key=lambda path: path.heard)
@@ -78,9 +78,12 @@ class Estimator:
 
     def _leg(self, protocol: Protocol, now: float, *, limited: bool) -> Leg:
         """Without fresh round trips of its own, a protocol borrows the other's."""
-        path, other = self._paths[protocol], self._paths["coap" if protocol == "mqtt" else "mqtt"]
+        path, other = self._paths[protocol], self._other(protocol)
         own = path if path.sampled >= other.sampled - STALE else other
         return path.leg(own, now, limited=limited)
+
+    def _other(self, protocol: Protocol) -> Path:
+        return self._paths["coap" if protocol == "mqtt" else "mqtt"]
 
     def _read(self, at: float) -> float:
         now, jumped = self._time.read(at)

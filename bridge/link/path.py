@@ -6,6 +6,7 @@ from bridge.link.estimate import Leg
 from bridge.link.roundtrip import RoundTrip
 
 LEAST_SILENCE, SILENT_RTOS = 1.0, 3.0  # seconds, timers: nothing acknowledged for the greater is an outage
+LEAST_DOUBT, DOUBTFUL_RTOS = 0.4, 2.0  # the same of datagrams, while the other protocol is answered
 STEADY = (0.25, 0.01)  # of the recent least round trip, and seconds: the greater counts as noise
 DEEP = 0.2  # seconds beyond the least round trip, and beyond twice that one: no path wanders so far, a queue does
 SIZE_MEMORY = 1 / 16  # weight of a message in the mean size
@@ -21,9 +22,14 @@ class Path:
         heard: when the peer was last heard this way.
         sampled: when the last round trip was measured.
         out_since: since when nothing comes back; None: no outage.
+
+    Args:
+        datagrams: each message is repeated for itself, so that a silence tells soon. TCP's may be one lost segment
+            that holds back everything until it is repeated.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, datagrams: bool = False) -> None:
+        self._datagrams = datagrams
         self.trip = RoundTrip()
         self.up = True
         self.heard = self.sampled = float("-inf")
@@ -65,12 +71,36 @@ class Path:
         self.out_since, self._unheard = None, 0.0
         self._waiting = now if self._open else None
 
-    def watch(self, now: float) -> None:
-        """Notices an outage: silence of max(3 RTO, 1 s) with something under way."""
-        if self._waiting is not None and self.out_since is None:
-            patience = max(SILENT_RTOS * self.trip.plain_rto, LEAST_SILENCE)
-            if now - self._waiting > patience:
-                self.out_since = self._waiting
+    def watch(self, now: float, beside: float = float("-inf")) -> None:
+        """Notices an outage: silence of max(3 RTO, 1 s) with something under way, of datagrams sooner beside an answer.
+
+        Loss and fades meet both protocols. If the other is heard although it was asked as late as this one was missed,
+        it is this one that does not get through.
+
+        Args:
+            now: local seconds.
+            beside: when the other protocol was last heard.
+        """
+        if self._waiting is None or self.out_since is not None:
+            return
+        patience = max(SILENT_RTOS * self.trip.plain_rto, LEAST_SILENCE)
+        if self._datagrams and beside >= self._waiting + (self._doubt if self._was_heard else 0.0):
+            patience = self._doubt
+        if now - self._waiting > patience:
+            self.out_since = self._waiting
+
+    def doubtful(self, now: float) -> bool:
+        """Silent for so long that an answer of the other protocol would decide."""
+        return self._datagrams and self._waiting is not None and now - self._waiting > self._doubt
+
+    @property
+    def _was_heard(self) -> bool:
+        return self.heard > float("-inf")
+
+    @property
+    def _doubt(self) -> float:
+        """Seconds; who was never heard has no time-out, but a connection takes longer than a first answer."""
+        return max(DOUBTFUL_RTOS * self.trip.plain_rto, LEAST_DOUBT) if self._was_heard else LEAST_DOUBT
 
     def sample(self, now: float, rtt: float, size: int) -> None:
         """One clean round trip of a message of so many bytes."""
@@ -113,7 +143,13 @@ class Path:
             limited: we ourselves fill the path.
         """
         silent = now - self.out_since if self.out_since is not None else 0.0
-        state = Leg(up=self.up, out=self.out_since is not None, heard=max(0.0, now - self.heard), silent=silent)
+        state = Leg(
+            up=self.up,
+            out=self.out_since is not None,
+            heard=max(0.0, now - self.heard),
+            silent=silent,
+            doubtful=self.doubtful(now),
+        )
         trip = own.trip
         if not trip.samples:
             return state
@@ -122,6 +158,7 @@ class Path:
             out=state.out,
             heard=state.heard,
             silent=state.silent,
+            doubtful=state.doubtful,
             samples=self.trip.samples,
             rtt=max(trip.near.median, trip.near.minimum),  # of rounded means
             min_rtt=trip.near.minimum,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CARRIES = 32  # bytes above TCP or UDP: less is an acknowledgement, a ping or a probe
 BEFORE = 1e6  # s: on the schedule's clock it is that early until `go` comes
 _TCP, _UDP = 6, 17
+_PING, _EMPTY = 4, (0x40, 0x70)  # bytes of an empty CoAP message; confirmable, Reset
+_PINGREQ, _PINGRESP = b"\xc0\x00", b"\xd0\x00"
+_TCP_ACK = 52  # bytes of IP and TCP, with timestamps
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         up: the device's packets.
         down: the gateway's.
+        probes: IP bytes both ways of questions that carry no rows (`probe_bytes`), lost ones too.
         seconds: IP bytes offered both ways in each second, whatever became of them.
         carrying: packets up that carry more than `CARRIES` bytes above TCP or UDP, lost ones too.
         late_p50: how much later than due packets were written, s: median.
@@ -67,7 +71,13 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     late_p99: float
     late_max: float
     priority: str
+    probes: int = 0
     seconds: list[int] = []
+
+
+def is_udp(packet: bytes) -> bool:
+    """Of an IPv4 packet."""
+    return packet[9] == _UDP
 
 
 def carried(packet: bytes) -> int:
@@ -75,7 +85,22 @@ def carried(packet: bytes) -> int:
     head = 4 * (packet[0] & 15)
     if packet[9] == _TCP:
         return len(packet) - head - 4 * (packet[head + 12] >> 4)
-    return len(packet) - head - 8 if packet[9] == _UDP else 0
+    return len(packet) - head - 8 if is_udp(packet) else 0
+
+
+def probe_bytes(packet: bytes) -> int:
+    """IP bytes that a packet costs as a question, or as its answer; 0 if it is neither.
+
+    CoAP ping and its Reset: an empty message of 4 bytes (RFC 7252, 4.3). MQTT's PINGREQ, and PINGRESP with the
+    acknowledgement of 52 bytes that it causes (MQTT 5, 3.12 and 3.13).
+    """
+    above = carried(packet)
+    payload = packet[len(packet) - above :]
+    if is_udp(packet):
+        return len(packet) if above == _PING and payload[0] in _EMPTY and payload[1] == 0 else 0
+    if payload == _PINGREQ:
+        return len(packet)
+    return len(packet) + _TCP_ACK if payload == _PINGRESP else 0
 
 
 class Emulator:
@@ -88,7 +113,7 @@ class Emulator:
         self._start = time.monotonic() + BEFORE
         self._air: list[tuple[float, int, int, bytes]] = []  # heap of (due, order, to, packet)
         self._order = itertools.count()
-        self._carrying = 0
+        self._carrying = self._probes = 0
         self._seconds: list[int] = []
         self._late = array.array("d")
         self._priority = "normal"
@@ -121,8 +146,9 @@ class Emulator:
                 now = time.monotonic() - self._start
                 if now >= 0:
                     self._carrying += fd == self._device and carried(packet) > CARRIES
+                    self._probes += probe_bytes(packet)
                     self._count(int(now), len(packet))
-                due = way.offer(now, len(packet))
+                due = way.offer(now, len(packet), udp=is_udp(packet))
                 if due is not None:
                     heapq.heappush(self._air, (due + self._start, next(self._order), to, packet))
 
@@ -143,7 +169,8 @@ class Emulator:
         late = sorted(self._late) or [0.0]
         return Told(
             up=self._up.count, down=self._down.count, carrying=self._carrying, late_p50=_at(late, 0.5),
-            late_p99=_at(late, 0.99), late_max=late[-1], priority=self._priority, seconds=self._seconds,
+            late_p99=_at(late, 0.99), late_max=late[-1], priority=self._priority, probes=self._probes,
+            seconds=self._seconds,
         )  # fmt: skip
 
 

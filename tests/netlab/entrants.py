@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.netlab.oracle import Oracle
 from tests.netlab.ours import Ours
-from tests.netlab.rivals import RIVALS
+from tests.netlab.rivals import RIVALS, FixedCoap
 
 if TYPE_CHECKING:
     from tests.netlab.contestants import Contestant
@@ -17,5 +17,10 @@ DEFAULT = ("ours", "mqtt", "coap", "oracle")
 
 
 def enters(name: str, scenario: Scenario) -> bool:
-    """Whether a contestant is asked for there: where nothing changes, there is nothing to foresee."""
+    """Whether a contestant is asked for there: where nothing changes, there is nothing to foresee.
+
+    And CoAP alone cannot even begin where UDP never passes.
+    """
+    if name == FixedCoap.name and scenario.constant:
+        return not scenario.stages[0].up.no_udp
     return name != Oracle.name or not scenario.constant

@@ -82,6 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         start: of the workload, s on CLOCK_MONOTONIC.
         worst: latency in ms of the latest message of each second; None: lost.
         returns: how it took up after each outage.
+        first: s from the start to the first arrival; None: none came.
         switches: profiles, if the contestant tells.
         p95_by_second: ms, of the messages handed over in each second, nearest rank; None: lost, or none in it.
         bytes_by_second: IP bytes both ways in each second.
@@ -102,6 +103,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     worst: list[float | None]
     returns: list[Return]
     switches: list[Switch]
+    first: float | None = None
     p95_by_second: list[float | None] = []
     bytes_by_second: list[int] = []
     utility: float = 0.0
@@ -197,6 +199,7 @@ def _outcome(run: Run, contestant: str, start: float, told: Told, memory: dict[s
         worst=record.worst_by_second(of, start),
         returns=record.returns(of, start, run.scenario.returns),
         switches=switches,
+        first=record.first(of, start),
         p95_by_second=[None if one is None or one == float("inf") else 1e3 * one for one in p95],
         bytes_by_second=told.seconds,
         utility=statistics.fmean(worth),

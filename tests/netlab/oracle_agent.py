@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from bridge.link import Estimate, Estimator, Leg, choose
+from bridge.link import Estimate, Estimator, Leg, choose, returns
 from edge_agent import cli
 from tests.netlab.scenarios import Scenario
 
@@ -56,7 +56,7 @@ class Truth(Estimator):
         return msgspec.structs.replace(
             seen,
             mqtt=_leg(seen, "mqtt", stage, gone=gone, silent=silent),
-            coap=_leg(seen, "coap", stage, gone=gone, silent=silent),
+            coap=_leg(seen, "coap", stage, gone=gone or up.no_udp, silent=time - stage.at if up.no_udp else silent),
             loss=1 - (1 - (up.loss + down.loss) / 2) * (1 - (fades.share if fades else 0.0)),
             loss_trials=SURE,
             spell=fades.mean * (1 - fades.share) if fades else 0.0,
@@ -104,8 +104,11 @@ def main() -> int:
     """Run it."""
     arguments = sys.argv[1:]
     folder = Path(arguments[arguments.index("--config") + 1]).parent
-    with patch.multiple(
-        choose, MARGIN=1.0, SAFER=1.0, GAIN=0.0, SAVING=1.0, WORSE_LOSS=1.0, CONFIRM=AT_ONCE, DWELL=AT_ONCE
+    with (
+        patch.object(returns, "RETURN", 0.0),
+        patch.multiple(
+            choose, MARGIN=1.0, SAFER=1.0, GAIN=0.0, SAVING=1.0, WORSE_LOSS=1.0, CONFIRM=AT_ONCE, DWELL=AT_ONCE
+        ),
     ):
         return cli.main(arguments, estimator=Truth(folder))
 

@@ -27,7 +27,7 @@ def outcome(
 ) -> Outcome:
     """A good run, but for what is named; `latency` in ms, of all quantiles or by name."""
     of: dict[str, float | None] = latency if isinstance(latency, dict) else dict.fromkeys(QUANTILES, latency)
-    common: dict[str, Any] = {"rate": 20.0, "worst": [QUICK], "returns": [], "switches": []}
+    common: dict[str, Any] = {"rate": 20.0, "worst": [QUICK], "returns": [], "switches": [], "first": QUICK / 1e3}
     return Outcome(
         scenario=scenario,
         contestant=contestant,
@@ -36,6 +36,13 @@ def outcome(
         figures=Figures(
             messages=messages, lost=lost, duplicates=0, latency=of, transmissions=transmissions, bytes=size
         ),
-        link=Told(up=Count(), down=Count(), carrying=0, late_p50=0.0, late_p99=late, late_max=late, priority="normal"),
-        **(common | others),
+        **({"link": told(late=late)} | common | others),
     )
+
+
+def told(*, late: float = 1e-4, size: int = 1_000_000, probes: int = 0) -> Told:
+    """What the emulator saw; `size`: bytes up, besides nothing down."""
+    return Told(
+        up=Count(bytes=size), down=Count(), carrying=0, late_p50=0.0, late_p99=late, late_max=late, priority="normal",
+        probes=probes,
+    )  # fmt: skip

@@ -121,6 +121,11 @@ def returns(of: Deliveries, start: float, ends: Sequence[float]) -> list[Return]
     ]
 
 
+def first(of: Deliveries, start: float) -> float | None:
+    """Seconds from `start` to the first arrival; None: none came."""
+    return _wait((of.handed + of.latency)[np.isfinite(of.latency)], start)
+
+
 def _wait(moments: NDArray[np.float64], since: float) -> float | None:
     later = moments[moments >= since]
     return float(later.min() - since) if later.size else None

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.netlab import changes
+from tests.netlab.entrants import enters
+from tests.netlab.everywhere import beginning, instrument, memory, probes, safe, some
 from tests.netlab.ours import BUDGET
 from tests.netlab.results import (
     FIXED,
@@ -33,16 +35,13 @@ if TYPE_CHECKING:
     from tests.benchmarks.rows import Row
     from tests.netlab.costs import Measured
     from tests.netlab.lab import Outcome
-    from tests.netlab.memory import Memory
 
-LATE_MS = 2.0  # beside 25 ms of propagation, and 3 ms between the rivals of a clean link
 LOSSY = {"loss-10": 1.4, "loss-20": 1.7}  # most transmissions a message
 ALIKE = 1.1  # p95, of the better fixed choice
 NEAR_ORACLE = 0.95
 LEAN = 4.0  # times fewer bytes
 FIRST, FRESH = 1.5, 2.0  # s after an outage
 ERROR = 0.2
-GROWTH, SLACK = 1.2, 4_096  # of the middle's memory, and KiB
 DECISION_US = 50.0
 CONSTANT = tuple(one.name for one in SCENARIOS.values() if one.constant)
 FRESHEST = tuple(name for name in CONSTANT if SCENARIOS[name].wish is None)  # streams that cannot wait
@@ -51,18 +50,6 @@ CHANGING = tuple(one.name for one in SCENARIOS.values() if not one.constant)
 OUTAGES = tuple(name for name in CHANGING if name.startswith("outage"))
 NOISE = "noise"
 STEPS = ("step", "squeeze")
-
-
-def instrument(results: Results, _: Measured) -> list[Verdict]:
-    """Packets leave the emulator when they are due."""
-
-    def late() -> dict[str, float]:
-        found: dict[str, float] = {}
-        for one in results.outcomes:
-            found[one.scenario] = max(found.get(one.scenario, 0.0), 1e3 * one.link.late_p99)
-        return _some(found)
-
-    return [judged("instrument", "p99 of the emulator's lateness", late, "at most", LATE_MS, unit="ms")]
 
 
 def against(results: Results, scenario: str, rival: str, quantile: str, bound: float) -> Verdict:
@@ -107,7 +94,8 @@ def constant(results: Results, _: Measured) -> list[Verdict]:
 
     def figures(scenario: str) -> Callable[[], list[float]]:
         def of() -> list[float]:
-            rivals = [[latency(theirs, "p95") for _, theirs in results.pairs(scenario, name)] for name in FIXED]
+            fixed = [name for name in FIXED if enters(name, SCENARIOS[scenario])]
+            rivals = [[latency(theirs, "p95") for _, theirs in results.pairs(scenario, name)] for name in fixed]
             ours = [latency(one, "p95") for one in results.runs(scenario)]
             return [ratio(mine, min(best)) for mine, best in zip(ours, zip(*rivals, strict=True), strict=True)]
 
@@ -173,7 +161,7 @@ def switches(results: Results, _: Measured) -> list[Verdict]:
 
     def needless(scenarios: Sequence[str]) -> Callable[[], dict[str, float]]:
         def of() -> dict[str, float]:
-            return _some({
+            return some({
                 name: float(max(len(changes.settled(one.switches, SCENARIOS[name])) for one in results.of(name, OURS)))
                 for name in scenarios
                 if results.of(name, OURS)
@@ -246,65 +234,18 @@ def estimate(results: Results, _: Measured) -> list[Verdict]:
     ]
 
 
-def safe(results: Results, _: Measured) -> list[Verdict]:
-    """Every scenario: nothing lost, no window with two effective Results."""
-
-    def worst(of: Callable[[Outcome], float]) -> Callable[[], dict[str, float]]:
-        return lambda: _some({
-            name: max(of(one) for one in results.of(name, OURS)) for name in results.scenarios if results.of(name, OURS)
-        })  # fmt: skip
-
-    lost, twice = worst(lambda one: one.figures.lost), worst(lambda one: one.twice)
-    return [
-        judged("lost", f"messages lost by {OURS}, in each scenario", lost, "at most", 0, unit=""),
-        judged("twice", "windows with two effective Results, in each scenario", twice, "at most", 0, unit=""),
-    ]
-
-
-def memory(results: Results, _: Measured) -> list[Verdict]:
-    """Resident memory at the workload's end, beside its middle."""
-
-    def growth(program: str) -> Callable[[], dict[str, float]]:
-        def of() -> dict[str, float]:
-            found: dict[str, float] = {}
-            for name in results.scenarios:
-                runs = results.of(name, OURS)
-                if any(program not in one.memory for one in runs):
-                    raise Gap(f"memory of the {program} was not measured in {name}")
-                if runs:
-                    found[name] = max(grown(one.memory[program]) for one in runs)
-            return _some(found)
-
-        return of
-
-    measure = "resident at the end less 4 MiB / in the middle, in each scenario"
-    return [
-        judged(f"memory-{name}", f"{name}: {measure}", growth(name), "at most", GROWTH) for name in ("agent", "bridge")
-    ]
-
-
-def grown(memory: Memory) -> float:
-    """The end's share of the middle, the slack taken off."""
-    return (memory.end - SLACK) / memory.middle
-
-
 def decision(_: Results, measured: Measured) -> list[Verdict]:
     """What one choice costs, on each path it was measured on."""
 
     def cost() -> dict[str, float]:
-        return _some(measured.decision_us)
+        return some(measured.decision_us)
 
     return [judged("decision", "a choice, median on the dearest path", cost, "at most", DECISION_US, unit="µs")]
 
 
-def _some(found: dict[str, float]) -> dict[str, float]:
-    if not found:
-        raise Gap(f"{OURS} was not run", run=False)
-    return found
-
-
 ROWS: Sequence[Callable[[Results, Measured], list[Verdict]]] = (
-    lossy, fades, constant, utility, thin, switches, outages, estimate, safe, memory, decision, instrument,
+    lossy, fades, constant, utility, thin, switches, outages, beginning, estimate, safe, probes, memory, decision,
+    instrument,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ How to read the figures:
 * **Rates** are bits of IP packets a second, each way; the queue before them holds so many bytes and drops at the tail.
   Where a scenario says nothing: 10 Mbit/s, 64 kB.
 * **Outages** lose everything, both ways; **gaps** hold everything until they end, as a hand-over that forwards its
-  buffer does.
+  buffer does. **No UDP** means that a firewall loses UDP, and TCP passes.
 * A trace that ends before the workload goes on with its last conditions; a workload shorter than `least` is made that
   long, so that everything in the trace happens.
 """
@@ -139,6 +139,9 @@ _ALL = (
         "thin-patient", "as thin, and the stream can wait half a second", rtt=200, rate=64e3, queue=16_000, wish=0.5
     ),
     _constant(
+        "udp-never", "50 ms, and a firewall that lets no UDP through, from before the start", rtt=50, no_udp=True
+    ),
+    _constant(
         "nb-iot", "2 s, 20 kbit/s, queue 5 kB; 5 messages/s, 20 do not fit", rtt=2_000, rate=20e3, queue=5_000,
         messages_a_second=5.0,
     ),
@@ -160,6 +163,11 @@ _ALL = (
     ),
     _changing("noise", "80 ms, 1 Mbit/s, 5 % loss, each ±10 % anew each second", _noise(), least=60.0),
     *(_outage(seconds) for seconds in (4, 15, 60)),
+    _changing(
+        "udp-block", "50 ms; no UDP from 20 s to 40 s and from 60 s to 70 s",
+        [link(at, rtt=50, no_udp=bool(n % 2)) for n, at in enumerate((0, 20, 40, 60, 70))],
+        least=90.0,
+    ),
 )  # fmt: skip
 SCENARIOS = {one.name: one for one in _ALL}
 ALSO_CALLED = {"clean": "lan"}

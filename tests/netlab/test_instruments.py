@@ -97,14 +97,31 @@ def test_recorded_rows_are_written_to_four_decimals() -> None:
     assert recordings.row_bytes() == pytest.approx(46, abs=1)
 
 
+def ip(protocol: int, rest: bytes) -> bytes:
+    return bytes([0x45, *bytes(8), protocol, 0, 0]) + bytes(8) + rest
+
+
+def udp(payload: bytes) -> bytes:
+    return ip(17, bytes(8) + payload)
+
+
+def tcp(payload: bytes) -> bytes:
+    return ip(6, bytes(12) + b"\x80" + bytes(19) + payload)
+
+
+def test_what_asks_the_link_on_purpose() -> None:
+    assert [emulator.probe_bytes(udp(one)) for one in (b"\x40\x00\x00\x01", b"\x70\x00\x00\x01")] == [32, 32]
+    assert [emulator.probe_bytes(tcp(one)) for one in (b"\xc0\x00", b"\xd0\x00")] == [54, 54 + 52]
+    others = (
+        udp(b"\x60\x00\x00\x01"), udp(b"\x40\x02\x00\x01"), udp(b"\x40\x00\x00\x01more"), udp(b""), tcp(b""),
+        tcp(b"\x40\x02"), ip(1, b"\xc0\x00"),
+    )  # fmt: skip
+    assert not any(map(emulator.probe_bytes, others))
+
+
 def test_what_a_packet_carries() -> None:
-    address = bytes(8)
-
-    def ip(protocol: int, rest: bytes) -> bytes:
-        return bytes([0x45, *bytes(8), protocol, 0, 0]) + address + rest
-
-    assert emulator.carried(ip(17, bytes(8) + b"datagram")) == 8
-    assert emulator.carried(ip(6, bytes(12) + b"\x80" + bytes(19) + b"segment")) == 7
+    assert emulator.carried(udp(b"datagram")) == 8
+    assert emulator.carried(tcp(b"segment")) == 7
     assert emulator.carried(ip(1, b"an echo request")) == 0
 
 

@@ -149,5 +149,17 @@ def test_the_agent_is_fed_the_very_rows(tmp_path: Path) -> None:
 def test_the_oracle_is_asked_for_where_something_changes() -> None:
     assert set(DEFAULT) <= set(CONTESTANTS)
     asked = [name for name, one in SCENARIOS.items() if enters("oracle", one)]
-    assert asked == ["lte", "step", "ramp", "flap", "squeeze", "noise", "outage-4", "outage-15", "outage-60"]
+    assert asked == [
+        "lte",
+        "step",
+        "ramp",
+        "flap",
+        "squeeze",
+        "noise",
+        "outage-4",
+        "outage-15",
+        "outage-60",
+        "udp-block",
+    ]
+    assert [name for name, one in SCENARIOS.items() if not enters("coap", one)] == ["udp-never"]
     assert all(enters("ours", one) for one in SCENARIOS.values())

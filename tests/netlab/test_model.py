@@ -34,6 +34,13 @@ def test_a_link_without_rate_only_delays() -> None:
     assert plain(rate=None).offer(3.0, PACKET) == pytest.approx(3.025)
 
 
+def test_a_firewall_loses_udp_alone_before_the_start_too() -> None:
+    of = direction(link(rtt=50, no_udp=True, loss=1.0), link(2, rtt=50, no_udp=True), link(4, rtt=50))
+    assert [of.offer(at, PACKET, udp=True) is None for at in (-1.0, 1.0, 3.0, 5.0)] == [True, True, True, False]
+    of = direction(link(rtt=50, no_udp=True))
+    assert [of.offer(at, PACKET) is None for at in (-1.0, 1.0)] == [False, False]
+
+
 def test_packets_leave_one_after_the_other_at_the_rate() -> None:
     of = plain(rate=64e3, queue=16_000)
     due = [of.offer(1.0, PACKET) for _ in range(3)]

@@ -50,6 +50,12 @@ def test_an_outage_is_foreseen_by_one_round_trip_and_its_end_is_not(
     assert found.mqtt.silent == pytest.approx(silent)
 
 
+def test_a_firewall_is_known_to_stop_coap_alone(tmp_path: Path) -> None:
+    found = truth(tmp_path, link(rtt=50), link(10, rtt=50, no_udp=True)).at(13.0, SEEN)
+    assert (found.outage, found.mqtt.out, found.coap.out) == (False, False, True)
+    assert found.coap.silent == pytest.approx(3.0)
+
+
 def test_a_gap_counts_as_what_follows_it(tmp_path: Path) -> None:
     known = truth(tmp_path, link(rtt=50), link(1, rtt=50, rate=0), link(2, rtt=80, rate=1e6))
     assert [known.at(at, SEEN).goodput for at in (0.5, 1.5, 2.5)] == [1.25e6, 125e3, 125e3]

@@ -9,9 +9,10 @@ import pytest
 
 from tests.netlab import rows
 from tests.netlab.costs import Measured
+from tests.netlab.entrants import enters
 from tests.netlab.lab import Look, Outcome, Switch
 from tests.netlab.memory import Memory
-from tests.netlab.outcomes import outcome
+from tests.netlab.outcomes import outcome, told
 from tests.netlab.record import Return
 from tests.netlab.results import Results, Unjudged, Verdict
 from tests.netlab.scenarios import SCENARIOS
@@ -80,10 +81,13 @@ def test_transmissions(name: str, most: float) -> None:
 
 @pytest.mark.parametrize("name", rows.FRESHEST)
 def test_constant_links_against_the_better_of_both(name: str) -> None:
-    rivals = [outcome(name, "mqtt", latency=400.0), outcome(name, "coap", latency=100.0)]
+    both = enters("coap", SCENARIOS[name])
+    rivals = [outcome(name, "mqtt", latency=400.0 if both else 100.0), outcome(name, "coap", latency=100.0)]
     assert row(f"{name}-p95-constant", outcome(name, latency=109.0), *rivals).passed
     assert not row(f"{name}-p95-constant", outcome(name, latency=111.0), *rivals).passed
-    assert missing(f"{name}-p95-constant", outcome(name), rivals[0]).why == f"coap was not run in {name}"
+    last = "coap" if both else "mqtt"
+    others = [one for one in rivals if one.contestant != last]
+    assert missing(f"{name}-p95-constant", outcome(name), *others).why == f"{last} was not run in {name}"
 
 
 @pytest.mark.parametrize("name", rows.CHANGING)
@@ -199,6 +203,20 @@ def test_memory_does_not_grow(program: str) -> None:
     assert missing(f"memory-{program}", outcome("lan")).run
 
 
+def test_the_first_delivery_after_the_start() -> None:
+    assert row("first", outcome("udp-never", first=2.0)).passed
+    assert row("first", outcome("lan"), outcome("udp-never", first=2.1)).note == "beyond it: udp-never"
+    assert not row("first", outcome("lan"), outcome("udp-never", first=None)).passed
+
+
+def test_probes_are_one_per_cent_of_the_bytes() -> None:
+    def found(probes: int) -> bool:
+        return row("probes", outcome("lan", link=told(size=100_000, probes=probes))).passed
+
+    assert found(1_000)
+    assert not found(1_001)
+
+
 def test_what_a_choice_costs() -> None:
     assert row("decision").passed
     assert row("decision", measured=Measured({"lan": 51.0, "thin": 12.0})).note == "beyond it: lan"
@@ -216,7 +234,9 @@ def test_what_was_not_run_says_so_and_does_not_pass() -> None:
     assert {"loss-10-p98", "lte-utility", "thin-bytes", "outage-4-first", "noise-switches"} <= names
     assert "loss-10-p98" not in rows.short(found)
     assert [one.name for one in rows.unjudged(found)] == ["memory-agent", "memory-bridge"]
-    assert {one.name for one in rows.figures(found)} == {"constant-switches", "lost", "twice", "decision", "instrument"}
+    assert {one.name for one in rows.figures(found)} == {
+        "constant-switches", "first", "lost", "twice", "probes", "decision", "instrument"
+    }  # fmt: skip
 
 
 def test_too_few_messages_or_other_seeds_are_no_pass() -> None:

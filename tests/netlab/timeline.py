@@ -107,7 +107,7 @@ def picture(scenario: Scenario, outcomes: Sequence[Outcome]) -> str:
 def _head(scenario: Scenario, runs: Sequence[Outcome]) -> list[str]:
     """What it is, and what lines and colours mean."""
     keys = (
-        (TRUTH_FILL, "the link"), (BELIEVED, "as ours estimates it"), (GONE, "gone"), (HELD, "held or faded"),
+        (TRUTH_FILL, "the link"), (BELIEVED, "as ours estimates it"), (GONE, "gone"), (HELD, "held, faded, no UDP"),
         (BY[OURS], "p95 of a second, paler: its latest"), (LOST, "never came"), (WISHED, "freshness wished for"),
     )  # fmt: skip
     return [
@@ -127,7 +127,7 @@ def _shades(stages: Sequence[Stage], seed: int, seconds: float) -> list[tuple[fl
     spans = _spans(stages, seconds)
     return [
         *((begin, end, GONE) for begin, end, stage in spans if stage.up.outage),
-        *((begin, end, HELD) for begin, end, stage in spans if stage.up.rate == 0),
+        *((begin, end, HELD) for begin, end, stage in spans if stage.up.rate == 0 or stage.up.no_udp),
         *((begin, end, HELD) for begin, end in faded(stages, seed, seconds)),
     ]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from bridge.link import Estimator, Limits
 from bridge.link.events import Acked, Disconnected, GivenUp, Sent
-from bridge.messages import Error, Observation, Receipt
+from bridge.messages import Error, Observation, Receipt, Skip
+from bridge.wire.data import encode_skip
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from edge_agent.adaptive import AdaptiveUplink
@@ -61,6 +62,7 @@ class FakeWay:
         self.fails: Exception | None = None
         self.used = False
         self._count = 0
+        self._unanswered: list[str] = []
 
     async def run(self, listener: Listener) -> None:
         listener.connected(fresh=False)
@@ -88,8 +90,12 @@ class FakeWay:
         self.asked += 1
         name = f"{self.name}-ask-{self.asked}"
         self.world.estimator.on(Sent(name, self.world.now, self.name, 40, probe=True))
-        if self.through:
-            self.world.estimator.on(Acked(name, self.world.now + RTT))
+        if not self.through:
+            self._unanswered.append(name)
+            return
+        self.world.estimator.on(Acked(name, self.world.now + RTT))
+        while self._unanswered:
+            self.world.estimator.on(GivenUp(self._unanswered.pop(), self.world.now + RTT))
 
     def look(self, now: float, *, used: bool) -> None:
         assert now == self.world.now
@@ -139,6 +145,10 @@ class World:
     def send(self, first: int = 0, epoch: str = "e") -> asyncio.Task[Outcome]:
         seen = Observation(np.ones((4, 3), np.float32), seq=first, epoch=epoch, receipt=True)
         payload = encode_observation(seen, Format.CBOR)
+        return asyncio.create_task(self.uplink.send("wrist", payload, Format.CBOR))
+
+    def skip(self) -> asyncio.Task[Outcome]:
+        payload = encode_skip(Skip([(0, 3)], "age", "s", receipt=True), Format.CBOR)
         return asyncio.create_task(self.uplink.send("wrist", payload, Format.CBOR))
 
     async def after(self, seconds: float, step: float = 0.1) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def test_the_link_is_logged_five_times_a_second_at_most_while_busy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "edge_agent.adaptive")
+    caplog.set_level(logging.DEBUG, "edge_agent.switches")
     world = World("mqtt", "coap")
     await world.start()
     await world.send(0)
@@ -35,7 +35,7 @@ async def test_the_link_is_logged_five_times_a_second_at_most_while_busy(
 
 
 async def test_nothing_is_logged_of_the_link_otherwise(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "edge_agent.adaptive")
+    caplog.set_level(logging.INFO, "edge_agent.switches")
     world = World("mqtt", "coap")
     await world.start()
     await world.send(0)

@@ -262,7 +262,7 @@ async def test_pings_at_the_start_set_the_first_time_out() -> None:
     async with asyncio.timeout(5):
         await way._met.wait()
     assert heard.said == [("connected", False)]
-    assert [type(one) for one in told] == [Sent, Sent, Acked]
+    assert [type(one) for one in told] == [Sent, Sent, Acked, GivenUp]
     assert way._round_trip.srtt_s is not None
     before = way._round_trip.srtt_s
     way._learn(9.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 
@@ -191,6 +193,47 @@ def test_a_dead_protocol_is_left_for_one_that_was_heard_since() -> None:
     back = chooser.choose(4.0, msgspec.structs.replace(CLEAN, mqtt=leg(heard=2.0, up=False)))  # it broke: at once
     assert back.profile.protocol == "coap"
     assert "→" in back.reason
+
+
+def test_last_words_of_before_an_outage_are_no_answer() -> None:
+    chooser = Chooser(stream(0.5), Limits())
+    chooser.choose(0.0, CLEAN)
+    dead = leg(heard=1.0, out=True, silent=1.0)
+    words = msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.7))
+    assert not any(chooser.choose(1.0 + each, words).switched for each in range(5))
+    answer = msgspec.structs.replace(CLEAN, coap=dead, mqtt=leg(heard=0.5))
+    assert [chooser.choose(9.0 + at, answer).switched for at in (0.0, 0.6)] == [False, True]
+
+
+def test_who_was_never_heard_is_not_chosen_first_and_left_at_once() -> None:
+    never = leg(heard=math.inf, out=True, silent=0.5)
+    first = Chooser(stream(0.5), Limits())
+    assert first.choose(0.0, msgspec.structs.replace(CLEAN, coap=never)).profile.protocol == "mqtt"
+    late = Chooser(stream(0.5), Limits())
+    asked = leg(heard=math.inf)
+    assert late.choose(0.0, msgspec.structs.replace(CLEAN, coap=asked)).profile.protocol == "coap"
+    unheard = msgspec.structs.replace(CLEAN, coap=never, mqtt=leg(heard=math.inf))
+    assert not late.choose(0.4, unheard).switched
+    assert late.choose(0.5, msgspec.structs.replace(CLEAN, coap=never)).switched
+
+
+def test_back_to_what_did_not_get_through_soon_and_later_where_that_was_in_vain() -> None:
+    chooser = Chooser(stream(0.5), Limits())
+    blocked = msgspec.structs.replace(CLEAN, coap=leg(heard=9.0, out=True, silent=9.0))
+
+    def until(estimate: Estimate, begin: float, protocol: str) -> float:
+        looks = (begin + each / 10 for each in range(200))
+        return next(at for at in looks if chooser.choose(at, estimate).profile.protocol == protocol)
+
+    assert chooser.choose(0.0, CLEAN).profile.protocol == "coap"
+    at, stays = 20.0, []
+    for _ in range(3):
+        left = until(blocked, at, "mqtt")
+        at = until(CLEAN, left, "coap")
+        stays.append(at - left)
+    assert stays == pytest.approx([1.0, 2.0, 4.0], abs=0.11)
+    left = until(blocked, at + 30.0, "mqtt")
+    assert until(CLEAN, left, "coap") - left == pytest.approx(1.0, abs=0.11)
 
 
 def test_of_two_silent_ways_that_which_is_heard_a_little_later_is_not_left() -> None:

@@ -123,6 +123,49 @@ def test_one_protocol_may_be_out_alone() -> None:
     assert estimator.estimate(4.0).mqtt.up
 
 
+def test_datagrams_that_nobody_answers_beside_a_connection_that_is_heard_are_out_within_half_a_second() -> None:
+    estimator = Estimator()
+    for each in range(20):
+        estimator.on(Sent(each, each / 10, "coap", 100))
+        estimator.on(Acked(each, each / 10 + 0.05))
+    estimator.on(Sent("lost", 2.0, "coap", 100))
+    estimator.on(Connected("mqtt", 2.1))
+    early = estimator.estimate(2.35)
+    assert (early.coap.doubtful, early.coap.out) == (False, False)
+    late = estimator.estimate(2.6)
+    assert (late.coap.doubtful, late.coap.out) == (True, False), "heard before it was missed"
+    estimator.on(Connected("mqtt", 2.62))
+    found = estimator.estimate(2.65)
+    assert (found.coap.out, found.mqtt.out, found.outage) == (True, False, False)
+    assert found.coap.silent == pytest.approx(0.65)
+    estimator.on(Acked("lost", 2.7))
+    heard = estimator.estimate(2.75)
+    assert (heard.coap.doubtful, heard.coap.out) == (False, False)
+
+
+def test_a_connection_may_be_silent_for_a_second_beside_datagrams_that_are_answered() -> None:
+    estimator = Estimator()
+    for each in range(30):
+        at = each / 20
+        estimator.on(Sent(f"c{each}", at, "coap", 100))
+        estimator.on(Acked(f"c{each}", at + 0.04))
+        if each < 10:
+            estimator.on(Sent(f"m{each}", at, "mqtt", 100))
+            estimator.on(Acked(f"m{each}", at + 0.04))
+    estimator.on(Sent("held", 0.6, "mqtt", 100))
+    seen = estimator.estimate(1.5)
+    assert (seen.mqtt.out, seen.mqtt.doubtful) == (False, False)
+    assert estimator.estimate(1.7).mqtt.out
+
+
+def test_who_was_never_heard_is_out_soon_after_the_connection_stands() -> None:
+    estimator = Estimator()
+    estimator.on(Sent("ping", 0.0, "coap", 32, probe=True))
+    assert not estimator.estimate(0.9).coap.out, "perhaps it is far"
+    estimator.on(Connected("mqtt", 0.9))
+    assert estimator.estimate(0.91).coap.out
+
+
 def test_a_probe_tells_of_the_protocol_not_in_use() -> None:
     estimator = Estimator()
     for each in range(200):

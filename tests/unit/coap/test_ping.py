@@ -56,6 +56,21 @@ async def test_a_reset_answers_the_ping_it_belongs_to() -> None:
     transport.close()
 
 
+async def test_what_was_asked_before_an_answered_ping_is_given_up_and_what_came_later_waits() -> None:
+    peer = Peer(lambda data: [reset(data)] if data[3] == 2 else [])
+    transport, url = await _peer(peer)
+    told = Told()
+    pinger = Pinger(url, told.hear)
+    for _ in range(3):
+        await pinger.ping()
+    await told.until(GivenUp)
+    assert [one.message for one in told if isinstance(one, Acked)] == ["ping-2"]
+    assert [one.message for one in told if isinstance(one, GivenUp)] == ["ping-1"]
+    pinger.close()
+    assert [one.message for one in told if isinstance(one, GivenUp)] == ["ping-1", "ping-3"]
+    transport.close()
+
+
 async def test_what_nobody_answers_is_bounded_and_given_up() -> None:
     transport, url = await _peer(Peer())
     told = Told()

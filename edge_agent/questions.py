@@ -1,0 +1,67 @@
+"""Which ways to ask on purpose, and when. Pure: `now` is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.link import Probes
+from bridge.link.traffic import OVERHEAD, RECEIPT
+from edge_agent.silence import is_deaf
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from bridge.link import Estimate, Leg, Profile
+    from bridge.link.events import Protocol
+    from bridge.link.profiles import Transport
+
+CONFIGURED: dict[Protocol, Transport] = {"coap": "coap-con", "mqtt": "mqtt-1"}  # before anything is chosen
+ALONE, TOGETHER = 0.25, 0.5  # seconds between questions while only the way in use is silent, while all are
+SELDOM = 1.0  # the same in a long silence
+FRESH, LONG = 2.0, 20.0  # seconds of silence: beyond, nothing is decided by asking often; it is long
+LATELY = 0.25  # seconds since a way that is not in use was heard: it need not be asked again
+
+
+class Questions:
+    """Idle ways are probed; all are asked while a way in use is silent, and both for 1 % of the bytes."""
+
+    def __init__(self) -> None:
+        self._probes = Probes()
+        self._suspected = float("-inf")
+
+    def sent(self, size: int, protocol: Protocol, profile: Profile | None) -> None:
+        """A message of so many bytes is to go by this protocol, as the profile says: its bytes both ways count."""
+        transport = CONFIGURED[protocol] if profile is None else profile.transport
+        receipts = 0 if protocol == "coap" else sum(RECEIPT)
+        self._probes.sent(size + sum(OVERHEAD[transport]) + receipts)
+
+    def due(
+        self, now: float, estimate: Estimate, ways: Collection[Protocol], used: Collection[Protocol]
+    ) -> set[Protocol]:
+        """The ways to ask now.
+
+        A way in use that falls silent is asked too, for perhaps it is the bridge that is slow.
+        """
+        probe = self._probes.due(now, estimate)
+        found = {probe} & set(ways) if probe is not None else set()
+        legs = {name: estimate.leg(name) for name in ways}
+        suspect = any(legs[name].out or legs[name].doubtful or not legs[name].up for name in used)
+        if suspect and now - self._suspected >= _apart([legs[name] for name in used], legs.values()):
+            self._suspected = now
+            doubtful = {name for name, leg in legs.items() if leg.heard >= LATELY or name in used}
+            for name in doubtful - found:
+                self._probes.asked(now, name, out=legs[name].out)
+            found |= doubtful
+        return found
+
+    def again(self) -> None:
+        """After an outage of all ways: the next silence is asked about at once."""
+        self._suspected = float("-inf")
+
+
+def _apart(used: Iterable[Leg], every: Iterable[Leg]) -> float:
+    """Seconds between questions."""
+    silent = min((leg.silent for leg in used if leg.up), default=FRESH)
+    if silent >= LONG:
+        return SELDOM
+    return ALONE if silent < FRESH and not all(is_deaf(leg) for leg in every) else TOGETHER
