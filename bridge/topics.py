@@ -139,6 +139,11 @@ def reply(bridge: str) -> str:
     return f"{REPLY_ROOT}/{bridge}/cloud"
 
 
+def tiny(bridge: str) -> str:
+    """Where nobody reads: a message to it is answered by the broker alone, and measures a bridge's link to it."""
+    return f"{REPLY_ROOT}/{bridge}/link"
+
+
 def infer(model: str) -> str:
     """Where anyone asks about a window."""
     return f"{ROOT}/_infer/{model}"

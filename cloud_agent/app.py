@@ -15,6 +15,7 @@ from bridge.errors import BridgeError, TakenOver
 from bridge.mqtt import messages
 from bridge.mqtt.connection import Connection
 from bridge.mqtt.messages import Publish
+from bridge.wire import zstd
 from cloud_agent.engines import onnx
 from cloud_agent.presence import Presence
 from cloud_agent.service import Service
@@ -180,6 +181,7 @@ def _facts(engine: CloudEngine) -> dict[str, Any]:
     served = engine.served
     return {
         "direct": True,
+        "zstd": list(zstd.KNOWN),
         "engine": ", ".join(sorted({model.provider for model in served.values()})),
         "models": {name: model.version for name, model in served.items()},
         "variants": {name: model.variant for name, model in served.items()},

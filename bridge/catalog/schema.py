@@ -159,5 +159,5 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     output: Output
     budget: Budget = Budget()
     tiers: Tiers
-    fidelity: dict[Literal["float16", "int8"], Share] = msgspec.field(default_factory=dict)
+    fidelity: dict[Literal["float16", "int8", "int4"], Share] = msgspec.field(default_factory=dict)
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]

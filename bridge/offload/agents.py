@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.offload.breaker import Breaker
+from bridge.offload.told import Told, models_of, takes_frames
 from bridge.place.cost import RemoteCost
 from bridge.place.decide import CloudView
 
@@ -101,19 +102,6 @@ class Best(NamedTuple):
     in_time: float
 
 
-class _Told(NamedTuple):
-    """What a cloud agent told of itself: on which connection, which process it is, its models, and who is asked.
-
-    And, of the models that it answered for since: the version of its last answer.
-    """
-
-    connection: int
-    instance: object
-    models: dict[str, str]
-    agent: Agent
-    answered: dict[str, str]
-
-
 _NOBODY: Final = (0.0, None)
 
 
@@ -133,10 +121,11 @@ class Agents:
         self.all_told_at = math.inf
         self._most = most
         self._connection = 0
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, Told] = {}
         self._names: OrderedDict[str, None] = OrderedDict()  # last told last
         self._shared = Agent(SHARED)
         self._serving: dict[str, list[Agent]] = {}
+        self._frames: dict[str, bool] = {}
         self._viewed: dict[str, tuple[float, Agent | None]] = {}  # when, and who was the best then
 
     def connected(self, connection: int, now: float) -> None:
@@ -167,7 +156,7 @@ class Agents:
         before = self._told.get(name)
         if before is None and len(self._told) >= self._most:
             return None
-        models, instance = _models(status), status.get("instance")
+        models, instance = models_of(status), status.get("instance")
         same = before is not None and before.instance == instance and before.models == models
         if not status.get("direct", False):
             agent = self._shared
@@ -176,7 +165,7 @@ class Agents:
         else:
             agent = Agent(name, models)  # another process, or other models: nothing is known of it
         answered = before.answered if before is not None and same else {}
-        self._told[name] = _Told(self._connection, instance, models, agent, answered)
+        self._told[name] = Told(self._connection, instance, models, agent, answered, takes_frames(status))
         self._changed()
         replaced = before.agent if before is not None and before.agent is not agent else None
         versions = {} if before is None else before.models
@@ -210,6 +199,16 @@ class Agents:
         """The versions of a model that agents answer with: of each its last answer's, and until then what it tells."""
         return {told.answered.get(model, told.models[model]) for told in self._here() if model in told.models}
 
+    def frames(self, model: str) -> bool:
+        """Whether every agent that serves a model takes zstd frames."""
+        known = self._frames.get(model)
+        if known is None:
+            every = [told.frames for told in self._here() if model in told.models]
+            known = bool(every) and all(every)
+            if every:  # else anybody's names would fill it
+                self._frames[model] = known
+        return known
+
     def known(self, name: str) -> bool:
         """Whether a cloud agent of this id is or was there."""
         return name in self._names
@@ -226,11 +225,12 @@ class Agents:
         """How many share the topic of a model."""
         return sum(told.agent is self._shared and model in told.models for told in self._here())
 
-    def _here(self) -> Iterable[_Told]:
+    def _here(self) -> Iterable[Told]:
         return (told for told in self._told.values() if told.connection == self._connection)
 
     def _changed(self) -> None:
         self._serving.clear()
+        self._frames.clear()
         self._viewed.clear()
         self._shared.models = {
             model: version
@@ -322,8 +322,3 @@ class Agents:
         """The agent whose last question is the longest ago; none with an open breaker."""
         usable = (agent for agent in self.serving(model) if not agent.breaker.open)
         return min(usable, key=lambda agent: agent.asked_at, default=None)
-
-
-def _models(status: dict[str, Any]) -> dict[str, str]:
-    models = status.get("models", {})
-    return {str(name): str(version) for name, version in models.items()} if isinstance(models, dict) else {}

@@ -19,24 +19,27 @@ from bridge.errors import ConfigError
 from bridge.link import Chooser, Encoding, Estimate, Limits, Stream, enumerate_profiles
 from bridge.link.traffic import OVERHEAD
 from bridge.offload.arrivals import Rate, Step
-from bridge.offload.sending import PLAIN
+from bridge.offload.sending import CODINGS, PLAIN
 from bridge.wire.offload import MAX_BYTES, MOST, Question, encode_question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bridge.link import Decision, Profile
-    from bridge.offload.sending import Sending
-    from bridge.wire.arrays import Packing
+    from bridge.offload.sending import Coding, Sending
 
 log = logging.getLogger("bridge.offload")
 
-PACKINGS: Final[dict[str, Packing]] = {"float32": "float32", "float16": "float16", "int8": "int8"}  # of an encoding
 UP: Final = 0.5  # share of a question's patience for its way up; the rest is for the run and the way back
 HELD: Final = 0.25  # share of its patience that a question may wait for others at most
 FULL, ROOMY = 0.5, 0.25  # shares of the link that lone questions would fill: from here on they wait, up to here not
 THIN_AFTER, ROOMY_AFTER = 0.3, 2.0  # seconds that this must last
+REFUTED_AFTER: Final = 0.3  # the same, once messages refuted the rate that made the link thin
+WRONG, RIGHT = 5.0, 30.0  # seconds: thin again so soon, the refutation was wrong; not for so long, it was right
+MOST_AFTER: Final = 9.6  # seconds; each wrong refutation doubles what the next one must last
 NO_COAP: Final = "coap-*"
+SAMPLES: Final = 4  # questions by which encodings are measured: frames of some windows are smaller than of others
+CLOCK: Final = 0.01  # seconds by which a look may be early
 SWITCHES: Final = 8  # told in the status
 MOST_MODELS: Final = 256
 
@@ -47,7 +50,7 @@ def names(pin: str, exclude: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: none.
     """
-    needs = Stream(float(MOST), 1.0, 1.0, tuple(Encoding(name, 1.0, 0.0) for name in PACKINGS), hop=MOST)
+    needs = Stream(float(MOST), 1.0, 1.0, tuple(Encoding(name, 1.0, 0.0) for name in CODINGS), hop=MOST)
     try:
         found = enumerate_profiles(needs, Limits(), pin=pin, exclude=[*exclude, NO_COAP])
     except ConfigError:
@@ -58,10 +61,13 @@ def names(pin: str, exclude: Sequence[str]) -> tuple[str, ...]:
 class _Model:
     """What is known of one model's questions."""
 
-    def __init__(self, sending: Sending, encodings: tuple[Encoding, ...], name_bytes: int) -> None:
+    def __init__(self, sending: Sending, name_bytes: int, beside: int, *, frames: bool) -> None:
         self.sending = sending
-        self.encodings = encodings
         self.name_bytes = name_bytes
+        self.beside = beside
+        self.frames = frames  # every agent that serves it takes them
+        self.latest: deque[Question] = deque(maxlen=SAMPLES)
+        self.encodings: tuple[Encoding, ...] = ()
         self.questions, self.turns = Rate(), Rate()
         self.rate, self.patience = Step(), Step()
         self.rate_hz = 0.0  # when its chooser was made
@@ -81,6 +87,7 @@ class Choices:
         pin: shell pattern over profile names; only these, where the model has one.
         exclude: patterns; none of these.
         on_switch: called after each switch.
+        frames: whether every agent that serves a model takes zstd frames.
     """
 
     def __init__(
@@ -90,8 +97,10 @@ class Choices:
         pin: str = "*",
         exclude: Sequence[str] = (),
         on_switch: Callable[[], None] = lambda: None,
+        frames: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.on_switch = on_switch
+        self._frames = frames
         self._models = models
         self._pin, self._exclude = pin, [*exclude, NO_COAP]
         self._known: dict[str, _Model] = {}
@@ -99,6 +108,8 @@ class Choices:
         self._load = 0.0
         self._thin = False
         self._wish_since = math.inf
+        self._roomy_at = -math.inf
+        self._refuted_after = REFUTED_AFTER
         self._switches: deque[dict[str, Any]] = deque(maxlen=SWITCHES)
         self._estimate = Estimate()
 
@@ -112,6 +123,10 @@ class Choices:
         known = self._known.get(model)
         return known is None or known.profile is None or known.profile.transport == "mqtt-1"
 
+    def coding(self, model: str, sending: Sending) -> Coding:
+        """How its questions are written now: in no frame where an agent that takes none may have come meanwhile."""
+        return sending.coding if sending.zstd and self._frames(model) else sending.plain
+
     def longest_wait(self, model: str, patience: float) -> float:
         """Seconds that a question of this patience may wait for others."""
         known = self._known.get(model)
@@ -123,7 +138,7 @@ class Choices:
         """Questions of a model came.
 
         Args:
-            question: one of them; the first tells how large they are in each encoding.
+            question: one of them; the latest tell how large they are in each encoding.
             count: how many.
             now: monotonic seconds.
             topic: bytes of the topic that they go to.
@@ -131,10 +146,13 @@ class Choices:
         """
         sending = self._models.get(question.model, PLAIN)
         known = self._known.get(question.model)
-        if known is None or known.sending is not sending:
+        frames = self._frames(question.model)
+        if known is None or known.sending is not sending or known.frames != frames:
             if known is None and len(self._known) >= MOST_MODELS:
                 return
-            known = self._known[question.model] = _Model(sending, _measured(question, sending, beside), topic)
+            known = self._known[question.model] = _Model(sending, topic, beside, frames=frames)
+            known.encodings = _measured([question], known)
+        known.latest.append(question)
         known.questions.took(now, count)
         known.turns.took(now, 1)
         if question.patience > 0:
@@ -158,6 +176,8 @@ class Choices:
                 continue  # another version of it is asked from now on
             why = self._load_in_words() if turned else ""
             rate = known.questions.at(now)
+            if self._wish_since < math.inf and known.decision is not None:
+                continue  # the next choice is among others
             if known.rate.take(rate) and not why:
                 why = f"{rate:.1f} questions a second"
             self._choose(model, known, now, wall, why)
@@ -169,10 +189,22 @@ class Choices:
             self._wish_since = math.inf
             return False
         self._wish_since = min(self._wish_since, now)
-        if now - self._wish_since < (ROOMY_AFTER if self._thin else THIN_AFTER):
+        if now - self._wish_since < self._must_last(estimate) - CLOCK:
             return False
         self._thin, self._wish_since = not self._thin, math.inf
+        if not self._thin:
+            self._roomy_at = now
+        elif now - self._roomy_at < WRONG:
+            self._refuted_after = min(2 * self._refuted_after, MOST_AFTER)
+        elif now - self._roomy_at > RIGHT:
+            self._refuted_after = REFUTED_AFTER
         return True
+
+    def _must_last(self, estimate: Estimate) -> float:
+        """Seconds for which another state of the link must be seen."""
+        if not self._thin:
+            return THIN_AFTER
+        return ROOMY_AFTER if estimate.goodput_known else self._refuted_after
 
     def _alone(self, now: float, estimate: Estimate) -> float:
         """Share of the link's rate, or of the messages under way, that lone questions would take, whatever is sent."""
@@ -191,6 +223,7 @@ class Choices:
         before = known.profile
         if known.chooser is None or why:
             known.rate_hz = known.questions.at(now)
+            known.encodings = _measured(known.latest, known)
             known.chooser = self._chooser(model, known)
         known.decision = known.chooser.choose(now, self._estimate)
         profile = known.decision.profile
@@ -202,9 +235,10 @@ class Choices:
                 reason = f"{before.name} → {profile.name}: {why}; expected {reason.partition(': ')[2]}"
             log.info("cloud: %s: %s", model, reason)
             self._switches.append({"t": wall, "model": model, "profile": profile.name, "reason": reason})
-        packing = PACKINGS[profile.encoding.name]
-        if packing != known.sending.packing:
-            known.sending = self._models[model] = msgspec.structs.replace(known.sending, packing=packing)
+        coding = CODINGS[profile.encoding.name]
+        if coding != known.sending.coding:
+            replaced = msgspec.structs.replace(known.sending, packing=coding.packing, zstd=coding.zstd)
+            known.sending = self._models[model] = replaced
         if before is None or profile.name != before.name:
             self.on_switch()
 
@@ -212,9 +246,10 @@ class Choices:
         """What may be chosen now; a pin that only other questions or links would meet holds all the same."""
         freshness = UP * known.patience.value
         budget = max(one.accuracy_cost for one in known.encodings)
-        needs = Stream(known.rate_hz, freshness, budget, known.encodings, hop=MOST, name_bytes=known.name_bytes)
+        hop = min(MOST, 1 + int(HELD * known.patience.value * known.rate_hz))  # those that may wait for each other
+        needs = Stream(known.rate_hz, freshness, budget, known.encodings, hop=hop, name_bytes=known.name_bytes)
         alone = msgspec.structs.replace(needs, hop=1)
-        often = msgspec.structs.replace(needs, rate_hz=max(needs.rate_hz, MOST / freshness))
+        often = msgspec.structs.replace(needs, rate_hz=max(needs.rate_hz, MOST / freshness), hop=MOST)
         tries = [] if self._thin else [(alone, [*self._exclude, "mqtt-0/*"]), (alone, self._exclude)]
         for stream, exclude in (*tries, (needs, self._exclude), (often, self._exclude)):
             try:
@@ -248,11 +283,17 @@ class Choices:
         }
 
 
-def _measured(question: Question, sending: Sending, beside: int) -> tuple[Encoding, ...]:
-    """What the encodings that are on offer cost for questions like this one."""
-    costs = sending.costs or {sending.packing: 0.0}
+def _measured(questions: Collection[Question], known: _Model) -> tuple[Encoding, ...]:
+    """What the encodings that are on offer cost for questions like these; a packing that was asked for has no frame."""
+    costs = known.sending.costs or {known.sending.packing: 0.0}
+    frames = known.frames and bool(known.sending.costs)
+
+    def size(coding: Coding) -> float:
+        every = [len(encode_question(one, packing=coding.packing, zstd=coding.zstd)) for one in questions]
+        return sum(every) / len(every)
+
     return tuple(
-        Encoding(name, float(len(encode_question(question, packing=packing))), float(beside), costs[packing])
-        for name, packing in PACKINGS.items()
-        if packing in costs
+        Encoding(name, size(coding), float(known.beside), costs[coding.packing])
+        for name, coding in CODINGS.items()
+        if coding.packing in costs and (frames or not coding.zstd)
     )

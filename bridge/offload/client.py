@@ -109,7 +109,7 @@ class CloudClient:
             pong_within=GIVE_UP,
         )
         self.connection = Connection(endpoint, settings, self._received, on_connected=self._connected)
-        self._choices = Choices(self._models, pin=pin, exclude=exclude)
+        self._choices = Choices(self._models, pin=pin, exclude=exclude, frames=self._agents.frames)
         self._link = Link(self.connection, self._choices)
         self._outgoing = Outgoing(bridge, self.connection, self._models, self._choices, self._link, self._not_taken)
         judge = Judge(self._agents, self._models, counts)

@@ -16,12 +16,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
-
 from bridge import tcp
 from bridge.link import Estimate, Estimator
 from bridge.link.events import Acked, Connected, Disconnected, GivenUp, Sent
 from bridge.link.tails import KERNEL_EXTRA
+from bridge.offload.belief import Belief
 
 if TYPE_CHECKING:
     from bridge.mqtt.connection import Connection
@@ -40,8 +39,6 @@ KEEP_ALIVE: Final = 10.0  # seconds until an idle connection is asked for by the
 KEEP_ALIVE_BYTES, KEEP_ALIVE_SHARE = 120, 0.01  # one question of it, both ways; share of the link that they may take
 GIVE_UP, GIVE_UP_TIMES = 20.0, 4.0  # seconds at least, and times what the loss explains, until the kernel gives up
 CHANGED: Final = 0.25  # share by which a timer must change to be set anew
-SAME, QUEUE = 0.98, 0.1  # share of a rate that counts as the same one; seconds in a queue that are ours, not noise
-REFUTED: Final = 3  # messages in a row in half the time that the believed rate takes for them
 
 
 class _Flight(NamedTuple):
@@ -82,14 +79,12 @@ class Link:
         self._connection = connection
         self._choices = choices
         self._estimator = Estimator()
-        self._estimate = Estimate()
+        self._belief = Belief(Estimate())
         self._flights: dict[int, _Flight] = {}
         self._number = 0
         self._drained = (0, -math.inf)  # the last message that the peer's kernel had taken, and when that was seen
         self._sent_at = self._kernel_at = self._knocked_at = -math.inf
         self._taken_at: float | None = None  # since when a second connection is taken while this one is silent
-        self._against = 0
-        self._refuted = math.inf  # the rate that was, bytes/s
         self._give_up = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._knocking: asyncio.Task[None] | None = None
@@ -104,6 +99,7 @@ class Link:
         self._give_up = 0.0
         self._estimator.on(Disconnected("mqtt", now))
         self._estimator.on(Connected("mqtt", now))
+        self._belief.pairs.anew()
         self.look(now)
 
     def number(self) -> int:
@@ -121,6 +117,7 @@ class Link:
             answered: the broker acknowledges it.
         """
         self._estimator.on(Sent(number, now, "mqtt", size))
+        self._belief.pairs.carried(size)
         if answered:
             self._flights[number] = _Flight(now, size)
         else:
@@ -135,20 +132,28 @@ class Link:
         if flight is None:
             return
         self._estimator.on(Acked(number, now))
-        self._doubt(now - flight.at, flight.size)
+        self._belief.answered(now - flight.at, flight.size, now)
+        pairs = self._belief.pairs
+        if number in pairs and pairs.answered(number, flight.size, now, self._repeated(now)):
+            self._belief.refute()
 
-    def _doubt(self, round_trip: float, size: int) -> None:
-        """A stream that does not fill the link would never learn that it has become wider.
+    def pair_due(self, now: float) -> bool:
+        """Whether the next question is to leave right behind a tiny message: it tells the rate of a thin link."""
+        return self._belief.pairs.due(now) and self._connection.socket is not None
 
-        What was refuted stays so: small messages take too little of it to tell again.
-        """
-        estimate = self._estimate
-        if not estimate.goodput_known or round_trip >= size / estimate.goodput / 2:
-            self._against = 0
-            return
-        self._against += 1
-        if self._against >= REFUTED:
-            self._refuted = estimate.goodput
+    def pair(self, number: int, now: float) -> None:
+        """The tiny message before the question of this number left."""
+        self._belief.pairs.began(number, now, self._repeated(now))
+
+    def tiny(self, number: int, now: float) -> None:
+        """The tiny message before the question of this number was answered."""
+        self._belief.pairs.tiny(number, now)
+
+    def _repeated(self, now: float) -> int:
+        """Segments that the kernel sent again on this connection."""
+        sock = self._connection.socket
+        told = None if sock is None else tcp.look(sock, now)
+        return 0 if told is None else told.info.retransmitted
 
     # ---- looking
 
@@ -166,19 +171,16 @@ class Link:
         if told is not None and now - self._kernel_at >= KERNEL_EVERY:
             self._kernel_at = now
             self._estimator.on(told.info)
-        self._estimate = estimate = self._estimator.estimate(now)
-        leg = estimate.mqtt
-        if estimate.goodput < SAME * self._refuted or leg.rtt - leg.base > max(QUEUE, leg.base):
-            self._refuted = math.inf  # what is delivered can only raise the rate, so the link limited us anew
-        elif estimate.goodput_known:
-            estimate = msgspec.structs.replace(estimate, goodput_known=False)
+        if self._flights:
+            self._belief.waits(now - next(iter(self._flights.values())).at, now)
+        estimate = self._belief.look(self._estimator.estimate(now))
         self._choices.look(now, time.time(), estimate, self._connection.session.receive_maximum)
         rtt = estimate.mqtt.rtt if estimate.mqtt.samples or told is None else told.info.rtt
         self._tune(sock, rtt)
         self._listen(now, rtt, told)
 
     def _tune(self, sock: Any, rtt: float) -> None:
-        estimate = self._estimate
+        estimate = self._belief.estimate
         give_up = max(GIVE_UP, GIVE_UP_TIMES * replace_after(estimate.loss, rtt))
         if sock is None or abs(give_up - self._give_up) <= CHANGED * self._give_up:
             return
@@ -239,7 +241,7 @@ class Link:
             task.result()
 
     def _replace(self, quiet: float, rtt: float, told: tcp.Look | None) -> None:
-        patience = replace_after(self._estimate.loss, rtt)
+        patience = replace_after(self._belief.estimate.loss, rtt)
         if told is not None and not told.held:  # a relay took it all, and a thin link may be behind it
             patience += sum(flight.size for flight in self._flights.values()) / THINNEST
         if quiet >= patience:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bridge import topics
 from bridge.link.traffic import OVERHEAD
 from bridge.mqtt.messages import Publish
+from bridge.offload.sending import PLAIN
 from bridge.wire.offload import Asking, Question, pack_asking
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/cbor"
 PROPERTIES: Final = 24  # bytes of a message's properties and of the map around questions, but for the texts
-SURE_EVERY: Final = 1.0  # seconds, and
+SURE_EVERY: Final = 0.25  # seconds, and
 SURE_OF: Final = 4  # messages to an agent, of which one is acknowledged whatever the profile: it measures the link,
 # and tells when nobody is subscribed
 
@@ -53,6 +54,7 @@ class Outgoing:
         on_failed: Callable[[str, list[str], int], None],
     ) -> None:
         self._reply_to = topics.reply(bridge)
+        self._tiny = topics.tiny(bridge)
         self._connection = connection
         self._models = models
         self._choices = choices
@@ -63,6 +65,7 @@ class Outgoing:
         self._new: dict[_Where, int] = {}  # questions since the last flush
         self._due_at: dict[_Where, float] = {}  # of those that wait for others
         self._sure: dict[str, tuple[float, int]] = {}  # by agent: when a message was acknowledged last; since then
+        self._pairing = False  # the next message with questions leaves right behind a tiny one
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -100,13 +103,16 @@ class Outgoing:
             return
         now = time.monotonic()
         self._tell(now)
+        self._pairing = self._link.pair_due(now) and not self._connection.session.queued
         numbered: list[tuple[int, Publish]] = []
         for where in list({**self._asks, **self._cancels}):
             if where in self._cancels or self._ripe(where, now):
                 numbered += self._messages(where, now)
         self._arm(now)
-        if numbered:
-            self._publish(numbered, now)
+        if self._pairing and numbered and numbered[0][1].qos:
+            self._pair(numbered)
+        elif numbered:
+            self._publish(numbered)
 
     def _tell(self, now: float) -> None:
         for (agent, model), count in self._new.items():
@@ -142,17 +148,30 @@ class Outgoing:
         asks, cancels = self._asks.pop(where, {}), self._cancels.pop(where, [])
         self._due_at.pop(where, None)
         questions = [Question(one.id, model, one.values, one.deadline - now) for one in asks.values()]
-        sending = self._models.get(model)
-        packing = "float32" if sending is None else sending.packing
+        packing, zstd = self._choices.coding(model, self._models.get(model, PLAIN))
         rows = self._choices.rows(model)
         most = rows if rows > 1 else len(questions)  # where the link is wide, what came together stays together
         for begin in range(0, max(len(questions), 1), max(most, 1)):
             asking = Asking(questions[begin : begin + most], cancels)
-            for packed in pack_asking(asking, packing=packing):
+            for packed in pack_asking(asking, packing=packing, zstd=zstd):
                 yield self._message(agent, model, packed, now)
             cancels = []
 
-    def _publish(self, numbered: list[tuple[int, Publish]], now: float) -> None:
+    def _pair(self, numbered: list[tuple[int, Publish]]) -> None:
+        """A tiny message that nobody reads, and in the loop's next turn what follows: in a segment of its own."""
+        number, now = numbered[0][0], time.monotonic()
+
+        def done(_: int) -> None:
+            self._link.tiny(number, time.monotonic())
+
+        self._link.pair(number, now)
+        self._connection.publish([Publish(self._tiny, b"", qos=1, expiry=1, done=done)])
+        asyncio.get_running_loop().call_soon(self._publish, numbered)
+
+    def _publish(self, numbered: list[tuple[int, Publish]]) -> None:
+        if not self._connection.connected:
+            return  # questions are asked anew when the connection is back
+        now = time.monotonic()
         self._connection.publish([message for _, message in numbered])
         held = self._connection.session.queued  # these leave when others are acknowledged: their times tell nothing
         for number, message in numbered[: max(0, len(numbered) - held)]:
@@ -186,6 +205,6 @@ class Outgoing:
         if self._choices.reliable(model):
             return 1
         at, since = self._sure.get(agent, (-math.inf, 0))
-        sure = now - at >= SURE_EVERY or since >= SURE_OF - 1
+        sure = self._pairing or now - at >= SURE_EVERY or since >= SURE_OF - 1
         self._sure[agent] = (now, 0) if sure else (at, since + 1)
         return int(sure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -15,7 +15,27 @@ if TYPE_CHECKING:
 
 Encoding: TypeAlias = Literal["auto", "float32", "float16", "int8"]
 
-_SHARE: dict[Packing, float] = {"float32": 1.0, "float16": 0.5, "int8": 0.25}  # of a float32's bytes
+Measured: TypeAlias = Literal["float16", "int8", "int4"]
+ZSTD: Final = "+zstd"
+
+
+class Coding(NamedTuple):
+    """How questions are written."""
+
+    packing: Packing
+    zstd: bool = False
+
+
+_PACKINGS: Final[tuple[Packing, ...]] = ("float32", "float16", "int8", "int4")
+CODINGS: Final = {
+    f"{packing}{ZSTD if zstd else ''}": Coding(packing, zstd)
+    for zstd in (False, True)
+    for packing in _PACKINGS
+    if zstd or packing != "int4"  # which is as large as int8, but that a frame halves it
+}
+"""By the names that encodings have in profiles."""
+
+_SHARE: dict[Packing, float] = {"float32": 1.0, "float16": 0.5, "int8": 0.25, "int4": 0.125}  # of a float32's bytes
 _AROUND = 128  # bytes of a question beside its numbers
 
 
@@ -27,12 +47,26 @@ class Sending(msgspec.Struct, frozen=True):
         mean: of each channel, in its unit, to stand for private ones; empty: 0.
         labels: what an answer may be; empty: not known.
         costs: the packings that may be chosen among, and the accuracy that each loses; empty: `packing` alone.
+        zstd: in frames, for agents that take them.
     """
 
     packing: Packing = "float32"
     mean: tuple[float, ...] = ()
     labels: frozenset[str] = frozenset()
     costs: dict[Packing, float] = {}
+    zstd: bool = False
+
+    @property
+    def coding(self) -> Coding:
+        """How they are written for an agent that takes frames."""
+        return Coding(self.packing, self.zstd)
+
+    @property
+    def plain(self) -> Coding:
+        """How they are written for any agent, within the same budget."""
+        if self.packing != "int4":
+            return Coding(self.packing)
+        return Coding(min((one for one in self.costs if one != "int4"), key=_SHARE.__getitem__, default="float32"))
 
     def size(self, plain: int) -> int:
         """About the bytes of a question.
@@ -70,7 +104,12 @@ def packing_for(manifest: Manifest, wish: Encoding) -> Packing:
     return smallest(manifest.fidelity, manifest.budget.accuracy) if wish == "auto" else wish
 
 
-def smallest(loss: Mapping[Literal["float16", "int8"], float], budget: float) -> Packing:
-    """The smallest packing whose measured loss of accuracy is within the budget; float32 where none was measured."""
-    within = [packing for packing, lost in loss.items() if lost <= budget]
+def smallest(loss: Mapping[Measured, float], budget: float) -> Packing:
+    """The smallest packing that any agent takes and whose measured loss is within the budget; float32 without one.
+
+    Args:
+        loss: accuracy that each loses; int4 is small in a frame alone.
+        budget: accuracy that may be lost.
+    """
+    within = [packing for packing, lost in loss.items() if lost <= budget and packing != "int4"]
     return min(within, key=_SHARE.__getitem__, default="float32")

@@ -43,7 +43,7 @@ _PLAIN = (
     Coding("int8", Format.CBOR, "int8"),
     Coding("int4", Format.CBOR, "int4"),
 )
-TO_CLOUD = ("float16", "int8")  # packings that `[fidelity]` of a manifest may name
+TO_CLOUD = ("float16", "int8", "int4")  # packings that `[fidelity]` of a manifest may name
 CODINGS = _PLAIN + tuple(one._replace(name=f"{one.name}+zstd", zstd=True) for one in _PLAIN)
 
 

@@ -10,6 +10,9 @@ One message holds several of either::
 
 or one of them bare, without the map around it. A message of several is bounded (`MOST`, `MAX_BYTES`); a bare question
 is bounded by the connection's Maximum Packet Size alone, for a window cannot be divided.
+
+Questions may be in a zstd frame (`bridge.wire.zstd`), whose content has at most `MAX_BYTES`. That is for agents that
+say in their status which dictionaries they know: an older one takes no frame.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Rows
+from bridge.wire import zstd as zstandard
 from bridge.wire.arrays import Packing, decode_rows, dump_cbor, encode_rows
 from bridge.wire.formats import Format
+from bridge.wire.joining import FRAME, divided, joined
 from bridge.wire.parse import finite, parse
 
 MOST = 64  # questions, ids to cancel, or replies in one message
@@ -83,7 +88,7 @@ class Packed(msgspec.Struct, frozen=True, eq=False):
     """A message ready to be sent, and what is in it.
 
     Attributes:
-        payload: CBOR.
+        payload: CBOR, or a zstd frame around it.
         questions: the questions that it holds.
     """
 
@@ -132,11 +137,21 @@ class _QuestionFields(msgspec.Struct):
     zero: Any = None
 
 
-def encode_question(question: Question, *, packing: Packing = "float32") -> bytes:
-    """CBOR of a bare question."""
+def encode_question(question: Question, *, packing: Packing = "float32", zstd: bool = False) -> bytes:
+    """CBOR of a bare question.
+
+    Args:
+        question: what to encode.
+        packing: number type of its rows.
+        zstd: in a frame, where that is smaller and the question is not larger than a message of several may be.
+    """
     array, beside = encode_rows(question.values, packing)
     fields = {"id": question.id, "model": question.model, "patience": question.patience}
-    return dump_cbor({**fields, "values": array, **beside})
+    return _framed(dump_cbor({**fields, "values": array, **beside}), zstd=zstd)
+
+
+def _framed(payload: bytes, *, zstd: bool) -> bytes:
+    return zstandard.compress(payload) if zstd and len(payload) <= MAX_BYTES else payload
 
 
 def decode_question(payload: bytes) -> Question:
@@ -156,39 +171,49 @@ def encode_asking(asking: Asking, *, packing: Packing = "float32") -> bytes:
     """
     if max(len(asking.questions), len(asking.cancel)) > MOST:
         raise ValueError(f"{len(asking.questions)} questions, {len(asking.cancel)} ids to cancel: at most {MOST} each")
-    payload = _joined([encode_question(question, packing=packing) for question in asking.questions], asking.cancel)
+    payload = joined([encode_question(question, packing=packing) for question in asking.questions], asking.cancel)
     if len(payload) > MAX_BYTES:
         raise ValueError(f"{len(payload)} bytes in one message of questions: at most {MAX_BYTES}")
     return payload
 
 
-def pack_asking(asking: Asking, *, packing: Packing = "float32") -> list[Packed]:
+def pack_asking(asking: Asking, *, packing: Packing = "float32", zstd: bool = False) -> list[Packed]:
     """As few messages as hold everything, in this order; none for nothing.
 
     What is cancelled comes first, in the same message where it fits. A question too large for company travels bare.
+
+    Args:
+        asking: what to pack.
+        packing: number type of the rows.
+        zstd: those with questions in frames, where that is smaller; bounds are of what is in them.
     """
     *rest, cancel = [asking.cancel[i : i + MOST] for i in range(0, len(asking.cancel), MOST)] or [[]]
-    messages = [Packed(_joined([], some), ()) for some in rest]
-    room = MAX_BYTES - len(_joined([], cancel)) - _FRAME
+    messages = [Packed(joined([], some), ()) for some in rest]
+    room = MAX_BYTES - len(joined([], cancel)) - FRAME
     each = [(question, encode_question(question, packing=packing)) for question in asking.questions]
-    for group in _groups(each, room):
+    for group in divided(each, room, MOST):
         encoded = [payload for _, payload in group]
         large = len(encoded[0]) > room
         if large and cancel:
-            messages.append(Packed(_joined([], cancel), ()))
+            messages.append(Packed(joined([], cancel), ()))
             cancel = []
-        payload = encoded[0] if large else _joined(encoded, cancel)
-        messages.append(Packed(payload, tuple(question for question, _ in group)))
+        payload = encoded[0] if large else joined(encoded, cancel)
+        messages.append(Packed(_framed(payload, zstd=zstd), tuple(question for question, _ in group)))
         cancel = []
-    return [*messages, Packed(_joined([], cancel), ())] if cancel else messages
+    return [*messages, Packed(joined([], cancel), ())] if cancel else messages
 
 
 def decode_asking(payload: bytes) -> tuple[list[Question | BadQuestion], list[str]]:
     """The questions and the ids to cancel that CBOR bytes encode; a bare question is one, and nothing to cancel.
 
+    Args:
+        payload: CBOR, or a zstd frame around it.
+
     Raises:
         Refused: with a reason of the contract: nothing in it can be told apart, or it is over a bound.
     """
+    if payload.startswith(zstandard.MAGIC):
+        payload = zstandard.expand(payload, most=MAX_BYTES)
     fields = _map(payload)
     if "ask" not in fields and "cancel" not in fields:
         return [_judged(fields)], []
@@ -237,38 +262,6 @@ def decode_replies(payload: bytes) -> list[Reply]:
 
 
 # ---- parts
-
-
-_ASK, _CANCEL = cbor2.dumps("ask"), cbor2.dumps("cancel")
-_FRAME = 16  # bytes around questions and ids, at most
-
-
-def _joined(questions: list[bytes], cancel: list[str]) -> bytes:
-    """The map around questions that are encoded already: CBOR's containers are a head and their items in a row."""
-    parts = [_head(5, bool(questions) + bool(cancel))]
-    if questions:
-        parts += [_ASK, _head(4, len(questions)), *questions]
-    if cancel:
-        parts += [_CANCEL, cbor2.dumps(cancel)]
-    return b"".join(parts)
-
-
-def _head(major: int, count: int) -> bytes:
-    """Head of an array (major type 4) or a map (5) of fewer than 256 items (RFC 8949 section 3)."""
-    return bytes([major << 5 | count]) if count < 24 else bytes([major << 5 | 24, count])
-
-
-def _groups(encoded: list[tuple[Question, bytes]], room: int) -> list[list[tuple[Question, bytes]]]:
-    """Questions with their CBOR, divided into parts of at most `MOST` and `room` bytes; one that has more is alone."""
-    groups: list[list[tuple[Question, bytes]]] = []
-    left = 0
-    for pair in encoded:
-        if not groups or len(pair[1]) > left or len(groups[-1]) == MOST:
-            groups.append([])
-            left = room
-        groups[-1].append(pair)
-        left -= len(pair[1])
-    return groups
 
 
 def _map(payload: bytes) -> dict[Any, Any]:

@@ -25,10 +25,23 @@ if sys.version_info >= (3, 14):  # pragma: no cover # on that Python
 else:
     from backports import zstd as library
 
-__all__ = ["CBOR", "JSON", "MAGIC", "MOST", "RATIO", "compress", "dictionary", "dictionary_file", "expand", "library"]
+__all__ = [
+    "CBOR",
+    "JSON",
+    "KNOWN",
+    "MAGIC",
+    "MOST",
+    "RATIO",
+    "compress",
+    "dictionary",
+    "dictionary_file",
+    "expand",
+    "library",
+]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 CBOR, JSON = 1, 2  # numbers of the dictionaries
+KNOWN = (CBOR, JSON)  # those that `expand` reads
 MOST = 1_048_576  # bytes of the content, where the caller sets no limit
 RATIO = 128  # of content to frame: 64 rows of zeros in JSON have 36; a message that has more leaves as it is
 LEVEL = 9  # of 22: 6 µs for 140 bytes, as small as with more; level 3 takes 1 µs and 7 bytes more
@@ -89,7 +102,7 @@ def expand(frame: bytes, *, most: int = MOST) -> bytes:
         raise Refused(
             "too_large", f"{size} bytes in a zstd frame of {len(frame)}; at most {most}, {RATIO} times as many"
         )
-    if number not in {0, CBOR, JSON}:
+    if number not in {0, *KNOWN}:
         raise Refused("unknown_format", f"zstd dictionary {number} is not known here; there are {CBOR} and {JSON}")
     return _unpacked(frame, size, dictionary(number) if number else None)
 

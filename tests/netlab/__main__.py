@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from tests.benchmarks import proc
-from tests.netlab import costs, lab, namespaces, report, rows
+from tests.netlab import cloud_rows, costs, lab, namespaces, report, rows
 from tests.netlab.child import ROOT
 from tests.netlab.contestants import full_load
 from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
@@ -32,18 +32,20 @@ from tests.netlab.scenarios import ALSO_CALLED, SCENARIOS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.netlab.cloud_rows import Run
     from tests.netlab.lab import Outcome
     from tests.netlab.results import Verdict
 
 REPORT = ROOT / "netlab-report"
 MESSAGES, SEEDS = 3_000, 3
+EVERY = (*SCENARIOS, *cloud_rows.CLOUD)
 A_CORE = 8  # runs at once; one takes 5 to 6 % of a core
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.netlab", description=__doc__.partition("\n")[0])
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"only these: {', '.join(SCENARIOS)}")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"only these: {', '.join(EVERY)}")
     parser.add_argument(
         "--contestants",
         nargs="+",
@@ -55,9 +57,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=MESSAGES, help="of each run (%(default)s)")
     parser.add_argument("--parallel", type=int, default=A_CORE * (os.cpu_count() or 1), help="runs at once")
     asked = parser.parse_args(argv)
-    asked.scenarios = [ALSO_CALLED.get(name, name) for name in asked.scenarios] or list(SCENARIOS)
-    if unknown := set(asked.scenarios) - set(SCENARIOS):
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    named = [ALSO_CALLED.get(name, name) for name in asked.scenarios] or list(EVERY)
+    if unknown := set(named) - set(EVERY):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
+    asked.scenarios = [name for name in named if name in SCENARIOS]
+    ours = OURS in (asked.contestants or [OURS])
+    asked.cloud = [name for name in named if name in cloud_rows.CLOUD and ours]
     return asked
 
 
@@ -66,7 +71,9 @@ def contestants(asked: argparse.Namespace, scenario: str) -> list[str]:
     return asked.contestants or [name for name in DEFAULT if enters(name, SCENARIOS[scenario])]
 
 
-async def measure(asked: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> list[Outcome]:
+async def measure(
+    asked: argparse.Namespace, folder: Path, say: Callable[[str], None]
+) -> tuple[list[Outcome], list[Run]]:
     """Run all, the longest first; those of one scenario and seed begin together, so that they meet the same machine.
 
     Raises:
@@ -92,7 +99,12 @@ async def measure(asked: argparse.Namespace, folder: Path, say: Callable[[str], 
             for seed in range(1, asked.seeds + 1)
             for contestant in contestants(asked, scenario)
         ]
-    return [task.result() for task in tasks]
+        cloud = group.create_task(
+            cloud_rows.measure(
+                asked.cloud, seeds=asked.seeds, messages=asked.messages, folder=folder, room=room, say=say
+            )
+        )
+    return [task.result() for task in tasks], cloud.result()
 
 
 def _seconds(scenario: str, messages: int) -> float:
@@ -128,19 +140,22 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
     facts = _facts(asked)
     outcomes: list[Outcome] = []
+    cloud: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="netlab-", dir=lab.scratch()) as folder:
         try:
-            outcomes = asyncio.run(measure(asked, Path(folder), lambda line: err.print(line, highlight=False)))
+            outcomes, cloud = asyncio.run(measure(asked, Path(folder), lambda line: err.print(line, highlight=False)))
         except* (RuntimeError, ValueError) as failed:
             err.print(str(failed.exceptions[0]), markup=False)
-    if not outcomes:
+    if not outcomes and not cloud:
         return 2
     results = Results(outcomes)
     measured = costs.measure(results)
-    found = rows.judge(results, measured)
+    found = [*rows.judge(results, measured), *cloud_rows.judge(cloud)]
     facts["load_average_after"] = proc.load_average()
     report.save(REPORT, [SCENARIOS[name] for name in asked.scenarios], results, found, measured, facts)
     tell(console, results, found, facts)
+    if (why := cloud_rows.enough(cloud)) is not None:
+        console.print(why, style="yellow", highlight=False)
     return 1 if rows.short(found) or rows.unjudged(found) else 0
 
 
@@ -148,8 +163,9 @@ def tell(console: Console, results: Results, found: Sequence[Verdict], facts: di
     """All tables, and what falls short."""
     for name, about in facts["contestants"].items():
         console.print(f"[bold]{name}[/]: {about}", highlight=False)
-    console.print(report.contest(results))
-    console.print(report.utilities(results))
+    if results.outcomes:
+        console.print(report.contest(results))
+        console.print(report.utilities(results))
     for name in (OURS, ORACLE):
         if any(one.switches for one in results.outcomes if one.contestant == name):
             console.print(report.switches(results, name))
@@ -158,7 +174,7 @@ def tell(console: Console, results: Results, found: Sequence[Verdict], facts: di
     console.print(report.verdicts(found))
     for line in report.not_judged(found):
         console.print(line, style="dim", highlight=False)
-    if (why := report.enough(results)) is not None:
+    if results.outcomes and (why := report.enough(results)) is not None:
         console.print(why, style="yellow", highlight=False)
     console.print(f"{REPORT}/report.json, SCENARIO.svg", highlight=False)
     if short := rows.short(found):

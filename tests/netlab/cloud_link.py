@@ -14,6 +14,7 @@ from tests.netlab.child import Child
 from tests.netlab.cloud_device import BRIDGE, HOST, STREAM, Heard, Task
 from tests.netlab.contestants import MOSQUITTO
 from tests.netlab.emulator import Plan, Told
+from tests.netlab.lab import Switch
 from tests.support.cloud_agents import MODEL, until
 from tests.support.programs import command
 
@@ -62,12 +63,20 @@ class Seen(msgspec.Struct, frozen=True):
         link: by the emulator: `up` is from the bridge to the cloud's broker.
         windows: that were handed over.
         log: the bridge's.
+        began: seconds since 1970 at the beginning of the work.
     """
 
     heard: Heard
     link: Told
     windows: int
     log: str
+    began: float
+
+    @property
+    def switches(self) -> list[Switch]:
+        """The latest, as the bridge's status tells them; the first choice is none."""
+        told = self.heard.status.get("switches", [])
+        return [Switch(one["t"] - self.began, one["profile"], one["reason"]) for one in told]
 
     @property
     def in_time(self) -> float:
@@ -88,6 +97,7 @@ async def measure(
     rate: float = 4.0,
     windows: int = 120,
     deadline: float = 2.0,
+    seed: int = 1,
 ) -> Seen:
     """One run.
 
@@ -98,6 +108,7 @@ async def measure(
         rate: windows a second.
         windows: how many.
         deadline: s of each.
+        seed: of the link's dice.
 
     Raises:
         ChildFailedError: a process did not start or end.
@@ -116,7 +127,7 @@ async def measure(
                 await child.until(lambda line: line.startswith(ready))
             return child
 
-        plan = Plan(device=pair.device.tun, gateway=pair.gateway.tun, stages=list(stages), seed=1)
+        plan = Plan(device=pair.device.tun, gateway=pair.gateway.tun, stages=list(stages), seed=seed)
         fds = (pair.device.tun, pair.gateway.tun)
         emulator = await Child.start(
             [sys.executable, "-m", "tests.netlab.emulator"], folder / "emulator.log", pass_fds=fds
@@ -132,6 +143,7 @@ async def measure(
         await until(lambda: "cloud agent gpu-1 serves" in _said(folder), 30.0)
         device = await start(pair.device, "device", [sys.executable, "-m", "tests.netlab.cloud_device", task])
         begin = time.monotonic() + LEAD
+        began = begin + time.time() - time.monotonic()
         for child in (emulator, device):
             await child.tell(f"go {begin}")
         lines: list[str] = []
@@ -142,7 +154,7 @@ async def measure(
 
         await device.until(last, windows / rate + DRAIN + 30.0)
         told = msgspec.json.decode(await emulator.finish(), type=Told)
-    return Seen(msgspec.json.decode(lines[-1], type=Heard), told, windows, _said(folder))
+    return Seen(msgspec.json.decode(lines[-1], type=Heard), told, windows, _said(folder), began)
 
 
 def _write(folder: Path, cloud: str, deadline: float) -> None:

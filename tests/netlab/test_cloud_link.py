@@ -47,11 +47,11 @@ async def test_at_64_kbit_s_questions_take_fewer_bytes_and_more_are_answered_in_
 
 async def test_a_link_that_becomes_thin_is_told_with_its_figures(tmp_path: Path) -> None:
     stages = (*CLEAN, link(2.0, rtt=200, rate=64e3))
-    seen = await cloud_link.measure(stages, tmp_path / "run", rate=7.0, windows=63)
+    seen = await cloud_link.measure(stages, tmp_path / "run", rate=12.0, windows=108)
     first = seen.heard.status["switches"][0]
     assert first["model"] == "activity"
-    assert first["profile"].startswith("mqtt-0/int8/")
-    assert first["reason"].startswith(f"mqtt-1/int8/1 → {first['profile']}: lone questions would take ")
+    assert first["profile"].startswith("mqtt-0/int4+zstd/")
+    assert first["reason"].startswith(f"mqtt-1/int4+zstd/1 → {first['profile']}: lone questions would take ")
     assert first["reason"] in seen.log
     assert 4_000 < seen.heard.status["link"]["goodput"] < 10_000
 
@@ -59,7 +59,7 @@ async def test_a_link_that_becomes_thin_is_told_with_its_figures(tmp_path: Path)
 async def test_on_a_clean_link_nothing_is_switched(tmp_path: Path) -> None:
     seen = await cloud_link.measure(CLEAN, tmp_path / "run", rate=20.0, windows=100)
     assert seen.heard.status["switches"] == []
-    assert seen.heard.status["profile"] == "mqtt-1/int8/1"
+    assert seen.heard.status["profile"] == "mqtt-1/int4+zstd/1"
     assert 0.019 < seen.heard.status["link"]["round_trip"] < 0.2  # the link's, and what a busy machine adds
     assert seen.in_time >= 0.99
 

@@ -127,14 +127,14 @@ LENGTHS = st.lists(st.integers(1, 40_000) | st.integers(1, 9), max_size=8)
 
 
 @steady
-@given(LENGTHS, st.integers(0, 3), st.integers(0, 200), st.sampled_from(["float32", "int8"]))
+@given(LENGTHS, st.integers(0, 3), st.integers(0, 200), st.sampled_from(["float32", "int8", "int4"]), st.booleans())
 def test_however_divided_everything_arrives_in_its_order(
-    rows: list[int], times: int, cancel: int, packing: Any
+    rows: list[int], times: int, cancel: int, packing: Any, zstd: bool
 ) -> None:
     few = [Question(f"w{i}", "m", np.ones((n, 2), np.float32), 1.0) for i, n in enumerate(rows)]
     many = [Question("same", "m", np.ones((1, 1), np.float32), 1.0)] * (30 * times)
     names = [f"{i:0256}" for i in range(cancel)]
-    messages = pack_asking(Asking([*few, *many], names), packing=packing)
+    messages = pack_asking(Asking([*few, *many], names), packing=packing, zstd=zstd)
     arrived = [decode_asking(message.payload) for message in messages]
     assert [one.id for questions, _ in arrived for one in questions] == [one.id for one in (*few, *many)]
     assert [name for _, cancelled in arrived for name in cancelled] == names

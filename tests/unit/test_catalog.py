@@ -44,7 +44,7 @@ def test_the_shipped_model_loads_and_its_files_are_its_own() -> None:
     small = manifest.for_tier("bridge")
     assert (small.measure, small.target) == ("max", "up<=0.15")
     assert len(small.escalation) > 3
-    assert set(manifest.fidelity) == {"float16", "int8"}
+    assert set(manifest.fidelity) == {"float16", "int8", "int4"}
 
 
 def test_the_default_directory_lies_beside_the_package() -> None:

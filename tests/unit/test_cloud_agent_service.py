@@ -12,6 +12,7 @@ import pytest
 
 from bridge import topics
 from bridge.errors import ModelError
+from bridge.wire import zstd
 from bridge.wire.offload import Question, encode_question
 from cloud_agent.service import GIVE_UP
 from tests.support.cloud_service import REPLY_TO, WINDOW, Bench, delivery, served
@@ -38,6 +39,15 @@ async def test_a_reply_tells_all_the_bridge_wants_to_know(bench: Bench) -> None:
     assert (reply.batch, reply.queue, reply.run_ms, reply.wait_ms) == (1, 0, 0.0, 0.0)
     (message,) = bench.line.published
     assert (message.topic, message.correlation, message.qos, message.expiry) == (REPLY_TO, b"w1", 1, 5)
+
+
+async def test_a_question_in_a_frame_is_answered_as_any(bench: Bench) -> None:
+    rows = np.tile(WINDOW[:1] * 0.1, (4, 1))
+    framed = encode_question(Question("w1", "activity", rows, 5.0), packing="int4", zstd=True)
+    assert framed.startswith(zstd.MAGIC)
+    bench.ask(delivery(framed))
+    (reply,) = await bench.replies(1)
+    assert (reply.id, reply.error) == ("w1", None)
 
 
 async def test_a_question_is_acknowledged_when_its_reply_has_been(bench: Bench) -> None:
@@ -85,6 +95,8 @@ def cbor(**changes: object) -> bytes:
         (delivery(topic="edge/v1/_escalate/no/name"), "malformed: model"),
         (delivery(cbor(values=[[[]]] * 4)), "shape: "),
         (delivery(b"\x81" * 5000), "too_deep: "),
+        (delivery(zstd.library.compress(b"\0" * 2_000_000)), "too_large: 2000000 bytes in a zstd frame"),
+        (delivery(zstd.MAGIC + b"?"), "malformed: not a zstd frame"),
     ],
 )
 async def test_what_cannot_be_taken_is_refused_in_words_and_the_next_is_unharmed(

@@ -47,6 +47,24 @@ def one(agents: Agents, name: str) -> Agent:
     return next(agent for agent in agents.serving("m") if agent.name == name)
 
 
+def test_frames_are_for_models_of_which_every_agent_takes_them() -> None:
+    agents = agents_of()
+    assert not agents.frames("m")
+    agents.told("new", status("m", "n", zstd=[1, 2]))
+    assert agents.frames("m")
+    assert agents.frames("n")
+    agents.told("old", status("m"))
+    assert not agents.frames("m")
+    assert agents.frames("n")
+    agents.gone("old")
+    assert agents.frames("m")
+    for odd in ([2], [], 1, "1", None, {"1": 1}):
+        agents.told("odd", status("m", zstd=odd))
+        assert not agents.frames("m")
+    agents.connected(2, 0.0)
+    assert not agents.frames("m")
+
+
 def test_the_one_that_answers_in_time_goes_before_the_faster_one() -> None:
     agents = agents_of("sure", "quick")
     takes(one(agents, "sure"), 0.2)

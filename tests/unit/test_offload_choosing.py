@@ -11,7 +11,7 @@ import pytest
 from bridge.errors import ConfigError
 from bridge.link import Estimate, Leg
 from bridge.offload.arrivals import Rate, Step
-from bridge.offload.choosing import FULL, HELD, ROOMY_AFTER, THIN_AFTER, Choices, names
+from bridge.offload.choosing import FULL, HELD, REFUTED_AFTER, THIN_AFTER, Choices, names
 from bridge.offload.sending import PLAIN, Sending
 from bridge.wire.offload import Question
 
@@ -96,9 +96,9 @@ def test_on_a_thin_link_they_wait_for_each_other_and_go_without_pubacks_and_back
     scene.goes_on(20, thin(8_000))
     assert len(scene.switches) == 1
 
-    scene.goes_on(ROOMY_AFTER - 0.5, WIDE)
+    scene.goes_on(REFUTED_AFTER - 0.1, WIDE)
     assert len(scene.switches) == 1  # it must last
-    scene.goes_on(2.0, WIDE)
+    scene.goes_on(0.5, WIDE)
     assert scene.profile == "mqtt-1/int8/1"
     assert len(scene.switches) == 2
     facts = scene.choices.facts()
@@ -121,6 +121,31 @@ def test_only_encodings_within_the_budget_are_offered_and_what_is_chosen_is_what
     unmeasured = Scene()
     unmeasured.goes_on(2, WIDE)
     assert (unmeasured.profile, unmeasured.models[MODEL]) == ("mqtt-1/float32/1", PLAIN)
+
+
+def test_frames_are_offered_while_every_agent_takes_them() -> None:
+    told = {MODEL: True}
+    costs: dict[Packing, float] = {**MEASURED, "int4": 0.006}
+    scene = Scene(Sending("int8", costs=costs), frames=told.__getitem__)
+    scene.goes_on(2, WIDE)
+    assert scene.profile == "mqtt-1/int4+zstd/1"
+    sending = scene.models[MODEL]
+    assert (sending.packing, sending.zstd, sending.plain.packing) == ("int4", True, "int8")
+    assert scene.choices.coding(MODEL, sending) == ("int4", True)
+    told[MODEL] = False  # an older agent came
+    assert scene.choices.coding(MODEL, sending) == ("int8", False)
+    scene.goes_on(2, WIDE)
+    assert scene.profile == "mqtt-1/int8/1"
+    assert scene.models[MODEL].zstd is False
+
+
+def test_int4_is_offered_only_measured_and_what_was_asked_for_is_in_no_frame() -> None:
+    scene = Scene(Sending("int8", costs=MEASURED), frames=lambda _: True, exclude=["*/int8*/*"])
+    scene.goes_on(2, WIDE)
+    assert scene.profile == "mqtt-1/float16+zstd/1"
+    asked_for = Scene(Sending("int8"), frames=lambda _: True)
+    asked_for.goes_on(2, WIDE)
+    assert asked_for.profile == "mqtt-1/int8/1"
 
 
 @pytest.mark.parametrize("pin", ["mqtt-1/float32/1", "mqtt-0/float16/*", "mqtt-1/int8/8"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from bridge.offload.agents import MAX_AGENTS
 from bridge.offload.client import Answered, Ask, Unanswered
 from bridge.offload.desk import MOST_AGAIN
 from bridge.offload.sending import Sending
+from bridge.wire import zstd
 from bridge.wire.offload import Reply
 from tests.support.hand_cloud import VALUES, Cloud, clouds
 from tests.support.paho_client import until
@@ -74,6 +75,25 @@ async def test_a_question_carries_window_and_patience_and_is_answered(cloud: Clo
     assert cloud.client.open == 0
     assert 0 < cloud.view().expected < 5
     assert cloud.cancelled == []
+
+
+FRAMED = Sending("int4", costs={"float32": 0.0, "int8": 0.0, "int4": 0.0}, zstd=True)
+
+
+@pytest.mark.parametrize(("facts", "framed"), [({"zstd": [1, 2]}, True), ({"zstd": [2]}, False), ({}, False)])
+async def test_frames_are_for_agents_that_say_that_they_take_them(
+    make: Callable[..., Cloud], facts: dict[str, Any], framed: bool
+) -> None:
+    cloud = make(models={"m": FRAMED})
+    await cloud.ready()
+    await cloud.there("gpu-1", direct=True, **facts)
+    wave = np.sin(np.arange(768, dtype=np.float32).reshape(128, 6)) + 2
+    cloud.client.ask("w1", "m", wave, time.monotonic() + 5.0, private=(1, 4))
+    await until(lambda: cloud.asked)
+    assert cloud.messages[0].payload.startswith(zstd.MAGIC) == framed
+    values = cloud.asked[0][1].values
+    assert np.abs(values - wave)[:, [0, 2, 3, 5]].max() < (0.08 if framed else 0.005)  # half a step of 4 bits, of 8
+    assert not values[:, [1, 4]].any()
 
 
 async def test_agents_beyond_those_that_are_remembered_are_told_of_once(

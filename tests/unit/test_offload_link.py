@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bridge.offload.belief import REFUTED
 from bridge.offload.choosing import Choices
-from bridge.offload.link import REFUTED, TICK, Link
+from bridge.offload.link import TICK, Link
 from bridge.offload.outgoing import SURE_OF, Outgoing
 from bridge.offload.questions import Open
 from bridge.offload.sending import Sending
@@ -199,3 +200,61 @@ async def test_what_the_broker_s_receive_maximum_holds_back_is_not_timed() -> No
     scene.outgoing.flush()
     assert len(scene.paper.published) == 1
     assert len(scene.link._flights) == before
+
+
+class Paired(Scene):
+    """On a socket that tells nothing, just connected: pairs are wanted."""
+
+    def __init__(self, pin: str) -> None:
+        super().__init__(pin)
+        self.settle()
+        self.paper.socket = cast("None", object())
+        self.link.connected(time.monotonic())
+
+
+async def test_a_question_that_is_due_leaves_behind_a_tiny_message_in_the_next_turn() -> None:
+    scene = Paired("mqtt-0/int8/1")
+    scene.ask(1)
+    scene.outgoing.flush()
+    (tiny,) = scene.paper.published
+    assert (tiny.topic, tiny.payload, tiny.qos) == ("edge/v1/_reply/gw-1/link", b"", 1)
+    await asyncio.sleep(0)
+    _, question = scene.paper.published
+    assert (question.topic, question.qos) == ("edge/v1/_escalate/m/gpu-1", 1)  # its PUBACK is wanted
+    for one in (tiny, question):
+        assert one.done is not None
+        one.done(0x10 if one is tiny else 0)
+    assert scene.failed == []  # nobody reads the tiny one
+
+
+async def test_on_a_wide_link_pairs_end_and_a_thin_one_is_told_its_rate() -> None:
+    scene = Paired("mqtt-1/int8/1")
+    link, now = scene.link, time.monotonic()
+    for n in range(1, 11):
+        at = now + n
+        assert link.pair_due(at) == (n <= 2)
+        if link.pair_due(at):
+            link.pair(n, at)
+            link.tiny(n, at + 0.05)
+        link.sent(n, 1_000, at, answered=True)
+        link.acked(n, at + 0.051)
+    link.look(now + 11)
+    assert link.facts()["link"]["goodput"] is None
+    for n in range(11, 17):
+        at = now + n
+        link.sent(n, 1_000, at, answered=True)
+        if link.pair_due(at):
+            link.pair(n, at)
+            link.tiny(n, at + 0.2)
+        link.acked(n, at + 0.325)
+    link.look(now + 17)
+    assert link.facts()["link"]["goodput"] == 8_000
+
+
+async def test_what_waits_for_its_turn_is_not_sent_when_the_connection_breaks_meanwhile() -> None:
+    scene = Paired("mqtt-1/int8/1")
+    scene.ask(1)
+    scene.outgoing.flush()
+    scene.paper.connected = False
+    await asyncio.sleep(0)
+    assert len(scene.paper.published) == 1

@@ -22,7 +22,7 @@ from bridge.offload.sending import Sending, packing_for, sending, smallest
 from bridge.place.cost import Prediction
 from bridge.wire.offload import Reply
 
-Loss: TypeAlias = dict[Literal["float16", "int8"], float]
+Loss: TypeAlias = dict[Literal["float16", "int8", "int4"], float]
 ACTIVITY = Path(bridge.__file__).parents[1] / "models" / "activity"
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -144,6 +144,7 @@ def test_private_channels_are_found_by_name(manifest: Manifest) -> None:
         ({"float16": 0.0, "int8": 0.003}, 0.003, "int8"),
         ({"float16": 0.0, "int8": 0.003}, 0.002, "float16"),
         ({"int8": 0.003}, 0.002, "float32"),
+        ({"float16": 0.0, "int4": 0.003}, 0.01, "float16"),  # as large as int8 where no frame may be around it
     ],
 )
 def test_the_smallest_packing_within_the_budget_is_chosen(loss: Loss, budget: float, packing: str) -> None:

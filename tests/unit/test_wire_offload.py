@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bridge.errors import Refused
+from bridge.wire import zstd
 from bridge.wire.offload import (
     LONGEST_ID,
     MAX_BYTES,
@@ -53,6 +54,38 @@ def test_questions_and_what_is_cancelled_arrive_as_sent(packing: Any, count: int
         assert isinstance(one, Question)
         assert (one.id, one.model, one.patience) == (sent.id, sent.model, sent.patience)
         assert one.values == pytest.approx(sent.values, abs=0.02)
+
+
+WAVE = np.sin(np.arange(768, dtype=np.float32).reshape(128, 6))
+
+
+def test_a_frame_holds_the_same_and_is_smaller() -> None:
+    asked = [Question(f"w{i}", "activity", WAVE, 0.5) for i in range(3)]
+    (plain,) = pack_asking(Asking(asked, ["a"]), packing="int4")
+    (framed,) = pack_asking(Asking(asked, ["a"]), packing="int4", zstd=True)
+    assert framed.payload.startswith(zstd.MAGIC)
+    assert len(framed.payload) < 0.7 * len(plain.payload)
+    assert ids(framed.payload) == (["w0", "w1", "w2"], ["a"])
+    assert framed.questions == plain.questions
+    assert ids(encode_question(asked[0], packing="int4", zstd=True)) == (["w0"], [])
+
+
+def test_what_is_only_cancelled_or_too_large_for_company_is_in_no_frame() -> None:
+    (only,) = pack_asking(Asking(cancel=["a"]), zstd=True)
+    assert not only.payload.startswith(zstd.MAGIC)
+    large = question(rows=40_000)
+    (alone,) = pack_asking(Asking([large]), zstd=True)
+    assert (len(alone.payload) > MAX_BYTES, ids(alone.payload)) == (True, (["w"], []))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"\0" * (MAX_BYTES + 1), "too_large: 262145 bytes in a zstd"), (b"\xff" * 99, "malformed: ")]
+)
+def test_a_frame_is_trusted_no_more_than_what_is_in_it(content: bytes, why: str) -> None:
+    frame = zstd.library.compress(content)
+    with pytest.raises(Refused) as caught:
+        decode_asking(frame)
+    assert str(caught.value).startswith(why)
 
 
 def test_either_may_be_left_out() -> None:
