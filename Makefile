@@ -73,7 +73,7 @@ train:
 openvino:
 	$(PYTHON) -m venv .venv-openvino
 	.venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt onnxruntime-openvino==1.24.1 \
-		aiocoap aiomqtt cbor2 iotcore msgspec mqtt5 numpy paho-mqtt pytest pytest-asyncio pytest-timeout trustme
+		aiocoap aiomqtt backports.zstd cbor2 iotcore msgspec mqtt5 numpy paho-mqtt pytest pytest-asyncio pytest-timeout trustme
 	.venv-openvino/bin/python -m pytest -q -s tests/integration/test_openvino.py
 
 clean:

@@ -59,6 +59,8 @@ def load(path: Path | str, kind: type[_T]) -> _T:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as why:
         raise ConfigError(f"{file}: not TOML: {why}") from why
+    except RecursionError as why:
+        raise ConfigError(f"{file}: nested too deeply") from why
     return parse(data, kind, name=str(file))
 
 

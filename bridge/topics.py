@@ -15,6 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DATA_FILTER = f"{ROOT}/+/+/data/+"
 INFER_FILTER = f"{ROOT}/_infer/+"
 REPLY_ROOT = f"{ROOT}/_reply"
+MOST_LEVELS = 64  # of a topic that strangers give us to answer to
 CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
 ESCALATE_FILTER = f"{ROOT}/_escalate/+"  # what agents share; those for one agent have a level more
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
@@ -274,8 +275,12 @@ def overlaps(one: str, other: str) -> bool:
 
 
 def safe_reply(topic: str) -> bool:
-    """Whether a Response Topic may be answered to: a topic without wildcards, inside our root only under `_reply`."""
-    if not topic or any(c in topic for c in "+#\0") or topic.startswith("$"):
+    """Whether a Response Topic may be answered to: a topic without wildcards, inside our root only under `_reply`.
+
+    Nor a deep one: brokers that bound the levels of a topic (Mosquitto: 201) pass it on as a Response Topic, and end
+    the connection of whoever publishes to it.
+    """
+    if not topic or any(c in topic for c in "+#\0") or topic.startswith("$") or topic.count("/") >= MOST_LEVELS:
         return False
     inside = topic == ROOT or topic.startswith(f"{ROOT}/")
     return not inside or topic.startswith(f"{REPLY_ROOT}/")

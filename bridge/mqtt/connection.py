@@ -31,6 +31,7 @@ log = logging.getLogger("bridge.mqtt")
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
 FEW = 8  # messages that leave at once; more gather until the loop has done what is due
 MUCH = READ // 2  # bytes: after such a read others are due first
+SHORT = 10.0  # seconds of a connection below which its end looks like another client's beginning
 GOODBYE = 2.0  # seconds for the last bytes of a connection
 
 
@@ -78,6 +79,7 @@ class Connection:
         self._choked = False
         self._wire: Wire | None = None
         self._announced = False
+        self._announced_at = 0.0
         self._delivering = True
         self._closing = asyncio.Event()
         self._unsubscribing: asyncio.Future[None] | None = None
@@ -244,7 +246,7 @@ class Connection:
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self.session.tick_after)
             try:
                 self.session.tick(time.monotonic(), listening=not self._paused)
             except LinkError as why:
@@ -314,7 +316,7 @@ class Connection:
         session = self.session
         deliveries = session.received(count, time.monotonic())
         if not self._announced and session.ready:
-            self._announced = True
+            self._announced, self._announced_at = True, time.monotonic()
             log.info("%s: connected%s", self.endpoint, ", session resumed" if session.session_present else "")
             if self._on_connected is not None:
                 self._on_connected(session)
@@ -337,7 +339,10 @@ class Connection:
             hint = "does it speak MQTT 5 on this port? The bridge's embedded broker has one port for 3.1.1, one for 5"
             self._drop(LinkError(f"the broker closed the connection without an answer; {hint}"))
         else:
-            self._drop(LinkError("the broker closed the connection"))
+            hint = ""
+            if self._announced and time.monotonic() - self._announced_at < SHORT:
+                hint = f" within {SHORT:.0f} s; does another client use the id {self.session.settings.client_id!r}?"
+            self._drop(LinkError(f"the broker closed the connection{hint}"))
 
     def _choke(self, choked: bool) -> None:
         self._choked = choked

@@ -47,6 +47,12 @@ class Receiver:
         """The broker does not know our session any more: its packet ids begin anew."""
         self._held.clear()
 
+    def unseen(self, deliveries: list[Delivery]) -> None:
+        """These were taken, and are not handed over after all: when they come again they are new."""
+        for delivery in deliveries:
+            if delivery.qos == 2 and delivery.packet_id is not None:
+                self._held.pop(delivery.packet_id, None)
+
     def take(self, delivery: Delivery) -> bool:
         """Note what arrived; it waits until it is `settled`.
 
@@ -93,7 +99,7 @@ class Receiver:
             if head.qos == 1:
                 out.append(puback(packet_id, code))
                 continue
-            self._out.append(pubrec(packet_id, code))
+            out.append(pubrec(packet_id, code))
             self._owed.discard(packet_id)
             if code >= 0x80:  # the end of this message; a PUBLISH with the id is a new one ([MQTT-4.3.3-9])
                 del self._held[packet_id]

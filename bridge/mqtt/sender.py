@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
 PACKET_TOO_LARGE = 0x95
+BLAMES = frozenset((0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B))  # reasons of a DISCONNECT that speak of a packet
+SUSPECT = 3  # connections in a row that end with the same publish alone under way
 MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
 
 
@@ -56,6 +58,11 @@ class Sender:
         self._open = False
         self._present = False  # whether the broker knew our session
         self._receive_maximum = 65_535
+        self._most = 65_535  # under way at once: that, or less while one of those under way ends connections
+        self._blame: int | None = (
+            None  # why the broker ended a connection over one of them, until all of them are through
+        )
+        self._alone = 0  # connections in a row that ended with a single one under way
         self._maximum_packet: int | None = None
         self._aliases = OurAliases(settings.aliases)
         self._departure = _Departure()
@@ -95,6 +102,7 @@ class Sender:
         self._open = True
         self._present = connack.session_present
         self._receive_maximum = min(connack.receive_max, MOST_FLYING)
+        self._most = self._receive_maximum if self._blame is None else 1
         self._maximum_packet = connack.max_packet_size
         self._aliases.begin(connack.topic_alias_max)
         self._resend = deque(self._flying)
@@ -102,12 +110,41 @@ class Sender:
 
     def lost(self) -> None:
         """The connection is gone."""
+        if self._open and self._blame is not None:
+            self._suspect(self._blame)
         self._open = False
         self.bytes_in_flight = 0
         for flight in self._flying.values():
             if flight.left is not None and flight.left.at is not None:
                 flight.again = True
             flight.left = None
+
+    def blamed(self, code: int) -> None:
+        """The broker ended the connection over a packet of ours.
+
+        A publish that it takes so would end every connection to come, for it is sent again first. So the next one
+        begins with a single message under way, twice as many with each PUBACK, and a publish that is alone when it
+        happens again is refused: at once if the broker says so again, else (a reset may overtake the DISCONNECT) at the
+        third time in a row.
+
+        Args:
+            code: reason code of its DISCONNECT; others than `BLAMES` say nothing about packets.
+        """
+        if code in BLAMES:
+            self._alone = 0 if self._blame is None else SUSPECT
+            self._blame = code
+
+    def _suspect(self, code: int) -> None:
+        written = [packet_id for packet_id, flight in self._flying.items() if flight.left is not None]
+        if len(written) != 1:
+            self._alone = 0
+            return
+        self._alone += 1
+        if self._alone >= SUSPECT:
+            self._alone = 0
+            flight = self._flying.pop(written[0])
+            if flight.message.done is not None:
+                flight.message.done(code)
 
     def departed(self, now: float) -> None:
         """What was written until now leaves."""
@@ -125,6 +162,8 @@ class Sender:
         if flight is None:
             return
         self.acknowledgements += 1
+        if self._blame is not None:
+            self._trust()
         left = flight.left
         if left is None:  # the PUBACK of the last connection's copy
             self._resend.remove(packet_id)
@@ -142,7 +181,7 @@ class Sender:
         if self._resend:
             self._fill_again()
         queue, flying, departure = self._queue, self._flying, self._departure
-        room = self._receive_maximum + len(self._resend)
+        room = self._most + len(self._resend)
         written = 0
         while queue and len(flying) < room:
             message = queue.popleft()
@@ -161,6 +200,13 @@ class Sender:
                 message.done(PACKET_TOO_LARGE)
         self.bytes_in_flight += written
 
+    def _trust(self) -> None:
+        """One that was under way is through."""
+        self._alone = 0
+        self._most = min(2 * self._most, self._receive_maximum)
+        if self._most == self._receive_maximum:
+            self._blame = None
+
     def _write_once(self, message: Publish) -> None:
         """QoS 0."""
         packet = codec.publish(message, None)
@@ -172,7 +218,7 @@ class Sender:
 
     def _fill_again(self) -> None:
         flying, resend = self._flying, self._resend
-        while resend and len(flying) - len(resend) < self._receive_maximum:
+        while resend and len(flying) - len(resend) < self._most:
             packet_id = resend.popleft()
             flight = flying[packet_id]
             # DUP only where the broker may know the first copy.

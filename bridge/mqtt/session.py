@@ -19,7 +19,14 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
+from bridge.errors import (
+    BridgeError,
+    ConnectionRefusedByPeer,
+    LinkError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TakenOver,
+)
 from bridge.mqtt import codec
 from bridge.mqtt.inflow import Inflow
 from bridge.mqtt.liveness import Liveness
@@ -98,6 +105,11 @@ class Session:
     def heard_at(self) -> float:
         """Monotonic seconds at which the broker's last bytes came; of the connection's beginning before any."""
         return self._live.received
+
+    @property
+    def tick_after(self) -> float:
+        """Seconds after which `tick` is to be called again."""
+        return min(1.0, self._live.keep_alive / 4) if self._live.keep_alive else 1.0
 
     @property
     def unacknowledged(self) -> int:
@@ -199,7 +211,7 @@ class Session:
         return acked
 
     def tick(self, now: float, *, listening: bool = True) -> None:
-        """Keep-alive. Call about once a second.
+        """Keep-alive. Call each `tick_after` seconds.
 
         Args:
             now: monotonic seconds.
@@ -244,17 +256,21 @@ class Session:
         deliveries: list[Delivery] = []
         take, acknowledged = self._receiver.take, self._sender.acknowledged
         connected = self.state is State.CONNECTED
-        for packet in self._inflow.filled(count):
-            if not connected and not isinstance(packet, codec.ConnAckPacket | codec.DisconnectPacket):
-                raise RemoteProtocolError(f"{_name(packet)} before CONNACK")
-            if type(packet) is Delivery:
-                if take(packet):
-                    deliveries.append(packet)
-            elif type(packet) is int:
-                acknowledged(packet, 0, now)
-            else:
-                self._on_control(packet, now)
-                connected = self.state is State.CONNECTED
+        try:
+            for packet in self._inflow.filled(count):
+                if not connected and not isinstance(packet, codec.ConnAckPacket | codec.DisconnectPacket):
+                    raise RemoteProtocolError(f"{_name(packet)} before CONNACK")
+                if type(packet) is Delivery:
+                    if take(packet):
+                        deliveries.append(packet)
+                elif type(packet) is int:
+                    acknowledged(packet, 0, now)
+                else:
+                    self._on_control(packet, now)
+                    connected = self.state is State.CONNECTED
+        except BridgeError:
+            self._receiver.unseen(deliveries)
+            raise
         self._sender.fill()
         return deliveries
 
@@ -279,6 +295,7 @@ class Session:
         self.state = State.DISCONNECTED
         if code == SESSION_TAKEN_OVER:
             raise TakenOver(f"another client connected as {self.settings.client_id!r}; give each its own id")
+        self._sender.blamed(code)
         detail = f" ({packet.reason_str})" if packet.reason_str else ""
         raise LinkError(f"the broker ended the connection: {codec.in_words(code)}{detail}")
 

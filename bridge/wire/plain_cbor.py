@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bridge.messages import Lane
 
 LEVELS = 4  # of nesting: map, tag 40, array, dimensions or tag 85
-MOST_FORMS = 256  # remembered: a fleet sends few different ones
+MOST_FORMS, MOST_ALIKE = 256, 4  # lengths of forms that are remembered, and forms of one length: a fleet sends few
 
 _OPENING = b"\x66values\xd8\x28\x82\x82"  # the key, tag 40, an array of two, the first of them an array of two
 _FIRST, _LAST = 0xA1, 0xB7  # first byte of a definite map of 1 to 23 entries
@@ -79,7 +79,8 @@ class _Form(NamedTuple):
     receipt: bool
 
 
-_forms: dict[int, _Form] = {}  # by length of the payload, the newest
+_NONE: list[_Form] = []
+_forms: dict[int, list[_Form]] = {}  # by length of the payload: a fleet may have several
 
 
 def plain_cbor(payload: bytes, depth: int) -> Observation | None:
@@ -94,16 +95,16 @@ def plain_cbor(payload: bytes, depth: int) -> Observation | None:
     """
     if depth < LEVELS:
         return None
-    form = _forms.get(len(payload)) or _learn(payload)
-    if form is None:
-        return None
-    head, shape, end, aligned, unpack, fixed, pick, small, lane, receipt = form
-    parts = unpack(payload, end)
-    if parts[::2] != fixed or not payload.startswith(head):
-        form = _learn(payload)
-        if form is None:
-            return None
+    for form in _forms.get(len(payload), _NONE):
         head, shape, end, aligned, unpack, fixed, pick, small, lane, receipt = form
+        parts = unpack(payload, end)
+        if parts[::2] == fixed and payload.startswith(head):
+            break
+    else:
+        learned = _learn(payload)
+        if learned is None:
+            return None
+        head, shape, end, aligned, unpack, fixed, pick, small, lane, receipt = learned
         parts = unpack(payload, end)
     start = len(head)
     # Where they are not aligned, of a copy: numpy takes three times as long else.
@@ -132,7 +133,10 @@ def _learn(payload: bytes) -> _Form | None:
         return None
     if len(_forms) >= MOST_FORMS:
         _forms.clear()
-    _forms[len(payload)] = form
+    forms = _forms.setdefault(len(payload), [])
+    if len(forms) == MOST_ALIKE:
+        forms.clear()
+    forms.append(form)
     return form
 
 

@@ -237,6 +237,14 @@ def test_infer_answers_nothing_to_a_topic_that_would_harm(device: Device, topic:
     assert not [message for message in harmed if b"label" in message.payload or b"reason" in message.payload]
 
 
+def test_infer_answers_nothing_to_a_topic_so_deep_that_the_broker_would_end_the_connection(device: Device) -> None:
+    reply = f"edge/v1/_reply/{device.name}"
+    with Peer(device.world.url5) as sender:
+        sender.publish("edge/v1/_infer/activity", as_json(rows()), ResponseTopic=reply + "/a" * 210)
+        sender.publish("edge/v1/_infer/activity", as_json(rows()), ResponseTopic=reply, CorrelationData=b"fine")
+        assert device.ears.expect(reply)[0].correlation == b"fine"
+
+
 @pytest.mark.parametrize("version", [4, 5])
 def test_infer_without_a_response_topic_harms_nobody(device: Device, version: int) -> None:
     reply = f"edge/v1/_reply/{device.name}"

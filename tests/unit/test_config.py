@@ -144,7 +144,13 @@ def test_a_foreign_filter_that_the_bridge_itself_uses_is_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(b"[bridge", "not TOML"), (b"\xff", "not UTF-8"), (b"", "bridge: missing")]
+    ("content", "why"),
+    [
+        (b"[bridge", "not TOML"),
+        (b"\xff", "not UTF-8"),
+        (b"", "bridge: missing"),
+        (b"a = " + 5_000 * b"[", "nested too deeply"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes, why: str) -> None:
     file = tmp_path / "bridge.toml"

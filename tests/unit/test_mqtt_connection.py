@@ -129,6 +129,21 @@ async def test_what_was_not_acknowledged_comes_again_after_the_link_breaks(
 
 
 @pytest.mark.real
+@pytest.mark.real
+async def test_a_topic_for_which_mosquitto_ends_the_connection_is_refused_and_the_rest_arrives(
+    mosquitto: RunningBroker, line: Callable[..., Line]
+) -> None:
+    me = line(mosquitto.port, "me", "t")
+    await me.ready()
+    good, bad = list[int](), list[int]()
+    me.publish(b"1", b"2", codes=good)
+    me.publish(b"3", topic="t" + "/a" * 201, codes=bad)
+    me.publish(b"4", codes=good)
+    await until(lambda: len(good) == 3 and len(bad) == 1, 2 * SOON)
+    assert (good, bad) == ([0, 0, 0], [0x82])
+    await until(lambda: {b"1", b"2", b"4"} <= set(me.payloads), SOON)
+
+
 async def test_a_killed_broker_is_found_again_and_gets_what_waited(
     mosquitto: RunningBroker, line: Callable[..., Line]
 ) -> None:
@@ -183,6 +198,15 @@ async def test_a_takeover_ends_it(line: Callable[..., Line]) -> None:
             async with asyncio.timeout(SOON):
                 await me.running
     assert (len(calls), me.connection.connected) == (2, False)
+
+
+@pytest.mark.real
+async def test_where_the_older_twin_is_dropped_without_a_word_it_asks_whether_there_is_one(
+    mosquitto: RunningBroker, line: Callable[..., Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    await line(mosquitto.port, "me").ready()
+    await line(mosquitto.port, "me").ready()
+    await until(lambda: "does another client use the id 'me'?" in caplog.text, SOON)
 
 
 @pytest.mark.real

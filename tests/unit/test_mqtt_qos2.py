@@ -7,7 +7,7 @@ from typing import Any
 import mqtt5
 import pytest
 
-from bridge.errors import RemoteProtocolError
+from bridge.errors import LinkError, RemoteProtocolError
 from bridge.mqtt.messages import Settings
 from bridge.mqtt.session import Session
 from tests.support.mqtt_packets import connack, connected, incoming, reconnect, sent
@@ -67,6 +67,18 @@ def test_acknowledgements_of_both_kinds_leave_in_order_of_arrival() -> None:
     assert said(session) == []
     session.acknowledge(one)
     assert said(session) == [("PubRec", 3, 0), ("PubAck", 2, 0), ("PubRec", 1, 0)]
+
+
+def test_what_an_error_in_the_same_read_kept_from_its_owner_is_handed_over_when_it_comes_again() -> None:
+    session = connected(ONCE)
+    end = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SERVER_SHUTTING_DOWN).write()
+    with pytest.raises(LinkError):
+        session.receive(once(7, b"p") + incoming(1) + end, 0.0)
+    reconnect(session, session_present=True)
+    got, other = session.receive(once(7, b"p", duplicate=True) + incoming(1), 0.0)
+    assert got.payload == b"p"
+    session.acknowledge_all([got, other])
+    assert said(session) == [("PubRec", 7, 0), ("PubAck", 1, 0)]
 
 
 def test_a_copy_is_not_handed_over_again() -> None:

@@ -143,6 +143,9 @@ def test_a_leading_wildcard_matches_no_dollar_topic() -> None:
         ("a\0b", False),
         ("$SYS/a", False),
         ("", False),
+        ("me" + "/a" * 63, True),
+        ("me" + "/a" * 64, False),
+        ("edge/v1/_reply" + "/a" * 62, False),
     ],
 )
 def test_where_an_answer_may_go(topic: str, safe: bool) -> None:

@@ -84,6 +84,16 @@ def test_what_is_as_long_as_a_known_form_is_read_by_its_own_bytes() -> None:
     assert plain_cbor(known[:-9] + b"\x66" + known[-8:], 4) is None
 
 
+def test_forms_of_equal_length_are_remembered_beside_each_other() -> None:
+    fields = [b"\x63seq\x19\x01\x00", b"\x61t\xfb" + bytes(8), b"\x65epoch\x62e1"]
+    orders = [b"\xa4" + VALUES + b"".join(some) for some in itertools.permutations(fields)]
+    for payload in orders * 2:
+        seen = plain_cbor(payload, 4)
+        assert seen is not None
+        assert (seen.seq, seen.t, seen.epoch) == (256, 0.0, "e1")
+        assert 0 < len(plain_cbor_module._forms[len(payload)]) <= plain_cbor_module.MOST_ALIKE
+
+
 def test_however_many_forms_come_only_the_newest_are_remembered() -> None:
     for rows in range(1, 3 * plain_cbor_module.MOST_FORMS):
         assert plain_cbor(encode_observation(Observation(np.ones((rows, 1), np.float32)), Format.CBOR), 4) is not None
