@@ -30,6 +30,7 @@ from bridge.presence import Presence
 from bridge.reload import Reloader
 from bridge.replay import Replayer
 from bridge.requests import Requests
+from bridge.retune import Retuner
 from bridge.runtime.choice import open_engine
 from bridge.store.journal import Journal
 from bridge.store.waiting import until_room
@@ -58,11 +59,13 @@ class App:
     Args:
         config: its settings.
         base: folder that relative paths in them start from.
+        file: where they are written; None for the defaults.
     """
 
-    def __init__(self, config: Config, base: Path) -> None:
+    def __init__(self, config: Config, base: Path, file: Path | None = None) -> None:
         self._config = config
         self._base = base
+        self._file = file
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -226,12 +229,17 @@ class App:
         running = self._start(pipeline.run())
         self._replaying = self._start(replayer.run())
         self._start(earlier.run())
-        self._start(self._reloader(models, state, pipeline, devices, cloud).run())
+        reloader = self._reloader(models, state, pipeline, devices, cloud)
+        retuner = Retuner(config, self._base, self._file, models, reloader.reopen)
+        reloader.reloaded = retuner.due.set
+        self._start(reloader.run())
         try:
             if await self._or_stop(pipeline.taken_up.wait()) and await self._or_stop(devices.ready()):
                 at = str(devices.endpoint)
                 process.ready({"mqtt": at if broker is None else broker.url, "mqtt5": at, "coap": url})
                 self._start(self._presence.keep_telling(devices))
+                if config.bridge.retune:
+                    self._start(retuner.run())
                 await self._or_stop(asyncio.Event().wait())
             log.info("stopping: %d messages wait, %d questions are open", len(inbox), pipeline.open)
         finally:

@@ -112,7 +112,7 @@ def _dispatch(chosen: argparse.Namespace) -> int:
         )
 
         async def serve() -> None:
-            await App(config, base).run()
+            await App(config, base, chosen.config).run()
 
         try:
             loop.run(serve())

@@ -37,6 +37,8 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         models: folder of model folders; the shipped ones when left out.
         provider: execution provider, by a name that `check` prints; left out: what `models tune` found, else the CPU.
         threads: threads that one run of a model may use; left out: what `models tune` found, else one.
+        retune: seconds to spend on timing a model anew, beside the work, where what `models tune` found was for another
+            machine, runtime or version of it; 0: never.
         drain: seconds that SIGTERM leaves for answers of the cloud; the journal keeps what is open then.
         log_level: least severe log messages shown on stderr.
     """
@@ -46,6 +48,7 @@ class BridgeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: str | None = None
     provider: str | None = None
     threads: Annotated[int, Meta(ge=1, le=256)] | None = None
+    retune: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 20.0
     drain: Seconds = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

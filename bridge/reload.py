@@ -36,6 +36,9 @@ class Reloader:
         models: manifests of the engines that run.
         swap: changes over to an engine.
         asked: set to look for new versions soon.
+
+    Attributes:
+        reloaded: called when it has looked.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Reloader:
         self._models = models
         self._swap = swap
         self._asked = asked
+        self._one = asyncio.Lock()
+        self.reloaded: Callable[[], None] = _nothing
 
     async def run(self) -> None:
         """Look whenever asked."""
@@ -64,21 +69,43 @@ class Reloader:
                     await self._reload(name)
                 except BridgeError as why:
                     log.error("%s: still version %s: %s", name, self._models[name].version, why)  # noqa: TRY400 # the message says it all
+            self.reloaded()
+
+    async def reopen(self, name: str) -> None:
+        """Change over to what the tuner found for the version that runs.
+
+        Raises:
+            BridgeError: it cannot be used; the old engine goes on.
+        """
+        async with self._one:
+            manifest = self._models[name]
+            await self._open(manifest)
 
     async def _reload(self, name: str) -> None:
-        old = self._models[name]
-        catalog = await asyncio.to_thread(assembly.catalog_of, self._config, self._base)
-        new = catalog[name]
-        if new == old:
-            log.info("%s: version %s is what runs", name, old.version)
-            return
-        if _shape(new) != _shape(old):
-            raise ModelError(f"{new.folder}: its windows are others (rows, hop or channels): restart the bridge for it")
-        chosen = assembly.choose_engine(self._config, new, self._state)
-        engine = await asyncio.to_thread(open_engine, new, chosen)
-        self._models[name] = new
+        async with self._one:
+            old = self._models[name]
+            catalog = await asyncio.to_thread(assembly.catalog_of, self._config, self._base)
+            new = catalog[name]
+            if new == old:
+                log.info("%s: version %s is what runs", name, old.version)
+                return
+            if _shape(new) != _shape(old):
+                raise ModelError(
+                    f"{new.folder}: its windows are others (rows, hop or channels): restart the bridge for it"
+                )
+            await self._open(new)
+
+    async def _open(self, manifest: Manifest) -> None:
+        chosen = assembly.choose_engine(self._config, manifest, self._state)
+        engine = await asyncio.to_thread(open_engine, manifest, chosen)
+        name = manifest.name
+        self._models[name] = manifest
         self._swap(engine)
-        log.info("%s: version %s answers from now on, %s: %s", name, new.version, engine.variant, chosen.why)
+        log.info("%s: version %s answers from now on, %s: %s", name, manifest.version, engine.variant, chosen.why)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _shape(manifest: Manifest) -> tuple[int, int, tuple[str, ...]]:

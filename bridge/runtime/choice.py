@@ -34,6 +34,7 @@ class Chosen(NamedTuple):
         tuned: whether it is a remembered choice.
         why: in words, for `check` and the log.
         lanes: calls that compute at once; together they keep the cores busy.
+        outdated: there is a remembered choice, made for another machine, runtime or version of the model.
     """
 
     variant: Variant
@@ -45,6 +46,7 @@ class Chosen(NamedTuple):
     tuned: bool
     why: str
     lanes: int
+    outdated: bool = False
 
 
 def choose(
@@ -78,6 +80,7 @@ def choose(
     here = machine or this_machine()
     kept, problem = remembered.read(state_folder / remembered.FILE)
     found = next((one for one in kept if (one.model, one.tier) == (manifest.name, tier)), None)
+    outdated: list[str] = []
     if found is not None:
         outdated = found.outdated(manifest, here)
         owner = _overruled(found, provider=provider, threads=threads, options=options)
@@ -106,6 +109,7 @@ def choose(
         tuned=False,
         why=problem or f"not tuned here: the manifest's variant; run: inference-bridge models tune {manifest.name}",
         lanes=lanes(threads or 1, here.cores),
+        outdated=bool(outdated),
     )
 
 

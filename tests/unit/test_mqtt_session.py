@@ -380,7 +380,9 @@ def test_the_broker_s_keep_alive_goes_before_ours() -> None:
     assert [type(packet) for packet in sent(session)] == [mqtt5.PingReqPacket]
 
 
-@pytest.mark.parametrize(("asked", "granted", "after"), [(20, None, 1.0), (20, 1, 0.25), (2, None, 0.5), (0, None, 1.0)])
+@pytest.mark.parametrize(
+    ("asked", "granted", "after"), [(20, None, 1.0), (20, 1, 0.25), (2, None, 0.5), (0, None, 1.0)]
+)
 def test_it_is_looked_at_often_enough_for_a_short_keep_alive(asked: int, granted: int | None, after: float) -> None:
     session = connected(Settings("me", keep_alive=asked), server_keep_alive=granted)
     assert session.tick_after == after
