@@ -248,8 +248,8 @@ onnxruntime {onnxruntime.__version__}, CPU provider, one thread, {platform.machi
 
 ## Packed for the way to the cloud
 
-{packing.CLOUD} on subjects 8–10, each window packed by itself: 16-bit floats, or 255 steps over each channel's own
-range.
+{packing.CLOUD} on subjects 8–10, each window packed by itself: 16-bit floats, or 255 or 15 steps over each channel's
+own range.
 
 {tables.packed(runs)}
 
