@@ -114,7 +114,7 @@ class FairQueue(Generic[T]):
         Owners with no more than their max–min fair share lose nothing.
 
         Args:
-            size: bytes that may stay.
+            size: bytes that may stay; with more owners than messages fit, those that came first give up theirs.
             may_go: whether an item may be given up.
 
         Returns:
@@ -123,12 +123,15 @@ class FairQueue(Generic[T]):
         self._sort_in()
         share = fair_share([flow.held for flow in self._flows.values()], size)
         gone: list[T] = []
+        over = self.size - size
         for flow in self._flows.values():
             excess = flow.held - share
             kept: list[T] = []
             for item in flow.items:
-                if excess > 0 and may_go(item):
-                    excess -= self._size(item)
+                if excess > 0 and over > 0 and may_go(item):
+                    cost = self._size(item)
+                    excess -= cost
+                    over -= cost
                     gone.append(item)
                 else:
                     kept.append(item)

@@ -14,12 +14,13 @@ from bridge.store.records import SavedRows
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Container
+    from collections.abc import Collection, Container
 
     from bridge.messages import Skip, Window
     from bridge.pipeline.admit import Admission, Admitted
     from bridge.pipeline.arrival import Arrival, Verdict
     from bridge.pipeline.entries import Entry, Taken
+    from bridge.pipeline.inbox import GivenUp
     from bridge.pipeline.outbound import Outbound
     from bridge.pipeline.routes import Route
     from bridge.pipeline.window import Windower
@@ -58,13 +59,14 @@ class Intake:
             turn.touched[key] = entry
             self._without_sender(windows, entry.route, turn)
 
-    def overload(self, given_up: Counter[str], turn: Turn) -> None:
-        """Note what was given up for want of room, an Error a topic."""
-        for topic, count in given_up.items():
-            why = Refused("overload", f"{count} messages at QoS 0: the bridge has no room, and this topic holds most")
-            turn.refusals.append(Refusal(why, self._admission.source(topic), None))
-            self._out.book.refusal(self._admission.source(topic), why.reason, turn.wall, count)
-        self._counts["refused_overload"] += given_up.total()
+    def overload(self, given_up: Collection[GivenUp], turn: Turn) -> None:
+        """Note what was given up for want of room, an Error a topic, or a Response Topic of `_infer`."""
+        for one in given_up:
+            detail = f"{one.count} messages at QoS 0: the bridge has no room, and this sender holds most"
+            why, source = Refused("overload", detail), self._admission.source(one.topic)
+            turn.refusals.append(Refusal(why, source, None, one.reply_to, one.correlation))
+            self._out.book.refusal(source, why.reason, turn.wall, one.count)
+            self._counts["refused_overload"] += one.count
 
     def take(self, arrival: Arrival, turn: Turn) -> None:
         """Admit an arrival and cut its rows; what is refused is noted for an Error."""

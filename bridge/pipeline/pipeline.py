@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bridge.pipeline.admit import Admission
     from bridge.pipeline.inbox import Event, Inbox
     from bridge.pipeline.outbound import Outbound
-    from bridge.pipeline.routes import RouteTable
+    from bridge.pipeline.routes import Owner, RouteTable
     from bridge.pipeline.window import Windower
     from bridge.runtime.port import Engine
     from bridge.store.journal import Journal
@@ -148,9 +148,9 @@ class Pipeline:
         finally:
             self._decider.close()
 
-    def _crowded(self, topic: str) -> bool:
-        """Whether messages of this topic are for a model for which too much waits already; others go on."""
-        return self._table.model(topic) in self._decider.crowded
+    def _crowded(self, owner: Owner) -> bool:
+        """Whether messages of this owner are for a model for which too much waits already; others go on."""
+        return owner.model in self._decider.crowded
 
     async def drain(self, patience: float) -> None:
         """Finish what waits: the inbox, then questions to the cloud for so many seconds; the journal keeps the rest."""

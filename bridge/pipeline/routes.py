@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,23 @@ Policy = Literal["cascade", "bridge", "cloud"]
 Order = Literal["strict", "free"]
 REMEMBERED = 16_384  # topics whose route is known without looking
 _SLOT = re.compile(r"\{([1-9][0-9]*)\}")
+
+
+class Owner(NamedTuple):
+    """Between whom what waits is shared out: devices, and the models that each sends to.
+
+    Attributes:
+        site: of the device; "_infer" of who asks by that.
+        device: its name; of who asks, as far as the Response Topic tells (`topics.asker`).
+        model: the model asked, so that what waits for a slow one waits alone; None where no route takes the message.
+    """
+
+    site: str
+    device: str
+    model: str | None
+
+
+NOBODY = Owner("", "", None)  # of all topics that yield no name: together they are worth one device
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
@@ -149,6 +166,7 @@ class RouteTable:
         self._foreign = [route for route in routes if route.filter is not None]
         self._by_via = {route.via: route for route in (*reversed(self._foreign), *self._by_stream.values())}
         self._infer: dict[str, Route] = {}
+        self._models = {route.model for route in routes}
         self.routes = tuple(routes)
         self._found: dict[str, tuple[Route, DataTopic]] = {}
         self.known: Callable[[str], tuple[Route, DataTopic] | None] = self._found.get  # each message asks
@@ -226,6 +244,7 @@ class RouteTable:
             private_rule=rule,
         )
         made = self._infer[model] = msgspec.structs.replace(self.overridden(route, "_infer"), provisional=False)
+        self._models.add(model)
         return made
 
     def overridden(self, route: Route, device: str) -> Route:
@@ -238,15 +257,23 @@ class RouteTable:
             made = self._overridden[route, override] = msgspec.structs.replace(route, **override.fields)
         return made
 
-    def model(self, topic: str) -> str | None:
-        """The model that messages of this topic are for; None if no route takes them."""
+    def owner(self, topic: str, reply_to: str | None) -> Owner:
+        """Whose a message is, and for which model.
+
+        Args:
+            topic: where it came.
+            reply_to: where `_infer` is to answer.
+        """
         asked = topics.parse_infer(topic)
         if asked is not None:
-            return asked
+            asker = "" if reply_to is None else topics.asker(reply_to)
+            return Owner("_infer", asker, asked if asked in self._models else None)
         try:
-            return self.find(topic)[0].model
+            route, source = self.find(topic)
         except Refused:
-            return None
+            ours = topics.parse_data(topic)
+            return NOBODY if ours is None else Owner(ours.site, ours.device, None)
+        return Owner(source.site, source.device, route.model)
 
     def find(self, topic: str) -> tuple[Route, DataTopic]:
         """The route of a message and whose rows it carries.

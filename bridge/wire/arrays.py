@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import cbor2
@@ -85,7 +86,8 @@ def _from_lists(value: Any) -> Rows:
         if len(row) != channels:
             raise Refused("shape", f"values[{i}] has {len(row)} channels, values[0] has {channels}")
     with np.errstate(over="ignore"):  # a double beyond float32 becomes ∞ and is refused as such
-        return np.array(lists, dtype=np.float32)
+        numbers = np.fromiter(chain.from_iterable(lists), np.float32, len(lists) * channels)
+    return numbers.reshape(-1, channels)
 
 
 def _from_tag(tag: cbor2.CBORTag, scale: Any, zero: Any) -> Rows:

@@ -77,7 +77,7 @@ class _Parts:
         table = route_table(Config(BridgeSection(id="turn"), routes=(route,)), {work.MODEL: manifest})
         self.broker, counts = _Broker(), Counter[str]()
         self.kept = Kept(folder / "results.db", print, age=3_600.0, size=1 << 28)
-        self.inbox = Inbox(1 << 25, lambda: None)
+        self.inbox = Inbox(1 << 25, lambda: None, table.owner)
         self.pipeline = Pipeline(
             inbox=self.inbox,
             admission=Admission(table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),

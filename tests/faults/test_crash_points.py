@@ -111,7 +111,7 @@ class Life:
         self.full = False
         self.ahead_most = world.random.choice((1, 4, AHEAD))
         self.ahead: list[list[Any]] = []  # payload, settled
-        self.inbox = Inbox(1 << 25, lambda: None)
+        self.inbox = Inbox(1 << 25, lambda: None, world.table.owner)
         self.questions: dict[str, asyncio.TimerHandle] = {}
         self.journal = Journal(world.path, pytest.fail)
         counts: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import event, example, given, settings
@@ -12,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from bridge.errors import Refused
 from bridge.messages import Observation
+from bridge.wire import plain_json as plain_json_module
 from bridge.wire.fields import MAX_DT, MAX_SEQ, MAX_TIME
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation, encode_observation, observation_of
@@ -41,6 +43,12 @@ def agree(payload: bytes, form: Format, depth: int = DEPTH) -> None:
     plain = (plain_json if form is Format.JSON else plain_cbor)(payload, depth)
     event("the short way" if plain is not None else "the strict way")
     assert plain is None or outcome(lambda: plain) == strict
+    if form is Format.JSON:
+        with patch.object(plain_json_module, "FEW", -len(payload)):  # as if it were all exponents
+            scanned = plain_json(payload, depth)
+            assert outcome(lambda: decode_observation(payload, form, depth=depth)) == strict
+        event("scanned" if scanned is not None else "not scanned")
+        assert scanned is None or outcome(lambda: scanned) == strict
 
 
 ANY_NUMBER = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1e-45, -3.4e38, 3.4e38, 2e19])
@@ -166,6 +174,16 @@ CBOR_PAYLOADS = maps() | OBSERVATIONS.map(lambda seen: encode_observation(seen, 
 @example(b"\xa2\x66values\xd8\x28\x82\x82\x01\x01\xd8\x55\x44\0\0\0\0\x63seq\x5b" + b"\xff" * 8, DEPTH)
 def test_any_cbor(payload: bytes, depth: int) -> None:
     agree(payload, Format.CBOR, depth)
+
+
+@steady
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=40), st.sampled_from("eE"))
+@example([5e-324, 2.2250738585072011e-308, 1.7976931348623157e308], "e")
+def test_json_of_any_doubles_written_with_exponents(numbers: list[float], letter: str) -> None:
+    """Each as short as is exact, and with 25 digits, which are more than any double needs."""
+    for spec in (".16e", ".24e"):
+        rows = ",".join(f"[{number:{spec}}]" for number in numbers)
+        agree(f'{{"values":[{rows}]}}'.replace("e+", letter).encode(), Format.JSON)
 
 
 SPACE = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\x0b", "\xa0"])

@@ -147,11 +147,11 @@ class Life:
         self.verdicts: dict[int, Verdict] = {}
         self.full = False
         self.counts: Counter[str] = Counter()
-        self.inbox = Inbox(1 << 25, lambda: None)
         self.journal = Journal(path, tell, later=later)
         self.replaying: asyncio.Task[None] | None = None
         self._arrivals = 0
         table = RouteTable(routes)
+        self.inbox = Inbox(1 << 25, lambda: None, table.owner)
         windower = Windower(Patience(gap=30.0), lambda: f"b-{self._arrivals}")
         outbound = Outbound(self, lambda _topic, _payload: None, ErrorGate(), self.counts)
         if kept is not None:

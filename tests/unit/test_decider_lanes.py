@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -430,3 +431,39 @@ async def test_what_the_inbox_gave_up_is_told_as_overload_once_a_topic(world: Wo
     assert life.errors == [("overload", None)]
     assert len(life.seqs) + life.counts["refused_overload"] == 8
     assert life.seqs == [number * ROWS for number in range(8 - len(life.seqs), 8)] != []
+
+
+async def test_who_asks_is_told_that_its_questions_were_given_up(world: World) -> None:
+    life = world.live()
+    life.inbox._limit = 4_000
+    for number in range(8):
+        asker = "mine" if number == 0 else "flood"
+        reply_to, correlation = f"edge/v1/_reply/{asker}/1", b"%d" % number
+        life.deliver(
+            "whole", number * ROWS, topic="edge/v1/_infer/slow", reply_to=reply_to, correlation=correlation,
+            sheddable=True,
+        )  # fmt: skip
+    await until(lambda: life.sent)
+    (told,) = life.sent
+    given_up = life.counts["refused_overload"]
+    assert (told.topic, told.correlation) == ("edge/v1/_reply/flood/1", b"%d" % given_up)
+    assert json.loads(told.payload) == {
+        "reason": "overload",
+        "detail": f"{given_up} messages at QoS 0: the bridge has no room, and this sender holds most",
+        "stream": None,
+        "seq": None,
+    }
+
+
+async def test_streams_of_a_device_do_not_wait_behind_its_messages_for_a_crowded_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decider_module, "HELD", 1)
+    life = world.live()
+    life.deliver("whole", 0)
+    await until(lambda: life.slow.running)
+    for number in (1, 2, 3):
+        life.deliver("whole", number * ROWS)
+    life.deliver("quick", 0)
+    await until(lambda: life.has_answered(1))
+    assert (len(life.inbox), life.slow.began) == (3, [[0]])

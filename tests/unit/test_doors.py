@@ -10,6 +10,7 @@ from bridge.mqtt.session import Session
 from bridge.pipeline.arrival import SAFE, Arrival
 from bridge.pipeline.doors import MqttDoor
 from bridge.pipeline.inbox import Inbox
+from bridge.pipeline.routes import RouteTable
 
 if TYPE_CHECKING:
     from bridge.mqtt.connection import Connection
@@ -25,7 +26,7 @@ async def arrivals(door: MqttDoor, inbox: Inbox, *deliveries: Delivery) -> list[
 
 
 async def test_of_what_is_too_large_only_the_size_is_kept() -> None:
-    inbox = Inbox(1 << 20, lambda: None)
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
     door = MqttDoor(inbox, lambda _: True, 100)
     fits, large, twice = delivery(b"x" * 100), delivery(b"x" * 101), delivery(b"x" * 101, qos=2)
     first, second, third = await arrivals(door, inbox, fits, large, twice)
@@ -35,7 +36,7 @@ async def test_of_what_is_too_large_only_the_size_is_kept() -> None:
 
 
 async def test_only_what_nobody_acknowledges_may_be_given_up() -> None:
-    inbox = Inbox(1 << 20, lambda: None)
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
     door = MqttDoor(inbox, lambda _: True)
     found = await arrivals(door, inbox, delivery(b"0", qos=0), delivery(b"1"), delivery(b"2", qos=2))
     assert [one.sheddable for one in found] == [True, False, False]
@@ -44,7 +45,7 @@ async def test_only_what_nobody_acknowledges_may_be_given_up() -> None:
 async def test_what_is_settled_is_acknowledged_once_and_at_once_when_asked() -> None:
     """Before the next turn's Results leave: else the broker holds both, and its queue is short."""
     session = Session(Settings("me"))
-    inbox = Inbox(1 << 20, lambda: None)
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
     door = MqttDoor(inbox, lambda _: True)
     acknowledged: list[list[Delivery]] = []
 

@@ -88,6 +88,12 @@ def test_what_may_not_go_stays_and_its_younger_goes_instead() -> None:
     assert queue.size == 8
 
 
+def test_no_more_is_given_up_than_has_to_be_however_many_owners_there_are() -> None:
+    queue = queue_of(*((f"{letter}1", 4) for letter in "abcdefgh"))
+    assert names(queue.shed(24, lambda _: True)) == ["a1", "b1"]
+    assert (len(queue), queue.size) == (6, 24)
+
+
 def test_owners_that_lost_everything_are_forgotten() -> None:
     queue = queue_of(("a1", 4), ("b1", 4))
     assert names(queue.shed(0, lambda _: True)) == ["a1", "b1"]

@@ -9,7 +9,14 @@ import pytest
 
 from bridge.offload.client import Unanswered
 from bridge.pipeline.arrival import Arrival
-from bridge.pipeline.inbox import OVERHEAD, Inbox
+from bridge.pipeline.inbox import ASKERS, OVERHEAD, GivenUp, Inbox
+
+EVERYTHING = 1 << 30
+
+
+def owner(topic: str, reply_to: str | None) -> str:
+    """Whose it is: the topic up to the first slash, or whoever is to be answered."""
+    return topic.partition("/")[0] if reply_to is None else reply_to
 
 
 def message(size: int) -> Arrival:
@@ -23,7 +30,7 @@ def spaces() -> list[int]:
 
 @pytest.fixture
 def inbox(spaces: list[int]) -> Inbox:
-    return Inbox(2 * OVERHEAD + 100, lambda: spaces.append(1))
+    return Inbox(2 * OVERHEAD + 100, lambda: spaces.append(1), owner)
 
 
 async def test_everything_that_waits_comes_at_once_and_in_order_answers_first(inbox: Inbox) -> None:
@@ -50,12 +57,12 @@ async def test_nothing_comes_after_the_wait(inbox: Inbox) -> None:
     assert await inbox.take(most=1, size=1 << 30, wait=0.0) == []
 
 
-async def test_arrivals_of_blocked_topics_stay(inbox: Inbox) -> None:
+async def test_arrivals_of_blocked_owners_stay(inbox: Inbox) -> None:
     stays, goes = message(1), Arrival("other", b"x", 0.0, lambda _: None)
     inbox.put([stays])
 
-    def blocked(topic: str) -> bool:
-        return topic == "t"
+    def blocked(whose: str) -> bool:
+        return whose == "t"
 
     assert await inbox.take(most=9, size=1 << 30, wait=0.01, blocked=blocked) == []
     inbox.tell(Unanswered("w", "late"))
@@ -64,8 +71,8 @@ async def test_arrivals_of_blocked_topics_stay(inbox: Inbox) -> None:
     assert await inbox.take(most=1, size=1 << 30, wait=0.0) == [stays]
 
 
-async def test_a_flood_on_one_topic_delays_another_by_one_message(spaces: list[int]) -> None:
-    inbox = Inbox(1 << 24, lambda: spaces.append(1))
+async def test_a_flood_of_one_owner_delays_another_by_one_message(spaces: list[int]) -> None:
+    inbox = Inbox(1 << 24, lambda: spaces.append(1), owner)
     inbox.put([Arrival("flood", b"x" * 1_000_000, 0.0, lambda _: None) for _ in range(9)])
     await inbox.take(most=9, size=1, wait=0.0)
     late = Arrival("other", b"x", 0.0, lambda _: None)
@@ -74,21 +81,63 @@ async def test_a_flood_on_one_topic_delays_another_by_one_message(spaces: list[i
 
 
 async def test_without_room_the_oldest_of_who_holds_most_go_if_nobody_acknowledges_them() -> None:
-    inbox = Inbox(10 * (OVERHEAD + 100), lambda: None)
+    inbox = Inbox(10 * (OVERHEAD + 100), lambda: None, owner)
     qos0 = [Arrival("flood", b"%100d" % n, 0.0, lambda _: None, sheddable=True) for n in range(9)]
     kept = Arrival("other", b"x" * 100, 0.0, lambda _: None, sheddable=True)
     inbox.put([*qos0, kept])
     assert not inbox.full
-    assert inbox.given_up() == {"flood": 3}
-    assert inbox.given_up() == {}
+    assert list(inbox.given_up()) == [GivenUp("flood", None, None, 3)]
+    assert not inbox.given_up()
     assert await inbox.take(most=99, size=1 << 30, wait=0.0) == [*qos0[3:], kept]
+
+
+async def test_a_flood_over_many_streams_is_that_of_one_device() -> None:
+    inbox = Inbox(1 << 24, lambda: None, owner)
+    flood = [Arrival(f"evil/{n}", b"x" * 1_000, 0.0, lambda _: None) for n in range(500)]
+    victim = Arrival("good/0", b"x", 0.0, lambda _: None)
+    inbox.put([*flood, victim])
+    assert victim in await inbox.take(most=100, size=EVERYTHING, wait=0.0)
+
+
+async def test_a_flood_over_many_streams_costs_nobody_else_anything() -> None:
+    inbox = Inbox(100 * OVERHEAD, lambda: None, owner)
+    flood = [Arrival(f"evil/{n % 50}", b"", 0.0, lambda _: None, sheddable=True) for n in range(90)]
+    victims = [Arrival("good/0", b"", 0.0, lambda _: None, sheddable=True) for _ in range(10)]
+    inbox.put([*flood, *victims])
+    given_up = inbox.given_up()
+    assert sum(one.count for one in given_up) == 25
+    assert {one.topic for one in given_up} == {f"evil/{n}" for n in range(25)}, "counted by topic"
+    assert await inbox.take(most=999, size=EVERYTHING, wait=0.0) == [*flood[25:], *victims]
+
+
+def question(reply_to: str, number: int = 0) -> Arrival:
+    correlation = b"%d" % number
+    return Arrival("ask", b"", 0.0, lambda _: None, reply_to=reply_to, correlation=correlation, sheddable=True)
+
+
+async def test_a_flood_of_questions_costs_only_who_asks_them() -> None:
+    inbox = Inbox(100 * OVERHEAD, lambda: None, owner)
+    flood, asked = [question("evil", n) for n in range(95)], [question("good", n) for n in range(5)]
+    inbox.put([*asked, *flood])
+    assert list(inbox.given_up()) == [GivenUp("ask", "evil", b"24", 25)], "the newest question that was given up"
+    assert await inbox.take(most=999, size=EVERYTHING, wait=0.0) == [*asked, *flood[25:]]
+
+
+async def test_of_more_askers_than_are_told_the_rest_is_counted() -> None:
+    many = 4 * (ASKERS + 100)
+    inbox = Inbox(many * OVERHEAD, lambda: None, lambda _topic, _reply_to: "one")
+    inbox.put([question(f"a/{n}") for n in range(many)])
+    found = {one.reply_to: one.count for one in inbox.given_up()}
+    assert len(found) == ASKERS + 1
+    assert found.pop(None) == 100
+    assert set(found.values()) == {1}
 
 
 async def test_what_is_acknowledged_is_never_given_up(inbox: Inbox) -> None:
     events = [message(1_000) for _ in range(3)]
     inbox.put(events)
     assert inbox.full
-    assert inbox.given_up() == {}
+    assert not inbox.given_up()
     assert await inbox.take(most=9, size=1 << 30, wait=0.0) == events
 
 

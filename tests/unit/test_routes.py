@@ -72,6 +72,26 @@ def test_a_template_never_reaches_beyond_its_wildcards() -> None:
         route("acc", filter="a/b", device="{00}").source("a/b")
 
 
-def test_the_model_of_a_topic() -> None:
-    topics = ("edge/v1/s/d/data/wrist", "edge/v1/s/d/data/else", "edge/v1/_infer/any", "shelly/a")
-    assert [TABLE.model(topic) for topic in topics] == ["activity", "other", "any", None]
+@pytest.mark.parametrize(
+    ("topic", "reply_to", "owner"),
+    [
+        ("edge/v1/s/d/data/wrist", None, ("s", "d", "activity")),
+        ("edge/v1/s/d/data/else", None, ("s", "d", "other")),
+        ("edge/v1/s/d/data/more", None, ("s", "d", "other")),
+        ("shelly/7/acc/plant", None, ("plant", "sh-7", "activity")),
+        ("edge/v1/_infer/other", "apps/7/q1", ("_infer", "apps/7", "other")),
+        ("edge/v1/_infer/other", None, ("_infer", "", "other")),
+    ],
+)
+def test_whose_a_message_is(topic: str, reply_to: str | None, owner: tuple[str, str, str]) -> None:
+    assert TABLE.owner(topic, reply_to) == owner
+    assert TABLE.owner(topic, reply_to) == owner, "and so it stays"
+
+
+def test_names_that_strangers_invent_make_no_owner() -> None:
+    table = RouteTable([WRIST, SHELLY])
+    assert table.owner("edge/v1/_infer/invented", "a/b") == ("_infer", "a", None)
+    assert table.owner("edge/v1/s/d/data/invented", None) == ("s", "d", None)
+    assert table.owner("shelly/?/acc/plant", None) == table.owner("shelly/!/acc/plant", None) == ("", "", None)
+    table.infer("kept", MANIFEST)
+    assert table.owner("edge/v1/_infer/kept", "a/b") == ("_infer", "a", "kept")

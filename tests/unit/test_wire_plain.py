@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import NoReturn
 
 import cbor2
 import msgspec
@@ -12,12 +13,13 @@ import pytest
 from bridge.errors import Refused
 from bridge.messages import Observation
 from bridge.wire import plain_cbor as plain_cbor_module
+from bridge.wire import plain_json as plain_json_module
 from bridge.wire.arrays import first_not_finite
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation, encode_observation, observation_of
 from bridge.wire.parse import parse
 from bridge.wire.plain_cbor import plain_cbor
-from bridge.wire.plain_json import plain_json
+from bridge.wire.plain_json import FEW, PER, _Fields, plain_json
 
 WHOLE = Observation(np.ones((3, 2), np.float32), seq=70_000, epoch="b 1", t=1.7e9, dt=0.5, lane="backlog", receipt=True)
 VALUES = b"\x66values\xd8\x28\x82\x82\x01\x01\xd8\x55\x44\0\0\x80\x3f"
@@ -165,6 +167,80 @@ def test_anything_else_in_json_goes_the_strict_way(payload: bytes) -> None:
     assert told(payload, Format.JSON, strict=False) == told(payload, Format.JSON, strict=True)
 
 
+class Untouched:
+    """A decoder that must not be asked."""
+
+    def decode(self, payload: bytes) -> NoReturn:
+        raise AssertionError(payload[:80])
+
+
+SLOW = ["1e-320", "3e-308", "1e-300", "-2.2250738585072011e-308", "1E+30", "0e0"]
+
+
+@pytest.mark.parametrize("number", SLOW)
+def test_many_exponents_go_another_way_equally_right(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = f"[{number},16777217,-0,1.00000000000000011102230246251565]".encode()
+    many = b'{"values": [' + b",".join([row] * 50) + b'], "seq": 7, "t": 0.5, "epoch": "e", "receipt": true}'
+    strict = told(many, Format.JSON, strict=True)
+    assert told(many, Format.JSON, strict=False) == strict
+    monkeypatch.setattr(plain_json_module, "_decoder", Untouched())
+    assert told(many, Format.JSON, strict=False) == strict
+    assert plain_json(many, 3) is not None
+
+
+def test_few_exponents_are_of_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = b'{"values": [' + b",".join([b"[1e-5, 0.25]"] * FEW + [b"[0.125, 0.25]"] * (FEW * PER // 8)) + b"]}"
+    for at, wants in ((0, True), (len(few), False)):
+        monkeypatch.setattr(plain_json_module, "_decoder", msgspec.json.Decoder(_Fields) if wants else Untouched())
+        payload = few if wants else few.replace(b"0.25", b"1e-5")
+        assert plain_json(payload, 3) is not None, at
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'{"values": [ROWS]',
+        b'{"values": [ROWS]} x',
+        b'{"values": [ROWS, [1, 2]]}',
+        b'{"values": [ROWS, []]}',
+        b'{"values": [ROWS, [[1]]]}',
+        b'{"values": [ROWS, [true]]}',
+        b'{"values": [ROWS, ["1"]]}',
+        b'{"values": [ROWS, [null]]}',
+        b'{"values": [ROWS, [1e39]]}',
+        b'{"values": [ROWS, [1e999]]}',
+        b'{"values": [ROWS, [NaN]]}',
+        b'{"values": [ROWS, [-Infinity]]}',
+        b'{"values": [ROWS, [1e]]}',
+        b'{"values": [ROWS, [01e1]]}',
+        b'{"values": [ROWS, [1' + b"0" * 400 + b"]]}",
+        b'{"values": [ROWS, [1' + b"0" * 5_000 + b"]]}",
+        b'{"values": [ROWS], "values": [[2]]}',
+        b'{"values": [ROWS], "epoch": "a", "epoch": null}',
+        b'{"values": [ROWS], "seq": 1.0}',
+        b'{"values": [ROWS], "seq": 1e1}',
+        b'{"values": [ROWS], "seq": NaN}',
+        b'{"values": [ROWS], "t": Infinity}',
+        b'{"values": [ROWS], "dt": NaN}',
+        b'{"values": [ROWS], "t": 1e400}',
+        b'{"values": [ROWS], "epoch": "\\ud800"}',
+        b'{"values": [ROWS], "epoch": "\xc3\xa9"}',
+        b'{"values": [ROWS], "epoch": "\x01"}',
+        b'{"values": [ROWS], "scale": 1}',
+        b'{"skip": [[1, 2]], "why": "' + b"e" * 100 + b'"}',
+        b'{"values": ' + b"[" * 40 + b"ROWS" + b"]" * 40 + b"}",
+        b'{"values": ' + b"[" * 20_000 + b"ROWS",
+        b"[ROWS]",
+    ],
+)
+def test_many_exponents_and_anything_else_go_the_strict_way(wrong: bytes) -> None:
+    rows = b",".join([b"[1e-320]"] * 1_000)
+    payload = wrong.replace(b"ROWS", rows)
+    assert plain_json(b'{"values": [' + rows + b"]}", 3) is not None
+    assert plain_json(payload, 3) is None
+    assert told(payload, Format.JSON, strict=False) == told(payload, Format.JSON, strict=True)
+
+
 def test_any_one_byte_of_cbor_replaced_taken_out_or_cut_off() -> None:
     payload = encode_observation(WHOLE, Format.CBOR)
     others = [
@@ -180,7 +256,9 @@ def test_any_one_byte_of_cbor_replaced_taken_out_or_cut_off() -> None:
         assert told(wrong, Format.CBOR, strict=False) == told(wrong, Format.CBOR, strict=True), wrong
 
 
-def test_every_short_run_of_number_characters_in_json() -> None:
+@pytest.mark.parametrize("few", [FEW, -1])
+def test_every_short_run_of_number_characters_in_json(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_json_module, "FEW", few)
     for length in range(1, 5):
         for letters in itertools.product("019-+.eE", repeat=length):
             payload = b'{"values": [[' + "".join(letters).encode() + b"]]}"
