@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.link.profiles import Transport
 
 CONFIGURED: dict[Protocol, Transport] = {"coap": "coap-con", "mqtt": "mqtt-1"}  # before anything is chosen
-ALONE, TOGETHER = 0.25, 0.5  # seconds between questions while only the way in use is silent, while all are
+ALONE, TOGETHER = 0.25, 0.5  # seconds, or half a round trip, between questions while the way in use is silent, or all
 SELDOM = 1.0  # the same in a long silence
 FRESH, LONG = 2.0, 20.0  # seconds of silence: beyond, nothing is decided by asking often; it is long
 LATELY = 0.25  # seconds since a way that is not in use was heard: it need not be asked again
@@ -61,7 +61,9 @@ class Questions:
 
 def _apart(used: Iterable[Leg], every: Iterable[Leg]) -> float:
     """Seconds between questions."""
+    used = list(used)
     silent = min((leg.silent for leg in used if leg.up), default=FRESH)
     if silent >= LONG:
         return SELDOM
-    return ALONE if silent < FRESH and not all(is_deaf(leg) for leg in every) else TOGETHER
+    often = ALONE if silent < FRESH and not all(is_deaf(leg) for leg in every) else TOGETHER
+    return max([often, *(leg.rtt / 2 for leg in used)])

@@ -41,6 +41,11 @@ def test_all_are_asked_while_the_one_in_use_is_silent(coap: Leg, mqtt: Leg, ques
     assert found[0] == BOTH
 
 
+def test_over_a_long_way_no_answer_can_be_there_sooner() -> None:
+    found = asked(Leg(doubtful=True, rtt=2.0), QUIET, used="coap")
+    assert found.count(set(BOTH)) == 2  # at 0 and 1.0
+
+
 def test_who_was_heard_a_moment_ago_need_not_be_asked() -> None:
     assert asked(Leg(doubtful=True), WELL, used="coap")[0] == {"coap"}
 
