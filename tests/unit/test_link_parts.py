@@ -277,6 +277,14 @@ def test_answers_that_a_loss_held_back_are_no_queue() -> None:
     assert goodput.rate < 10_000
 
 
+def test_an_answer_that_a_loss_held_back_behind_growing_round_trips_is_no_queue() -> None:
+    goodput = Goodput()
+    for each in range(TRAIN):
+        late = 0.08 + each * 0.001 + (0.1 if each == TRAIN - 1 else 0.0)
+        goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False, deep=False)
+    assert not goodput.known
+
+
 def test_a_gap_among_growing_round_trips_is_no_queue() -> None:
     goodput = Goodput()
     for each in range(TRAIN):
