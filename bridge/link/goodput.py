@@ -7,8 +7,7 @@ back, or a longer way; and noise does not make eight round trips grow in a row (
 
 Where the link lacks little, its queue grows slowly, and one hiccup breaks such a row. That shows in three trains, each
 with all its delays beyond those of the train before (noise: 1 in 9.5 × 10⁹). The delay of a path wanders as slowly, so
-it counts only once the queue is deep; until then little is lost. And a way that becomes longer does so at once, while
-each message adds as much to a queue as the one before: a few jumps that make most of the growth are no queue.
+it counts only once the queue is deep; until then little is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ SPAN, SLOT = 1.5, 0.1  # seconds
 BEYOND = 1.25  # of the estimate; so much delivered refutes it at once
 NEAR = 0.9  # of the estimate; so much delivered while no queue stands refutes it
 REFUTED = 10  # answers in a row
-JUMP, JUMPS = 1 / 2, 1 / 4  # of the growth of a train, and of three, that one answer may make
 RECENT = 2.0  # seconds
 BRIEF = 1e-3  # seconds; what takes less to drain limits nobody
 MOST_RATE = 1e12  # bytes/s
@@ -145,15 +143,11 @@ def _spread(answers: Sequence[_Answer], spread: float) -> bool:
 
 
 def _growing(train: Sequence[_Answer]) -> bool:
-    """Each delay is beyond the one before, by little: one that is much later was held back by a loss."""
-    steps = [later.delay - earlier.delay for earlier, later in pairwise(train)]
-    return min(steps) > 0.0 and max(steps) <= JUMP * sum(steps)
+    return all(later.delay > earlier.delay for earlier, later in pairwise(train))
 
 
 def _climbing(answers: Sequence[_Answer]) -> bool:
-    """Each train's delays are beyond those of the one before, and they grew little by little."""
+    """Each train's delays are beyond those of the one before."""
     delays = [one.delay for one in answers]
-    if max(later - earlier for earlier, later in pairwise(delays)) > JUMPS * (delays[-1] - delays[0]):
-        return False
     trains = [delays[first : first + TRAIN] for first in range(0, len(delays), TRAIN)]
     return all(max(lower) < min(higher) for lower, higher in pairwise(trains))

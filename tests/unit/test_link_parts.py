@@ -254,18 +254,6 @@ def test_a_hiccup_hides_no_slow_queue_and_noise_is_none() -> None:
         assert goodput.known is known
 
 
-@pytest.mark.parametrize("hz", [12.0, 20.0])
-def test_a_way_that_becomes_longer_in_steps_is_no_queue(hz: float) -> None:
-    """Each second a few milliseconds more, and within each train a little too: so it climbs from train to train."""
-    for shift in range(TRAIN):
-        goodput = Goodput()
-        for each in range(400):
-            sent = (each + shift) / hz
-            delay = 0.07 + 0.02 * int(sent) + 1e-5 * each
-            goodput.acked(sent + delay, sent, 400, each * 400, steady=False, deep=True)
-            assert not goodput.known, each
-
-
 def test_answers_that_a_loss_held_back_are_no_queue() -> None:
     goodput = Goodput()
     at = [0.3 if each < 6 else 0.05 + each / 20 for each in range(40)]
@@ -275,14 +263,6 @@ def test_answers_that_a_loss_held_back_are_no_queue() -> None:
     goodput.acked(0.0, 0.0, 400, 0, steady=True, deep=False)  # told out of order
     assert len(goodput._train) == TRAIN
     assert goodput.rate < 10_000
-
-
-def test_an_answer_that_a_loss_held_back_behind_growing_round_trips_is_no_queue() -> None:
-    goodput = Goodput()
-    for each in range(TRAIN):
-        late = 0.08 + each * 0.001 + (0.1 if each == TRAIN - 1 else 0.0)
-        goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False, deep=False)
-    assert not goodput.known
 
 
 def test_a_gap_among_growing_round_trips_is_no_queue() -> None:
