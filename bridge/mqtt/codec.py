@@ -83,9 +83,8 @@ Received: TypeAlias = Packet | Delivery | int
 
 MALFORMED, PROTOCOL_ERROR, TOPIC_NAME_INVALID, PACKET_TOO_LARGE = 0x81, 0x82, 0x90, 0x95
 _PUBACK: Final = 0x40
-_PUBACKS = re.compile(
-    rb"(?:@\x02(?:[^\0].|\0[^\0]))++", re.DOTALL
-)  # of success, said by saying nothing; an id is not 0
+# In a row, of success, which is said by saying nothing; an id is not 0.
+_PUBACKS = re.compile(rb"(?:@\x02(?:[^\0].|\0[^\0]))++", re.DOTALL)
 _first_of = itemgetter(0)
 _LONGEST: Final = 16_384  # a remaining length from here on has three bytes and is written by the library
 _read: Callable[[memoryview], tuple[Packet, int]] = mqtt5.read

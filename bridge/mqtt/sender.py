@@ -59,9 +59,7 @@ class Sender:
         self._present = False  # whether the broker knew our session
         self._receive_maximum = 65_535
         self._most = 65_535  # under way at once: that, or less while one of those under way ends connections
-        self._blame: int | None = (
-            None  # why the broker ended a connection over one of them, until all of them are through
-        )
+        self._blame: int | None = None  # why a connection ended over one of them, until all of them are through
         self._alone = 0  # connections in a row that ended with a single one under way
         self._maximum_packet: int | None = None
         self._aliases = OurAliases(settings.aliases)

@@ -191,10 +191,7 @@ class Windower:
         """A whole window is known from before a restart: its copies are not asked about again."""
         self._seen.add(window)
         if len(self._seen) >= self._patience.seen:
-            self._next_generation()
-
-    def _next_generation(self) -> None:
-        self._seen, self._seen_before = set(), self._seen
+            self._seen, self._seen_before = set(), self._seen
 
     def forget(self, window: str) -> None:
         """A whole window was not answered after all: its next copy is new."""
@@ -242,13 +239,10 @@ class Windower:
         else:
             key = key_of(topic, seen.epoch)
             name = window_id(key, first, route.model)
-            seen_already = self._seen
-            if name in seen_already or name in self._seen_before:
-                self.remember(name)
+            known = name in self._seen or name in self._seen_before
+            self.remember(name)
+            if known:
                 return Taken(key, first, [], known=name)
-            seen_already.add(name)
-            if len(seen_already) >= self._patience.seen:
-                self._next_generation()
         t, t_source = seen.t, _DEVICE
         if t is None:
             t, _, t_source = stamp(route.manifest, seen, wall)

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bridge.messages import Observation
-from bridge.wire.fields import LANES, MAX_DT, MAX_EPOCH, MAX_TIME
+from bridge.wire.fields import LANES, good_observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.messages import Lane
+    from bridge.messages import Lane, Observation
 
 LEVELS = 4  # of nesting: map, tag 40, array, dimensions or tag 85
 MOST_FORMS, MOST_ALIKE = 256, 4  # lengths of forms that are remembered, and forms of one length: a fleet sends few
@@ -112,17 +111,11 @@ def plain_cbor(payload: bytes, depth: int) -> Observation | None:
     if 0 in _isfinite(values).tobytes():
         return None
     seq, name, t, dt = pick((*parts, None, small))
-    epoch = ""
-    if name is not None:
-        try:
-            epoch = name.decode()
-        except UnicodeDecodeError:
-            return None
-        if not epoch.isprintable() or len(epoch) > MAX_EPOCH:
-            return None
-    if (t is None or 0.0 <= t < MAX_TIME) and (dt is None or 0.0 < dt <= MAX_DT):
-        return Observation(values, seq, epoch, t, dt, lane, receipt)
-    return None
+    try:
+        epoch = None if name is None else name.decode()
+    except UnicodeDecodeError:
+        return None
+    return good_observation(values, seq, epoch, t, dt, lane, receipt)
 
 
 def _learn(payload: bytes) -> _Form | None:
