@@ -183,9 +183,9 @@ def test_an_agent_that_dies_with_its_questions_loses_nothing(tmp_path: Path) -> 
     ):
         dying = StandInCloud(broker.url, lambda: "never", name="gpu-1")
         bridge.says("cloud agent gpu-1 serves activity")
-        devices, expected = mixed_fleet(broker.url, 4, 256, packs=(128,))
+        devices, expected = mixed_fleet(broker.url, 4, 1_024, packs=(128,), pace=lambda _pack: 0.1)
         try:
-            for device in devices:
+            for device in devices:  # not all at once: one message of questions would go to one agent
                 device.start()
             until(lambda: len(dying.asked) >= 3, 5, "the dying agent was not asked")
             dying.die()
