@@ -29,7 +29,9 @@ _TCP_THIN_LINEAR_TIMEOUTS: Final = 16
 _TCP_INFO: Final = 11
 _LENGTH: Final = 256
 _HEARD, _RTT, _TOTAL_RETRANS, _ACKED = 56, 68, 100, 120  # offsets in struct tcp_info
-_SEGS_IN, _MIN_RTT = 140, 148  # tcpi_data_segs_in and tcpi_data_segs_out follow
+_SEGS_OUT, _MIN_RTT = 136, 148  # tcpi_segs_in; tcpi_data_segs_in and tcpi_data_segs_out follow
+_BYTES_RETRANS = 208
+_HEADERS: Final = 52  # bytes of IP and TCP, with timestamps
 _MICRO, _MILLI = 1e-6, 1e-3
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, and what is unacknowledged is thrown away
 
@@ -45,6 +47,7 @@ class Look(msgspec.Struct, frozen=True):
         data_in: `tcpi_data_segs_in`, also those out of order.
         acked: `tcpi_bytes_acked`, of ours by the peer's kernel.
         held: bytes that were written and that the peer's kernel did not acknowledge (tcp(7), SIOCOUTQ).
+        on_wire: IP bytes of ours so far, repetitions and bare acknowledgements among them, and what is about to leave.
     """
 
     info: TcpInfo
@@ -54,6 +57,7 @@ class Look(msgspec.Struct, frozen=True):
     data_in: int
     acked: int
     held: int
+    on_wire: int = 0
 
     @property
     def written(self) -> int:
@@ -73,12 +77,14 @@ def look(sock: Any, at: float) -> Look | None:
         rtt, rttvar = struct.unpack_from("=II", raw, _RTT)
         (repeated,) = struct.unpack_from("=I", raw, _TOTAL_RETRANS)
         (acked,) = struct.unpack_from("=Q", raw, _ACKED)
-        (segments_in,) = struct.unpack_from("=I", raw, _SEGS_IN)
+        segments_out, segments_in = struct.unpack_from("=II", raw, _SEGS_OUT)
         least, data_in, data_out = struct.unpack_from("=III", raw, _MIN_RTT)
+        (again,) = struct.unpack_from("=Q", raw, _BYTES_RETRANS)
     except (OSError, AttributeError, ValueError, struct.error):
         return None
     info = TcpInfo(at, rtt * _MICRO, rttvar * _MICRO, data_out, repeated)
-    return Look(info, least * _MICRO, heard * _MILLI, segments_in, data_in, acked, held)
+    on_wire = acked + held + again + _HEADERS * segments_out
+    return Look(info, least * _MICRO, heard * _MILLI, segments_in, data_in, acked, held, on_wire)
 
 
 def tune(sock: Any, *, patience_s: float) -> None:

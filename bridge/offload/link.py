@@ -44,6 +44,7 @@ CHANGED: Final = 0.25  # share by which a timer must change to be set anew
 class _Flight(NamedTuple):
     at: float
     size: int
+    carried: int | None = None  # bytes on the wire when it had left
 
 
 def replace_after(loss: float, rtt: float) -> float:
@@ -119,7 +120,8 @@ class Link:
         self._estimator.on(Sent(number, now, "mqtt", size))
         self._belief.pairs.carried(size)
         if answered:
-            self._flights[number] = _Flight(now, size)
+            told = self._told(now) if self._belief.pairs.curious else None
+            self._flights[number] = _Flight(now, size, None if told is None else told.on_wire)
         else:
             self._estimator.on(GivenUp(number, now))  # it fills the link; nothing tells when it arrives
         self._sent_at = now
@@ -134,6 +136,8 @@ class Link:
         self._estimator.on(Acked(number, now))
         self._belief.answered(now - flight.at, flight.size, now)
         pairs = self._belief.pairs
+        if flight.carried is not None:
+            pairs.arrived(now, flight.at, flight.carried)
         if number in pairs and pairs.answered(number, flight.size, now, self._repeated(now)):
             self._belief.refute()
 
@@ -151,9 +155,12 @@ class Link:
 
     def _repeated(self, now: float) -> int:
         """Segments that the kernel sent again on this connection."""
-        sock = self._connection.socket
-        told = None if sock is None else tcp.look(sock, now)
+        told = self._told(now)
         return 0 if told is None else told.info.retransmitted
+
+    def _told(self, now: float) -> tcp.Look | None:
+        sock = self._connection.socket
+        return None if sock is None else tcp.look(sock, now)
 
     # ---- looking
 
@@ -166,8 +173,7 @@ class Link:
 
     def look(self, now: float) -> None:
         """Estimate, choose, and see whether the connection still carries."""
-        sock = self._connection.socket
-        told = None if sock is None else tcp.look(sock, now)
+        sock, told = self._connection.socket, self._told(now)
         if told is not None and now - self._kernel_at >= KERNEL_EVERY:
             self._kernel_at = now
             self._estimator.on(told.info)

@@ -5,6 +5,10 @@ Approach to Flow Control", SIGCOMM 1991): neither a longer way nor what stands i
 need not be filled for it. A delivery rate tells only once a queue grows, which takes 24 messages where little is
 lacking.
 
+Where the way back is as thin, the reply to the question before stands before the tiny message's answer, and the two
+come closer together: pairs read up to 1.9 times too high then. But a queue stands then, too, and a row of answers tells
+what it delivers (`standing`); it corrects what pairs told, for as long as the way that they saw is certain.
+
 A pair costs bytes, so pairs are taken where there is a reason (a new connection, an answer that came much later or
 sooner than expected, a link believed to be thin), and within a hundredth of what is sent.
 """
@@ -16,6 +20,8 @@ import statistics
 from collections import deque
 from typing import Final, Literal, NamedTuple
 
+from bridge.offload.standing import Standing
+
 COST: Final = 180  # IP bytes of the tiny message, both ways, and of its acknowledgements
 SHARE: Final = 0.01  # of the bytes that are sent
 BURST: Final = 12  # pairs at once, half of them to begin with
@@ -23,9 +29,12 @@ KEPT: Final = 6  # pairs that are kept for a reason where the rate is known
 PAIRS: Final = 3  # that must agree
 FIRST: Final = 4  # at once for one reason: one may meet a reply
 MOST_TRIED: Final = 6  # pairs for one reason; some meet a repetition
-QUICK: Final = 2  # that were hardly apart: the link is not what limits
+QUICK: Final = 2  # in a row that were hardly apart: the link is not what limits
 ALIKE: Final = 4.0  # the greatest of their rates, of the least: replies and acknowledgements come between
 OTHER: Final = 1.5  # times another rate, or another way, before either is corrected: noise is no change
+HIGHER: Final = 2.0  # the same of a rate that is higher: pairs err towards it
+FINE: Final = 1.1  # the same of a rate that a row of answers tells
+REFINED: Final = 3.0  # seconds after pairs told anything in which such a row corrects it
 NOISE: Final = 0.02  # seconds; what is not further apart may be the broker's doing, and limits nobody
 LATEST: Final = 12  # messages that must not have been quicker than the rate allows
 AGAIN, MOST_AGAIN = 2.0, 8.0  # seconds between two reasons of one kind; doubled by each late one that changed nothing
@@ -62,14 +71,23 @@ class Pairs:
         self._took: deque[tuple[float, int]] = deque(maxlen=LATEST)  # seconds and bytes, since there is a reason
         self._under_way: dict[int, _Pair] = {}
         self._seen: deque[tuple[float, float]] = deque(maxlen=PAIRS)  # rate, seconds of the tiny message
+        self._ways: deque[float] = deque(maxlen=MOST_TRIED)  # seconds of tiny messages, since there is a reason
+        self._standing = Standing()
+        self._told_at = -math.inf
 
     def __contains__(self, number: int) -> bool:
         """Whether the question of this number has a pair under way."""
         return number in self._under_way
 
+    @property
+    def curious(self) -> bool:
+        """Whether rows of answers are worth their price: a rate is known, or looked for."""
+        return self.rate is not None or self._wanted > 0 or bool(self._under_way)
+
     def anew(self) -> None:
         """A new connection: what was under way is lost, and nothing is known."""
         self._under_way.clear()
+        self._standing.clear()
         self.forget()
         self._want("late")
 
@@ -87,6 +105,7 @@ class Pairs:
         self._tried = self._quick = 0
         self._took.clear()
         self._seen.clear()
+        self._ways.clear()
 
     def expects(self, took: float, size: int, base: float, rate: float | None, now: float) -> None:
         """A message took so long, or takes so long by now: perhaps the link is another one.
@@ -144,6 +163,18 @@ class Pairs:
         pair = self._under_way.get(number)
         if pair is not None:
             self._under_way[number] = pair._replace(tiny=now - pair.began)
+            self._ways.append(now - pair.began)
+
+    def arrived(self, at: float, sent: float, carried: int) -> None:
+        """A message was answered; see `Standing.answered`."""
+        self._standing.answered(at, sent, carried)
+        if self.rate is not None and at - self._told_at <= REFINED:
+            rate = self._row()
+            if rate is not None and not rate / FINE <= self.rate <= FINE * rate:
+                self.rate = rate
+
+    def _row(self) -> float | None:
+        return self._standing.rate(min(self._ways)) if self._ways else None
 
     def answered(self, number: int, size: int, now: float, repeated: int) -> bool:
         """A question was answered; it tells nothing if it had no pair, or if something was sent again meanwhile.
@@ -170,24 +201,28 @@ class Pairs:
                 self._wanted = 0
                 return True
         else:
+            quick, self._quick = self._quick, 0  # of one that was held back, both answers come at once
             self._seen.append((size / apart, pair.tiny))
-            if self._reason == "soon" and self.rate is not None and not self._quick:
+            if self._reason == "soon" and self.rate is not None and not quick:
                 return False  # it is thin still
             rates = [rate for rate, _ in self._seen]
             if len(rates) == PAIRS and max(rates) <= ALIKE * min(rates):
-                self._quick = 0
                 self._wanted = 0
-                self._told(statistics.median(rates), min(tiny for _, tiny in self._seen))
+                self._told(statistics.median(rates), min(tiny for _, tiny in self._seen), now)
                 return False
         lacking = max(1, PAIRS - len(self._seen)) - len(self._under_way)
         self._wanted = max(self._wanted, min(lacking, MOST_TRIED - self._tried))
         return False
 
-    def _told(self, rate: float, base: float) -> None:
+    def _told(self, rate: float, base: float, now: float) -> None:
         if any(took < (base + size / rate) / 2 for took, size in self._took):
             self._seen.clear()  # others were too quick for it: an answer that was lost came late
             return
-        if self.rate is None or not rate / OTHER <= self.rate <= OTHER * rate:
+        self._told_at = now
+        row = self._row()
+        rate = rate if row is None else row
+        lower, higher = (FINE, FINE) if row is not None else (OTHER, HIGHER)
+        if self.rate is None or not rate / higher <= self.rate <= lower * rate:
             self.rate, self.base = rate, base
             self._again = AGAIN
             return

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.link import Estimate, Leg
 from bridge.offload.belief import LATEST, REFUTED, Belief
-from bridge.offload.pairs import AGAIN, BURST, COST, FORGOTTEN, MOST_TRIED, NOISE, PAIRS, QUICK, SHARE, Pairs
+from bridge.offload.pairs import AGAIN, BURST, COST, FORGOTTEN, HIGHER, MOST_TRIED, NOISE, PAIRS, QUICK, SHARE, Pairs
 
 SIZE = 1_000
 WIDE = Estimate(mqtt=Leg(samples=50, rtt=0.05, min_rtt=0.05, base=0.05, srtt=0.05, size=float(SIZE)))
@@ -86,6 +86,25 @@ def test_a_longer_way_is_corrected_and_noise_in_it_is_not() -> None:
     assert scene.pairs.base == pytest.approx(0.2)
     scene.asks(100, 8_000, way=0.6)
     assert scene.pairs.base == pytest.approx(0.6)
+
+
+def test_a_rate_that_pairs_read_higher_is_believed_only_where_it_is_twice_as_high() -> None:
+    """A reply before the tiny message's answer brings the two together."""
+    scene = begun()
+    scene.asks(PAIRS, 8_000)
+    scene.asks(100, 8_000 * (HIGHER - 0.1))
+    assert scene.pairs.rate == pytest.approx(8_000)
+    scene.asks(100, 8_000 * (HIGHER + 0.1))
+    assert scene.pairs.rate == pytest.approx(8_000 * (HIGHER + 0.1))
+
+
+def test_a_pair_that_was_held_back_among_others_is_no_wide_link() -> None:
+    scene = begun()
+    assert scene.ask(1e6) is False
+    scene.asks(PAIRS - 1, 8_000)
+    assert scene.ask(1e6) is False
+    scene.ask(8_000)
+    assert scene.pairs.rate == pytest.approx(8_000)
 
 
 def test_what_met_a_repetition_tells_nothing_and_is_tried_again_some_times() -> None:

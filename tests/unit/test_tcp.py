@@ -62,6 +62,26 @@ def test_what_came_and_what_is_acknowledged_is_counted(pair: tuple[socket.socket
     assert after.segments_in > before.segments_in
 
 
+def test_what_we_put_on_the_wire_is_counted_with_headers_and_what_the_kernel_holds(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    before = tcp.look(near, 0.0)
+    near.sendall(bytes(1_000))
+    assert len(far.recv(1_000, socket.MSG_WAITALL)) == 1_000
+    after = tcp.look(near, 1.0)
+    assert before is not None
+    assert after is not None
+    assert after.on_wire - before.on_wire == 1_000 + 52
+    near.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            near.send(bytes(1 << 20))
+    full = tcp.look(near, 2.0)
+    assert full is not None
+    assert full.on_wire > full.written == full.acked + full.held
+
+
 def test_the_timers_of_a_connection_that_is_kept_alive(pair: tuple[socket.socket, socket.socket]) -> None:
     near, _ = pair
     tcp.follow(near, idle=9.6, apart=0.2, give_up=7.5)
