@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError, LinkError, RemoteProtocolError, TakenOver
 from bridge.mqtt.backoff import Backoff
-from bridge.mqtt.inflow import READ
+from bridge.mqtt.reading import Reading
 from bridge.mqtt.session import Session, State
 from bridge.mqtt.wire import Wire
 
@@ -30,7 +30,6 @@ log = logging.getLogger("bridge.mqtt")
 
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACKs together
 FEW = 8  # messages that leave at once; more gather until the loop has done what is due
-MUCH = READ // 2  # bytes: after such a read others are due first
 SHORT = 10.0  # seconds of a connection below which its end looks like another client's beginning
 GOODBYE = 2.0  # seconds for the last bytes of a connection
 
@@ -75,7 +74,7 @@ class Connection:
         self._drained.set()
         self._flush_due = False
         self._receiving = False
-        self._paused = False
+        self._reading = Reading()
         self._choked = False
         self._wire: Wire | None = None
         self._announced = False
@@ -122,8 +121,8 @@ class Connection:
         self.session.publish(messages)
         if self.session.waiting:
             self._drained.clear()
-        if self._paused and self.full:
-            self.resume()
+        if self._reading.paused and self.full:
+            self._reading.resume()
         if len(messages) <= FEW and not self._receiving:
             self._flush()
         else:
@@ -155,17 +154,12 @@ class Connection:
 
         The broker's messages are bounded then by our Receive Maximum, for nothing is settled while publishes wait.
         """
-        if self.full:
-            return
-        self._paused = True
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        if not self.full:
+            self._reading.pause()
 
     def resume(self) -> None:
         """Read the socket again."""
-        self._paused = False
-        if self._transport is not None and not self._transport.is_reading() and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._reading.resume()
 
     async def run(self) -> None:
         """Stay connected until `close` or a takeover.
@@ -248,7 +242,7 @@ class Connection:
         while True:
             await asyncio.sleep(self.session.tick_after)
             try:
-                self.session.tick(time.monotonic(), listening=not self._paused)
+                self.session.tick(time.monotonic(), listening=not self._reading.paused)
             except LinkError as why:
                 self._drop(why)
                 return
@@ -263,6 +257,7 @@ class Connection:
             self._flush()
         self.session.lost()
         transport, self._transport = self._transport, None
+        self._reading.end()
         if self._wire is not None:
             self._wire.cut()
         if transport is not None:
@@ -281,8 +276,7 @@ class Connection:
         self._choked = False
         self.session.connect(time.monotonic())
         self._flush()
-        if self._paused:
-            transport.pause_reading()
+        self._reading.begin(transport)
 
     def _received(self, count: int) -> None:
         due, self._flush_due = self._flush_due, True  # what becomes due on the way leaves below
@@ -298,18 +292,7 @@ class Connection:
                 self._schedule_flush()
             elif self.session.pending:
                 self._flush()
-            if count >= MUCH:
-                self._breathe()
-
-    def _breathe(self) -> None:
-        """Read no more before the owner has worked: uvloop would go on until nothing is left, up to 32 times."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        if not self._paused:
-            self.resume()
+            self._reading.took(count)
 
     def _take(self, count: int) -> bool:
         """Let the session take so many bytes, and tell the owner what came; whether there were deliveries for him."""

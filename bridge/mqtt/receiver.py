@@ -4,6 +4,9 @@ At QoS 2 the packet id is stored from the first PUBLISH until PUBREL (figure 4.3
 PUBREC is the acknowledgement, and a second copy only brings the PUBREC again. The ids live as long as the session in
 this process and at the broker; a restarted process knows none, and gets the message again. Do not ask rumqttd 0.20 for
 it: that numbers anew at a reconnect, so messages come twice, and one equal to another under its id passes for a copy.
+
+What comes beyond our Receive Maximum is taken: Mosquitto 2.0.11 heeds it only until the first PUBACK, and would do the
+same after a DISCONNECT 0x93.
 """
 
 from __future__ import annotations

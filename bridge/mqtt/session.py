@@ -11,7 +11,8 @@ QoS 0 and 1 both ways, QoS 2 towards us; Topic Aliases both ways where asked for
          ▲                          │                         │
          └────── lost(), DISCONNECT, CONNACK ≥ 0x80 ──────────┘
 
-`Receiver` keeps what arrived, `Sender` what leaves, `Liveness` asks whether the broker is there.
+`Receiver` keeps what arrived, `Sender` what leaves, `Subscriptions` what was asked for; `Liveness` asks whether the
+broker is there.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from bridge.mqtt.liveness import Liveness
 from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
 from bridge.mqtt.receiver import Receiver
 from bridge.mqtt.sender import Sender
+from bridge.mqtt.subscriptions import QOS_NOT_SUPPORTED, Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NO_MATCHING_SUBSCRIBERS = 0x10
 SESSION_TAKEN_OVER = 0x8E
-QOS_NOT_SUPPORTED = 0x9B
 
 
 class State(Enum):
@@ -75,16 +76,14 @@ class Session:
         if timing:
             self._sender.acked = []
         self._live = Liveness(settings.keep_alive, settings.pong_within)
-        self._subscriptions = settings.subscriptions
-        self._unsubscribed: tuple[str, ...] = ()
-        self._subscribing: dict[int, tuple[str, ...]] = {}  # filters of each SUBSCRIBE and UNSUBSCRIBE under way
+        self._subscriptions = Subscriptions(settings, self._out, self._sender.free_id)
 
     # ---- what the owner asks
 
     @property
     def ready(self) -> bool:
         """Connected, and every subscription confirmed, as its end."""
-        return self.state is State.CONNECTED and not self._subscribing
+        return self.state is State.CONNECTED and not self._subscriptions.under_way
 
     @property
     def waiting(self) -> int:
@@ -158,7 +157,7 @@ class Session:
         self._out.clear()
         self._receiver.lost()
         self._sender.lost()
-        self._subscribing.clear()
+        self._subscriptions.lost()
 
     def publish(self, messages: Iterable[Publish]) -> None:
         """Queue messages; they leave as the broker's Receive Maximum allows, also on a later connection."""
@@ -181,11 +180,7 @@ class Session:
 
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """End subscriptions for good: on a later connection they are not asked for, but ended again."""
-        ended = tuple(filters)
-        self._subscriptions = tuple(text for text in self._subscriptions if text not in ended)
-        self._unsubscribed += ended
-        if self.state is State.CONNECTED:
-            self._write_unsubscribe(ended)
+        self._subscriptions.end(filters, now=self.state is State.CONNECTED)
 
     def disconnect(self, code: int = 0) -> None:
         """Say goodbye; the will is not published when the code is 0."""
@@ -283,8 +278,8 @@ class Session:
             self._on_connack(packet)
         elif isinstance(packet, codec.SubAckPacket):
             self._on_suback(packet)
-        elif isinstance(packet, codec.UnsubAckPacket) and packet.packet_id in self._subscribing:
-            del self._subscribing[packet.packet_id]  # a refusal changes nothing: messages go on to come
+        elif isinstance(packet, codec.UnsubAckPacket) and packet.packet_id in self._subscriptions.under_way:
+            self._subscriptions.ended(packet)
         elif isinstance(packet, codec.DisconnectPacket):
             self._on_disconnect(packet)
         elif not isinstance(packet, codec.PingRespPacket):
@@ -315,40 +310,15 @@ class Session:
             self._receiver.forget()
         # A Server Keep Alive of 0 says that the broker asks for no pings; we still want to know whether it is there.
         self._live.keep_alive = packet.server_keep_alive or self.settings.keep_alive
-        self._sender.begin(packet, self._subscribing)
-        # Subscribing again is harmless, and heals a broker that kept the session but lost its subscriptions.
-        if self._subscriptions:
-            packet_id = self._sender.free_id()
-            filters = [self._filter(text) for text in self._subscriptions]
-            self._subscribing[packet_id] = self._subscriptions
-            self._out.append(codec.SubscribePacket(packet_id, filters).write())
-        if self._unsubscribed:
-            self._write_unsubscribe(self._unsubscribed)
-
-    def _write_unsubscribe(self, filters: tuple[str, ...]) -> None:
-        packet_id = self._sender.free_id()
-        self._subscribing[packet_id] = filters
-        self._out.append(codec.UnsubscribePacket(packet_id, list(filters)).write())
-
-    def _filter(self, text: str) -> codec.TopicFilter:
-        handling = codec.RetainHandling.SEND_ALWAYS
-        if text in self.settings.retained_once:
-            handling = codec.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
-        # Retain As Published off: then the flag tells what was kept from before the subscription (section 3.3.1.3).
-        return codec.TopicFilter(
-            text, max_qos=codec.QoS(self.settings.qos), retain_handling=handling, retain_as_published=False
-        )
+        self._sender.begin(packet, self._subscriptions.under_way)
+        self._subscriptions.begin()
 
     def _on_suback(self, packet: codec.SubAckPacket) -> None:
-        filters = self._subscribing.pop(packet.packet_id, ())
-        for text, code in zip(filters, map(int, packet.reason_codes), strict=False):
-            if code >= 0x80:
-                raise self._refused(f"the broker refused the subscription {text!r}: {codec.in_words(code)}", code)
-            if code < self.settings.qos:
-                raise self._refused(
-                    f"the broker grants the subscription {text!r} QoS {code} only; QoS {self.settings.qos} is needed",
-                    QOS_NOT_SUPPORTED,
-                )
+        try:
+            self._subscriptions.granted(packet)
+        except ConnectionRefusedByPeer:
+            self.state = State.DISCONNECTED
+            raise
 
     def _refused(self, detail: str, code: int) -> ConnectionRefusedByPeer:
         self.state = State.DISCONNECTED

@@ -25,7 +25,10 @@ REMEMBERED = 70_000  # messages after which the ids of whole windows, a bounded 
 
 
 def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
-    """Alternating runs on one bridge; memory is that after the first run with many less that before it."""
+    """Alternating runs on one bridge; memory is that after the first run with many less that before it.
+
+    What goes first changes with each round, so that a machine that becomes faster or slower favours neither.
+    """
     name = "devices-rows" if series else "devices-whole"
     kind = f'windows = "{"rows" if series else "whole"}"'
     own = work.WINDOW_BYTES if series else 0  # a bridge holds nothing of a whole window once it is answered
@@ -38,8 +41,9 @@ def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
         while not series and sent < REMEMBERED:
             sent += stand.run(seconds=seconds, warm=0.1, devices=FEW).sent
         memory: list[int] = []
-        for _ in range(plan.device_rounds):
-            for devices, runs in ((FEW, few), (MANY, many)):
+        for number in range(plan.device_rounds):
+            both = [(FEW, few), (MANY, many)]
+            for devices, runs in both if number % 2 == 0 else reversed(both):
                 before = proc.written_bytes(stand.bridge.pid)
                 runs.append(stand.run(seconds=seconds, devices=devices, series=series))
                 disk[devices].append((proc.written_bytes(stand.bridge.pid) - before) / runs[-1].answered)

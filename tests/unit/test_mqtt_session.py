@@ -230,6 +230,13 @@ def test_acknowledgements_leave_in_order_of_arrival() -> None:
     assert [(ack.packet_id, ack.reason_code) for ack in sent(session)] == [(7, 0), (3, 0x80), (5, 0)]
 
 
+def test_what_comes_beyond_our_receive_maximum_is_taken_for_mosquitto_ignores_it() -> None:
+    session = connected(Settings("me", receive_maximum=2))
+    got = session.receive(b"".join(map(incoming, range(1, 6))), 0.0)
+    session.acknowledge_all(got)
+    assert [packet.packet_id for packet in sent(session)] == [1, 2, 3, 4, 5]
+
+
 def test_a_stale_acknowledgement_acknowledges_nothing_new() -> None:
     session = connected()
     (old,) = session.receive(incoming(1, payload=b"old"), 0.0)
