@@ -5,15 +5,21 @@ raise the estimate. A sample is the link's own when answers come further apart t
 later after its message than the one before: a queue builds up. One long gap is no queue but a loss that held the rest
 back, or a longer way; and noise does not make eight round trips grow in a row (1 in 40,320).
 
+It does so with a hop or two among them: seven that grew by chance and one that a loss held back, a way that became
+longer at both ends of a round trip. But each message adds to a queue what the link lacks, so the median one must add
+its part, and the last no more than all before it. What is believed without need would stay: a stream that sends less
+than that rate shows nothing against it.
+
 Where the link lacks little, its queue grows slowly, and one hiccup breaks such a row. That shows in three trains, each
-with all its delays beyond those of the train before (noise: 1 in 9.5 × 10⁹). The delay of a path wanders as slowly, so
-it counts only once the queue is deep; until then little is lost.
+with all its delays beyond those of the train before (noise: 1 in 9.5 × 10⁹), unless a few hops make most of the growth.
+The delay of a path wanders as slowly, so it counts only once the queue is deep; until then little is lost.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from statistics import median_low
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.link.window import Window
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
 TRAIN, LONG = 8, 24  # answers that one sample spans; three trains
 SPREAD, SLIGHT = 1.1, 1.02  # how much further apart than they left: in a train, in three
 EVEN = 3.0  # times the mean distance that one may be
+EACH = (SPREAD - 1) / 2  # of the mean distance at which they left, that the median delay of a train grows by at least
+LAST = 1 / 2  # of a train's growth; so much the last one may make of it
+HOPS, MOST_HOPS = 4, 3 / 4  # the greatest steps among three trains, and how much of their growth they may make
 SPAN, SLOT = 1.5, 0.1  # seconds
 BEYOND = 1.25  # of the estimate; so much delivered refutes it at once
 NEAR = 0.9  # of the estimate; so much delivered while no queue stands refutes it
@@ -142,12 +151,23 @@ def _spread(answers: Sequence[_Answer], spread: float) -> bool:
     return max(gaps) <= EVEN * mean and min(gaps) >= mean / EVEN
 
 
+def _steps(answers: Sequence[_Answer]) -> list[float]:
+    """By how much each was later than the one before."""
+    return [later.delay - earlier.delay for earlier, later in pairwise(answers)]
+
+
 def _growing(train: Sequence[_Answer]) -> bool:
-    return all(later.delay > earlier.delay for earlier, later in pairwise(train))
+    """Each delay is beyond the one before, by about as much: that is what one message adds to a queue."""
+    steps = _steps(train)
+    if min(steps) <= 0.0 or steps[-1] > LAST * sum(steps):
+        return False
+    return median_low(steps) >= EACH * _offered(train) / len(steps)
 
 
 def _climbing(answers: Sequence[_Answer]) -> bool:
-    """Each train's delays are beyond those of the one before."""
-    delays = [one.delay for one in answers]
+    """Each train's delays are beyond those of the one before, and not by a few hops."""
+    steps, delays = _steps(answers), [one.delay for one in answers]
+    if sum(sorted(steps)[-HOPS:]) > MOST_HOPS * sum(steps):
+        return False
     trains = [delays[first : first + TRAIN] for first in range(0, len(delays), TRAIN)]
     return all(max(lower) < min(higher) for lower, higher in pairwise(trains))

@@ -27,14 +27,15 @@ SHARE: Final = 0.01  # of the bytes that are sent
 BURST: Final = 12  # pairs at once, half of them to begin with
 KEPT: Final = 6  # pairs that are kept for a reason where the rate is known
 PAIRS: Final = 3  # that must agree
+WITH_ROW: Final = 2  # the same, where a row of answers tells a rate too
 FIRST: Final = 4  # at once for one reason: one may meet a reply
 MOST_TRIED: Final = 6  # pairs for one reason; some meet a repetition
-QUICK: Final = 2  # in a row that were hardly apart: the link is not what limits
+QUICK: Final = 2  # that were hardly apart: the link is not what limits
 ALIKE: Final = 4.0  # the greatest of their rates, of the least: replies and acknowledgements come between
 OTHER: Final = 1.5  # times another rate, or another way, before either is corrected: noise is no change
 HIGHER: Final = 2.0  # the same of a rate that is higher: pairs err towards it
 FINE: Final = 1.1  # the same of a rate that a row of answers tells
-REFINED: Final = 3.0  # seconds after pairs told anything in which such a row corrects it
+REFINED: Final = 3.0  # seconds after pairs, in which such a row counts
 NOISE: Final = 0.02  # seconds; what is not further apart may be the broker's doing, and limits nobody
 LATEST: Final = 12  # messages that must not have been quicker than the rate allows
 AGAIN, MOST_AGAIN = 2.0, 8.0  # seconds between two reasons of one kind; doubled by each late one that changed nothing
@@ -168,7 +169,10 @@ class Pairs:
     def arrived(self, at: float, sent: float, carried: int) -> None:
         """A message was answered; see `Standing.answered`."""
         self._standing.answered(at, sent, carried)
-        if self.rate is not None and at - self._told_at <= REFINED:
+        if self.rate is None:
+            if at - self._last_at <= REFINED and self._row() is not None:
+                self._conclude(at)
+        elif at - self._told_at <= REFINED:
             rate = self._row()
             if rate is not None and not rate / FINE <= self.rate <= FINE * rate:
                 self.rate = rate
@@ -192,8 +196,9 @@ class Pairs:
         if pair is None:
             return False
         apart = now - pair.began - pair.tiny
-        if repeated != pair.repeated:
-            pass
+        held = pair.tiny > min(self._ways, default=0.0) + SLACK
+        if repeated != pair.repeated or (apart < NOISE and held):
+            pass  # what was held back with its tiny message comes at once with it
         elif apart < NOISE:
             self._quick += 1
             self._reason = "soon"
@@ -201,18 +206,23 @@ class Pairs:
                 self._wanted = 0
                 return True
         else:
-            quick, self._quick = self._quick, 0  # of one that was held back, both answers come at once
             self._seen.append((size / apart, pair.tiny))
-            if self._reason == "soon" and self.rate is not None and not quick:
+            if self._reason == "soon" and self.rate is not None and not self._quick:
                 return False  # it is thin still
-            rates = [rate for rate, _ in self._seen]
-            if len(rates) == PAIRS and max(rates) <= ALIKE * min(rates):
-                self._wanted = 0
-                self._told(statistics.median(rates), min(tiny for _, tiny in self._seen), now)
+            if self._conclude(now):
                 return False
         lacking = max(1, PAIRS - len(self._seen)) - len(self._under_way)
         self._wanted = max(self._wanted, min(lacking, MOST_TRIED - self._tried))
         return False
+
+    def _conclude(self, now: float) -> bool:
+        """Whether there are enough pairs that agree: then what they tell counts."""
+        rates = [rate for rate, _ in self._seen]
+        if len(rates) < (PAIRS if self._row() is None else WITH_ROW) or max(rates) > ALIKE * min(rates):
+            return False
+        self._quick = self._wanted = 0
+        self._told(statistics.median(rates), min(tiny for _, tiny in self._seen), now)
+        return True
 
     def _told(self, rate: float, base: float, now: float) -> None:
         if any(took < (base + size / rate) / 2 for took, size in self._took):

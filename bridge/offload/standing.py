@@ -8,6 +8,7 @@ the Internet", SIGCOMM 1993). What comes between on the way back delays an arriv
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Final, NamedTuple
 
@@ -47,16 +48,17 @@ class Standing:
 
         Args:
             base: seconds that a message of no bytes takes over the empty link, or more.
+
+        Returns:
+            Above 0.
         """
-        rows = reversed(self._answers)
-        last = first = next(rows, None)
-        count = 1
-        if last is None or first is None:
+        if len(self._answers) < LEAST:
             return None
-        for one in rows:
+        last = first = self._answers[-1]
+        count = 1
+        for one in itertools.islice(reversed(self._answers), 1, None):
             if first.sent + base > one.at or one.at > first.at:
                 break
             first, count = one, count + 1
-        if count < LEAST or last.at - first.at < SPAN:
-            return None
-        return (last.carried - first.carried) / (last.at - first.at)
+        seconds, carried = last.at - first.at, last.carried - first.carried
+        return carried / seconds if count >= LEAST and seconds >= SPAN and carried > 0 else None

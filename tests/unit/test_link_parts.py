@@ -254,6 +254,37 @@ def test_a_hiccup_hides_no_slow_queue_and_noise_is_none() -> None:
         assert goodput.known is known
 
 
+@pytest.mark.parametrize("halves", [1, 2])
+@pytest.mark.parametrize("hz", [12.0, 20.0])
+def test_a_way_that_becomes_longer_in_steps_is_no_queue(hz: float, halves: int) -> None:
+    """Each second some milliseconds more, at one end or at both; in each train a little too, so that it climbs."""
+    for shift in range(TRAIN):
+        goodput = Goodput()
+        for each in range(400):
+            sent = (each + shift) / hz
+            way = sum(0.08 * int(sent + 0.1 * half) / halves for half in range(halves))
+            goodput.acked(sent + 0.07 + way + 1e-5 * each, sent, 400, each * 400, steady=False, deep=True)
+            assert not goodput.known, each
+
+
+def test_a_slow_growth_that_four_hops_make_is_no_queue_and_one_that_each_message_makes_is() -> None:
+    for hop, known in ((0.05, False), (0.0, True)):
+        goodput = Goodput()
+        for each in range(3 * TRAIN):
+            hops = hop * sum(each >= at for at in (5, 9, 13, 17))
+            delay = 0.5 + hops + 0.002 * (each - each % 2)  # pairs come alike, so that no train grows throughout
+            goodput.acked(each / 20 + delay, each / 20, 400, each * 400, steady=False, deep=True)
+        assert goodput.known is known
+
+
+def test_an_answer_that_a_loss_held_back_behind_growing_round_trips_is_no_queue() -> None:
+    goodput = Goodput()
+    for each in range(TRAIN):
+        late = 0.08 + each * 0.004 + (0.1 if each == TRAIN - 1 else 0.0)
+        goodput.acked(each / 20 + late, each / 20, 400, each * 400, steady=False, deep=False)
+    assert not goodput.known
+
+
 def test_answers_that_a_loss_held_back_are_no_queue() -> None:
     goodput = Goodput()
     at = [0.3 if each < 6 else 0.05 + each / 20 for each in range(40)]

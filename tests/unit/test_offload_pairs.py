@@ -98,12 +98,11 @@ def test_a_rate_that_pairs_read_higher_is_believed_only_where_it_is_twice_as_hig
     assert scene.pairs.rate == pytest.approx(8_000 * (HIGHER + 0.1))
 
 
-def test_a_pair_that_was_held_back_among_others_is_no_wide_link() -> None:
+def test_pairs_that_were_held_back_are_no_wide_link() -> None:
     scene = begun()
-    assert scene.ask(1e6) is False
-    scene.asks(PAIRS - 1, 8_000)
-    assert scene.ask(1e6) is False
     scene.ask(8_000)
+    assert scene.asks(QUICK + 1, 1e6, queue=0.1) == [False] * (QUICK + 1)
+    scene.asks(PAIRS - 1, 8_000)
     assert scene.pairs.rate == pytest.approx(8_000)
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bridge.offload.pairs import FINE, PAIRS, REFINED, Pairs
+from bridge.offload.pairs import FINE, PAIRS, REFINED, WITH_ROW, Pairs
 from bridge.offload.standing import KEPT, LEAST, SPAN, Standing
 
 SIZE, WAY = 800, 0.2
@@ -70,6 +70,13 @@ def test_a_row_is_of_four_answers_and_half_a_second_and_of_one_order() -> None:
     assert standing.rate(WAY) is None  # of the latest only, which came within less
 
 
+def test_a_row_of_which_nothing_reached_the_wire_yet_tells_nothing() -> None:
+    standing = Standing()
+    for n in range(20):
+        standing.answered(1.0 + n / 10, 0.5, SIZE)
+    assert standing.rate(WAY) is None
+
+
 class Asked:
     """Questions over a thin link, from the moment at which there was a reason to look; `Thin` answers in order."""
 
@@ -117,6 +124,27 @@ def test_what_replies_before_a_tiny_message_made_too_high_is_corrected(hz: float
     scene = Asked(hz, seed=seed)
     told = [one for one in scene.run(3.0) if one is not None]
     assert told[-1] == pytest.approx(8_000, rel=0.2)
+
+
+def looked(pairs: int, late: float = 0.0) -> Pairs:
+    """So many pairs of 8 kB/s, and then a row of 7 kB/s, so many seconds after the last pair."""
+    seen = Pairs()
+    seen.anew()
+    for n in range(pairs):
+        seen.carried(10_000)
+        seen.began(n, n / 10, 0)
+        seen.tiny(n, n / 10 + WAY)
+        seen.answered(n, SIZE, n / 10 + WAY + 0.1, 0)
+    begin = (pairs - 1) / 10 + late
+    for n in range(7):
+        seen.arrived(begin + n / 10, begin - 1.0 + n / 10, 700 * n)
+    return seen
+
+
+def test_two_pairs_are_enough_where_a_row_tells_too_and_soon() -> None:
+    assert looked(WITH_ROW).rate == pytest.approx(7_000)
+    assert looked(WITH_ROW - 1).rate is None
+    assert looked(WITH_ROW, late=REFINED + 0.01).rate is None
 
 
 def test_a_row_long_after_pairs_told_corrects_nothing() -> None:
