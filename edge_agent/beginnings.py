@@ -27,9 +27,12 @@ class Beginnings:
 
     async def deliver(self, numbering: Numbering, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Sends, alone while nothing of this numbering has arrived; what `send` raises passes through."""
-        lock = self._waiting.setdefault(numbering, asyncio.Lock())
-        if len(self._waiting) > MOST:
-            self._waiting.popitem(last=False)
+        if numbering in self._waiting:
+            lock = self._waiting[numbering]
+        else:
+            lock = self._waiting[numbering] = asyncio.Lock()
+            if len(self._waiting) > MOST:
+                self._waiting.popitem(last=False)
         if lock is None:
             return await send()
         async with lock:

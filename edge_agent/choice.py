@@ -50,6 +50,10 @@ _PLAIN = {  # best liked first
     "json": Coding(Format.JSON, "float32"),
 }
 CODINGS = _PLAIN | {f"{name}{ZSTD}": coding._replace(zstd=True) for name, coding in _PLAIN.items()}
+COMPUTING = {  # seconds a message at both ends, cold, beyond float32's: python -m tests.netlab.computing
+    "float32": 0.0, "float16": 0.00012, "int8": 0.0002, "int4": 0.00017, "json": 0.00001,
+    "float32+zstd": 0.00012, "float16+zstd": 0.00019, "int8+zstd": 0.00028, "int4+zstd": 0.00026, "json+zstd": 0.00018,
+}  # fmt: skip
 
 
 def measured(observation: Observation, link: Link, *, unit: int = 1) -> tuple[Encoding, ...]:
@@ -72,7 +76,7 @@ def measured(observation: Observation, link: Link, *, unit: int = 1) -> tuple[En
             found[name] = _smaller(found[plain], name, sizes[plain] - once)
         else:
             row = (len(encode_observation(twice, form, packing=packing)) - once) / rows
-            found[name] = Encoding(name, unit * row, max(0.0, once - rows * row), cost)
+            found[name] = Encoding(name, unit * row, max(0.0, once - rows * row), cost, COMPUTING[name])
     return tuple(found.values())
 
 
@@ -95,7 +99,8 @@ def _smaller(plain: Encoding, name: str, saved: int) -> Encoding:
         name: with it.
         saved: bytes of a message.
     """
-    return Encoding(name, plain.row_bytes, max(0.0, plain.message_bytes - saved), plain.accuracy_cost)
+    beside = max(0.0, plain.message_bytes - saved)
+    return Encoding(name, plain.row_bytes, beside, plain.accuracy_cost, COMPUTING[name])
 
 
 class Choice:
@@ -122,6 +127,7 @@ class Choice:
         self.stream = stream
         self.decision: Decision | None = None
         self.zstd = True
+        self._writing: Writing | None = None
         self._link, self._limits, self._name_bytes = link, limits, name_bytes
         ways = frozenset(ways)
         self._exclude = [*link.exclude, *(f"{way}-*" for way in ("coap", "mqtt") if way not in ways)]
@@ -155,6 +161,7 @@ class Choice:
         log.warning("stream %s: the bridge does not take zstd; is it older than this agent?", self.stream.name)
         self.zstd = False
         plain = tuple(one for one in self._encodings if not one.name.endswith(ZSTD))
+        self._writing = self._written()
         with suppress(ConfigError):  # the pin
             self._chooser = self._choosing(self._needs(plain))
 
@@ -181,10 +188,16 @@ class Choice:
         if self._chooser is None:
             return None
         self.decision = self._chooser.choose(now, estimate)
-        return self.decision if self.decision.switched else None
+        if not self.decision.switched:
+            return None
+        self._writing = self._written()
+        return self.decision
 
     def writing(self) -> Writing | None:
         """How rows are to be written; None: as the settings say."""
+        return self._writing
+
+    def _written(self) -> Writing | None:
         profile = self.profile
         if profile is None:
             return None

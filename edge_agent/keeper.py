@@ -286,7 +286,7 @@ class Keeper:
             StoreError: nothing was changed.
         """
         releases = self._releases.take() if releasing else []
-        all_: list[Change] = [*merged(releases), *changes]
+        all_: list[Change] = [*merged(releases), *changes] if releases else [*changes]
         try:
             numbers = await self.call(lambda: self.box.apply(all_, *self._now()), soon=True)
         except StoreError:

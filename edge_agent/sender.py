@@ -197,7 +197,7 @@ class Sender:
     def _write(self, route: Route) -> None:
         """As the uplink wants it now."""
         writing = self._uplink.writing(route.series.stream)
-        if writing is not None and writing != route.writing:
+        if writing is not None and writing is not route.writing:
             route.write(writing)
 
     def _room(self) -> int:

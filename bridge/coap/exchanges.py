@@ -14,10 +14,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocoap import Context, Message
+from aiocoap.error import LibraryShutdown, MessageError
+from aiocoap.message import Direction
 from aiocoap.messagemanager import MessageManager
+from aiocoap.numbers import codes
 from aiocoap.numbers.types import ACK, CON, NON, RST
-from aiocoap.pipe import Pipe
-from aiocoap.protocol import Request
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.simple6 import MessageInterfaceSimple6
 
@@ -27,6 +28,9 @@ from bridge.coap.path import Exchange
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+
+    from aiocoap.numbers.constants import TransportTuning
+    from aiocoap.options import Options
 
     from bridge.coap.pacer import Pacer
     from bridge.coap.tally import Tally
@@ -63,6 +67,17 @@ class Exchanges(MessageManager):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             self._pacer.leave(exchange)
+
+    def ask(self, request: Message, failed: Callable[[], None]) -> None:
+        """Send a request: confirmable, or as often as `copies` says.
+
+        Args:
+            request: with remote and token.
+            failed: called when it was rejected.
+        """
+        request.mtype = NON if self.copies else CON
+        request.mid = self._next_message_id()
+        self._send_initially(request, failed)
 
     def _send_initially(self, message: Message, messageerror_monitor: Any = None) -> None:
         if not message.code.is_request() or message.mtype not in (CON, NON):
@@ -128,17 +143,50 @@ class Datagrams(MessageInterfaceSimple6):
             super()._received_exception(address, exception)
 
 
-def ask(context: Context, request: Message) -> asyncio.Future[Message]:
+class Posting(Message):
+    """A post whose options are written already; aiocoap's `Message` makes some for each, only to lose them."""
+
+    def __init__(self, payload: bytes, options: Options, remote: Any, tuning: TransportTuning) -> None:
+        self.version, self.direction, self.transport_tuning = 1, Direction.OUTGOING, tuning
+        self.code, self.mtype, self.mid, self.token = codes.POST, None, None, b""
+        self.payload, self.opt, self.remote = payload, options, remote
+
+
+class _Asked:
+    """A request as aiocoap's token layer keeps it, without a pipe; it is answered once."""
+
+    __slots__ = ("request", "response")
+
+    def __init__(self, request: Message, response: asyncio.Future[Message]) -> None:
+        self.request = request
+        self.response = response
+
+    def add_response(self, response: Message, is_last: bool = False) -> None:  # noqa: ARG002 # as Pipe
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def add_exception(self, why: Exception) -> None:
+        if not self.response.done():
+            self.response.set_exception(why)
+
+
+def ask(messages: Exchanges, request: Message) -> asyncio.Future[Message]:
     """`Context.request` for a request whose remote is known and that needs no blocks: it leaves before this returns.
 
-    aiocoap starts a task for each, in whose name the whole message is written out, to look for the remote.
+    aiocoap starts a task for each, in whose name the whole message is written out, to look for the remote; and it takes
+    five objects to hear of one answer.
     """
-    pipe = Pipe(request, context.log)
-    response: asyncio.Future[Message] = Request(pipe, context.loop, context.log).response
+    response: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    asked, tokens = _Asked(request, response), messages.token_manager
+    if tokens.outgoing_requests is None:
+        asked.add_exception(LibraryShutdown())
+        return response
+    request.token = tokens.next_token()
+    tokens.outgoing_requests[request.token, request.remote] = asked
     try:
-        context.request_interfaces[0].request(pipe)
+        messages.ask(request, lambda: asked.add_exception(MessageError()))
     except Exception as why:  # noqa: BLE001 # as Context.request: whatever it is, it is the answer
-        pipe.add_exception(why)
+        asked.add_exception(why)
     return response
 
 

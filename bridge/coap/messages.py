@@ -51,4 +51,7 @@ class CoapReply(msgspec.Struct, frozen=True):
 
 
 Handler: TypeAlias = Callable[[CoapRequest], Awaitable[CoapReply]]
-"""Takes one whole message; the answer leaves when it returns, so 2.04 may mean "safe with the bridge"."""
+"""Takes one whole message; the answer leaves when it is there, so 2.04 may mean "safe with the bridge".
+
+One that returns a future has the message in the very call; one that is a coroutine, a turn of the event loop later.
+"""

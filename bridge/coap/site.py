@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,10 @@ from bridge.coap.replies import CODES, Representations, bad_option, cache_key, r
 from bridge.coap.transport import Messages, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.coap.results import Observer, Results
+    from bridge.coap.short_way import Answer, Post
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +86,7 @@ class Site:
         self._answers = Representations(
             entries=limits.max_assemblies, size=limits.max_assembly_bytes, age=limits.assembly_age_s
         )
-        self._handlers: set[asyncio.Task[CoapReply | None]] = set()
+        self._handlers: set[asyncio.Future[CoapReply]] = set()
         self._observation = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -118,9 +122,7 @@ class Site:
                     self._results.leave(observer)
                 raise
         finally:
-            self._answering -= 1
-            if self._answering == 0:
-                self._idle.set()
+            self._answered()
         if observer is not None:
             await self._notify(pipe, observer)
 
@@ -183,23 +185,67 @@ class Site:
             return whole(_STOPPING)
         if len(self._handlers) >= self._limits.max_pending:
             return whole(_BUSY)
-        host, port, *_ = request.remote.sockaddr
-        message = CoapRequest(path, body, _format(request), wants_result, f"{plain(host)}:{port}")
-        task = asyncio.create_task(self._guarded(message))
-        self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
+        work = self._handed(request, path, body, _format(request), wants_result=wants_result)
         # aiocoap cancels us when the peer goes away (an ICMP error is enough) or re-uses its token; the data is here
-        reply = await asyncio.shield(task)
-        if reply is None:
-            return Message(code=codes.INTERNAL_SERVER_ERROR, payload=b"the bridge failed; its log says why")
-        return self._answers.first(key, reply, request, asyncio.get_running_loop().time())
+        await asyncio.wait({work})
+        return self._reply(work, request, key)
 
-    async def _guarded(self, message: CoapRequest) -> CoapReply | None:
-        try:
-            return await self._handler(message)
-        except Exception:  # the handler is not ours: whatever it raises is one message's fault, not the server's
-            log.exception("the handler failed on a message of %d bytes from %s", len(message.payload), message.peer)
+    def take(self, request: Message, post: Post) -> Callable[[Answer], None] | None:
+        """Hand over a device's whole message at once (see `short_way`).
+
+        Returns:
+            To be told where the reply is to go; None: it cannot be taken so, nothing was done.
+        """
+        crowded = len(self._handlers) >= self._limits.max_pending
+        if crowded or self._results.closed or len(request.payload) > self._max_body:
             return None
+        self._answering += 1
+        self._idle.clear()
+        work = self._handed(request, post.path, request.payload, post.content_format, wants_result=False)
+        return lambda answer: work.add_done_callback(partial(self._answer_soon, request, post.path, answer))
+
+    def _answer_soon(self, request: Message, path: str, answer: Answer, work: asyncio.Future[CoapReply]) -> None:
+        try:
+            answer(self._reply(work, request, cache_key(request, path=path)))
+        finally:
+            self._answered()
+
+    def _answered(self) -> None:
+        self._answering -= 1
+        if self._answering == 0:
+            self._idle.set()
+
+    def _handed(
+        self, request: Message, path: str, body: bytes, content_format: int | None, *, wants_result: bool
+    ) -> asyncio.Future[CoapReply]:
+        """The handler at work; a future of its own is not made a task of."""
+        host, port, *_ = request.remote.sockaddr
+        message = CoapRequest(path, body, content_format, wants_result, f"{plain(host)}:{port}")
+        work: asyncio.Future[CoapReply]
+        try:
+            work = asyncio.ensure_future(self._handler(message))
+        except Exception as why:  # noqa: BLE001 # as below
+            work = asyncio.get_running_loop().create_future()
+            work.set_exception(why)
+        self._handlers.add(work)
+        work.add_done_callback(partial(self._done, message))
+        return work
+
+    def _done(self, message: CoapRequest, work: asyncio.Future[CoapReply]) -> None:
+        """The handler is not ours: whatever it raises is one message's fault, not the server's."""
+        self._handlers.discard(work)
+        why = None if work.cancelled() else work.exception()
+        if why is not None:
+            size = len(message.payload)
+            log.error("the handler failed on a message of %d bytes from %s", size, message.peer, exc_info=why)
+
+    def _reply(self, work: asyncio.Future[CoapReply], request: Message, key: Any) -> Message:
+        """What the handler answers."""
+        if work.cancelled():
+            return whole(_STOPPING)
+        if work.exception() is not None:
+            return Message(code=codes.INTERNAL_SERVER_ERROR, payload=b"the bridge failed; its log says why")
+        return self._answers.first(key, work.result(), request, asyncio.get_running_loop().time())
 
     # a reader
 

@@ -17,7 +17,7 @@ from aiocoap.numbers import codes
 from aiocoap.numbers.types import ACK, NON
 from aiocoap.options import Options
 
-from bridge.coap.exchanges import Exchanges, ask, open_context
+from bridge.coap.exchanges import Exchanges, Posting, ask, open_context
 from bridge.coap.messages import CoapReply, ReplyCode
 from bridge.errors import LinkError, RemoteProtocolError
 
@@ -110,20 +110,19 @@ class Slot:
             context, messages = await self._open(post.timeout_s)
         messages.tally = tally
         messages.copies = post.copies
-        message = Message(
-            code=codes.POST, payload=post.payload, transport_tuning=Unreliable if post.copies else Reliable
-        )
-        message.remote = self._remote
+        tuning = Unreliable if post.copies else Reliable
         blocks = max(1, -(-len(post.payload) // BLOCK))
         # Never cancelled: aiocoap 0.4.17 sets results on cancelled futures, a traceback each. If nobody waits any more,
         # closing the context ends it.
         # A small answer to a small body needs no blocks: without them the datagram leaves sooner.
         if blocks > 1 or post.query:
+            message = Message(code=codes.POST, payload=post.payload, transport_tuning=tuning)
+            message.remote = self._remote
             message.opt = _options(post.path, post.content_format, post.query)
             response = context.request(message).response
         else:
-            message.opt = _written(post.path, post.content_format)
-            response = ask(context, message)
+            options = _written(post.path, post.content_format)
+            response = ask(messages, Posting(post.payload, options, self._remote, tuning))
         self._response = response
         response.add_done_callback(_look_at)
         self._sent += blocks

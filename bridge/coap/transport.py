@@ -19,22 +19,23 @@ import logging
 import re
 import socket
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocoap import Context, Message
-from aiocoap.message import Direction
 from aiocoap.messagemanager import MessageManager
-from aiocoap.numbers.types import ACK, CON, NON, RST, Type
-from aiocoap.options import Options
+from aiocoap.numbers.types import ACK, CON, NON, RST
 from aiocoap.pipe import error_to_message, run_driving_pipe
-from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util.asyncio.recvmsg import create_recvmsg_datagram_endpoint
 from aiocoap.util.socknumbers import HAS_RECVERR, IP_RECVERR, IPV6_RECVERR
 
 from bridge.coap import datagram
 from bridge.coap.bounded import Bounded
+from bridge.coap.short_way import Familiar, Posted, Tokens
 from bridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AIOCOAP_LOGGER = "bridge.coap.aiocoap"
 """aiocoap warns about each odd datagram; strangers could fill a log with that, so it speaks from ERROR upwards."""
@@ -63,7 +64,7 @@ class Messages(MessageManager):
     section 4.2 repeats identical bytes): a fast sender whose IDs wrap is not answered with an old answer.
     """
 
-    def __init__(self, token_manager: TokenManager, *, entries: int, age: float) -> None:
+    def __init__(self, token_manager: Tokens, *, entries: int, age: float) -> None:
         super().__init__(token_manager)
         self._seen: Bounded[str, _Seen] = Bounded(entries=entries, size=_MAX_ANSWERS, age=age)
         self._waiting: dict[Any, set[asyncio.Future[None]]] = {}
@@ -98,6 +99,20 @@ class Messages(MessageManager):
             if len(self._active_exchanges or ()) >= _MAX_EXCHANGES:
                 message.mtype = NON
         super().send_message(message, messageerror_monitor)
+
+    def take(self, request: Posted) -> None:
+        """`dispatch_message` of a request, CON or NON; what can wait is done when the handler has been at it."""
+        if self._deduplicate_message(request):
+            return
+        answerable = self.token_manager.hand_over(request)
+        if answerable is None:
+            self._process_request(request)
+        else:
+            self.loop.call_soon(self._follow, request, answerable)
+
+    def _follow(self, request: Posted, answerable: Callable[[], None]) -> None:
+        self._process_request(request)  # the acknowledgement, where the answer takes long
+        answerable()
 
     async def shutdown(self) -> None:
         """Stop all timers, then the socket."""
@@ -197,7 +212,7 @@ class _Datagrams(MessageInterfaceUDP6):
         if post is not None:
             local = next((info for *kind, info in ancdata if kind == _PKTINFO), None)
             post.remote = UDP6EndpointAddress(address, self, pktinfo=local)
-            self._ctx.dispatch_message(post)
+            self._ctx.take(post)
         elif datagram.flaw(data) is None:
             super().datagram_msg_received(data, ancdata, flags, address)
         elif datagram.is_confirmable(data):
@@ -209,7 +224,7 @@ class _Datagrams(MessageInterfaceUDP6):
         self.transport.sendmsg(data, local, 0, remote.sockaddr)
 
 
-def _familiar(data: bytes) -> Message | None:
+def _familiar(data: bytes) -> Posted | None:
     """The message of a device that posts with the options of many others; None where it takes more to tell.
 
     No well-formed option begins with 0xFF, so what is well-formed up to one ends there.
@@ -221,20 +236,15 @@ def _familiar(data: bytes) -> Message | None:
     options = _options(data[at:end])
     if options is None:
         return None
-    message = Message(code=data[1], payload=data[end + 1 :])
-    message.mtype, message.mid = Type(data[0] >> 4 & 0b11), int.from_bytes(data[2:4], "big")
-    message.token, message.opt, message.direction = data[4:at], options, Direction.INCOMING
-    return message
+    return Posted(data, at, end, options)
 
 
 @lru_cache(_MOST_OPTIONS)
-def _options(written: bytes) -> Options | None:
+def _options(written: bytes) -> Familiar | None:
     """Read once and shared by all messages that have them: nobody changes those of a request. None: malformed."""
     if datagram.option_flaw(written) is not None:
         return None
-    options = Options()
-    options.decode(written)
-    return options
+    return Familiar(written)
 
 
 class Endpoint(NamedTuple):
@@ -257,7 +267,8 @@ async def open_endpoint(site: Any, host: str, port: int, *, entries: int, age: f
     """Bind and begin to serve.
 
     Args:
-        site: has a coroutine method `render_to_pipe(pipe)`, aiocoap's interface to a server.
+        site: has a coroutine method `render_to_pipe(pipe)`, aiocoap's interface to a server, and `take`, see
+            `short_way`.
         host: address or name; of a name's addresses IPv4 is taken first.
         port: 0 for any.
         entries: requests remembered to recognise repetitions.
@@ -276,7 +287,7 @@ async def open_endpoint(site: Any, host: str, port: int, *, entries: int, age: f
         log.setLevel(logging.ERROR)
     # What Context.create_server_context does for "udp6", with our message layer and our socket.
     context = _Context(loop=loop, serversite=site, loggername=AIOCOAP_LOGGER)
-    tokens = TokenManager(context)
+    tokens = Tokens(context, site.take)
     messages = Messages(tokens, entries=entries, age=age)
     transport, interface = await create_recvmsg_datagram_endpoint(loop, lambda: _Datagrams(messages, log, loop), bound)
     transport.max_size = _MAX_DATAGRAM

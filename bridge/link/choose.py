@@ -129,6 +129,7 @@ class Chooser:
             reference=self._reference,
             cost=one.profile.encoding.accuracy_cost,
             budget=self._stream.budget,
+            computing=one.profile.encoding.computing,
         )
 
     def _wished(

@@ -102,7 +102,8 @@ class Predictor:
             utilisation = max(busy, self._windows(traffic, flight + MEAN * tail, transmissions))
             if utilisation < FULL:
                 queued = queue_wait(utilisation=busy, service=service)
-                p95 = traffic.profile.longest_wait + flight - view.base / 2 + view.jitter + queued + tail
+                before = traffic.profile.longest_wait + traffic.profile.encoding.computing
+                p95 = before + flight - view.base / 2 + view.jitter + queued + tail
         return Prediction(p95, up, traffic.down, traffic.messages, transmissions, utilisation)
 
     def least(self, traffic: Traffic) -> float:
@@ -110,7 +111,8 @@ class Predictor:
         view = self._coap if traffic.coap else self._mqtt
         if not view.open or traffic.offered >= FULL * view.capacity:
             return math.inf
-        sure = traffic.profile.longest_wait + (traffic.blocks - 0.5) * view.base + traffic.once / view.rate
+        before = traffic.profile.longest_wait + traffic.profile.encoding.computing
+        sure = before + (traffic.blocks - 0.5) * view.base + traffic.once / view.rate
         return sure + self._tail(traffic, view) if traffic.coap else sure
 
     def _transmissions(self, traffic: Traffic) -> float:

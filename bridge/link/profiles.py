@@ -23,6 +23,7 @@ TRANSPORTS: tuple[tuple[Transport, int], ...] = (
     ("mqtt-1", 1),
 )
 PACKINGS = (1, 2, 4, 8, 16, 32, 64, 128)  # rows a message
+NOTHING = 1 / 200  # of the declared freshness: 0.01 of utility
 
 
 class Encoding(msgspec.Struct, frozen=True):
@@ -33,12 +34,14 @@ class Encoding(msgspec.Struct, frozen=True):
         row_bytes: bytes a row.
         message_bytes: bytes a message besides (keys, scale and zero).
         accuracy_cost: accuracy lost against float32, a share: 0.01 is one percentage point.
+        computing: seconds a message that writing and reading take at both ends, beyond the quickest encoding.
     """
 
     name: str
     row_bytes: float
     message_bytes: float
     accuracy_cost: float = 0.0
+    computing: float = 0.0
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -121,8 +124,8 @@ def enumerate_profiles(
     """The profiles worth looking at.
 
     Left out: payloads beyond the limit, NON block-wise, packing that alone would take longer than the freshness (a
-    single row stays), encodings that are larger and lose more than another, QoS 1 beside QoS 0. Pins and exclusions
-    come first, so that a pinned profile is there however poor it is.
+    single row stays), encodings that are larger, lose more and are not quicker by more than `NOTHING` than another,
+    QoS 1 beside QoS 0. Pins and exclusions come first, so that a pinned profile is there however poor it is.
 
     Args:
         stream: what is to be carried.
@@ -146,7 +149,8 @@ def enumerate_profiles(
     ]
     if not allowed:
         raise ConfigError(f"transport: no profile matches {pin!r} without {list(exclude)} and fits {limits}")
-    return tuple(profile for profile in allowed if not any(_beats(other, profile) for other in allowed))
+    nothing = NOTHING * stream.freshness
+    return tuple(profile for profile in allowed if not any(_beats(other, profile, nothing) for other in allowed))
 
 
 def _packings(stream: Stream) -> list[int]:
@@ -167,8 +171,8 @@ def _way(profile: Profile) -> tuple[str, int]:
     return ("mqtt" if profile.protocol == "mqtt" else profile.transport), profile.copies
 
 
-def _beats(other: Profile, profile: Profile) -> bool:
-    """The other one sends the same rows the same way, in less and losing no more.
+def _beats(other: Profile, profile: Profile, nothing: float) -> bool:
+    """The other one sends the same rows the same way, in less, losing no more and computing `nothing` longer at most.
 
     QoS 0 counts as the same way as QoS 1, in less: on a living connection TCP repeats for both, on a broken one the
     outbox does, which waits for the bridge's receipt and not for a PUBACK.
@@ -178,6 +182,12 @@ def _beats(other: Profile, profile: Profile) -> bool:
         return False
     if other.transport != profile.transport:
         return other.transport == "mqtt-0" and other.encoding == profile.encoding
-    if other.payload > profile.payload or other.encoding.accuracy_cost > profile.encoding.accuracy_cost:
-        return False
-    return other.payload < profile.payload or other.encoding.accuracy_cost < profile.encoding.accuracy_cost
+    less, more = _costs(other), _costs(profile)
+    if less == more:
+        return other.encoding.computing < profile.encoding.computing
+    longer = other.encoding.computing - profile.encoding.computing
+    return longer <= nothing and less[0] <= more[0] and less[1] <= more[1]
+
+
+def _costs(profile: Profile) -> tuple[float, float]:
+    return profile.payload, profile.encoding.accuracy_cost

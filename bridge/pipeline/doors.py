@@ -109,17 +109,18 @@ class CoapDoor:
     def __init__(self, inbox: Inbox, closed: Callable[[], bool]) -> None:
         self._inbox = inbox
         self._closed = closed
-        self._waiting: set[asyncio.Future[Verdict]] = set()
+        self._waiting: set[asyncio.Future[CoapReply]] = set()
 
-    async def handle(self, request: CoapRequest) -> CoapReply:
-        """Answer a request once it is safe, refused, or must wait."""
+    def handle(self, request: CoapRequest) -> asyncio.Future[CoapReply]:
+        """Take a request now; the answer is there once it is safe, refused, or must wait."""
+        answer: asyncio.Future[CoapReply] = asyncio.get_running_loop().create_future()
         if self._inbox.full or self._closed():
-            return CoapReply("overload", b"the bridge is busy", max_age=RETRY_AFTER)
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+            answer.set_result(CoapReply("overload", b"the bridge is busy", max_age=RETRY_AFTER))
+            return answer
 
         def settle(found: Verdict) -> None:
-            if not verdict.done():
-                verdict.set_result(found)
+            if not answer.done():
+                answer.set_result(_reply(found, wants_result=request.wants_result))
 
         arrival = Arrival(
             topic=request.path,
@@ -130,21 +131,16 @@ class CoapDoor:
             transient=True,
             wants_result=request.wants_result,
         )
-        self._waiting.add(verdict)
+        self._waiting.add(answer)
+        answer.add_done_callback(self._waiting.discard)
         self._inbox.put([arrival])
-        try:
-            return _reply(await verdict, wants_result=request.wants_result)
-        except asyncio.CancelledError:
-            if verdict.cancelled():  # by `close`
-                return CoapReply("overload", b"the bridge is stopping", max_age=RETRY_AFTER)
-            raise
-        finally:
-            self._waiting.discard(verdict)
+        return answer
 
     def close(self) -> None:
         """Answer what still waits: it may or may not be safe, so it is to be sent again."""
-        for verdict in list(self._waiting):
-            verdict.cancel()
+        for answer in list(self._waiting):
+            if not answer.done():
+                answer.set_result(CoapReply("overload", b"the bridge is stopping", max_age=RETRY_AFTER))
 
 
 def _reply(verdict: Verdict, *, wants_result: bool) -> CoapReply:

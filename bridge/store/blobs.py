@@ -84,8 +84,12 @@ class Blobs:
             "INSERT INTO blobs(id, series, first, count, t, dt, kept, data, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (blob, series, piece.first, len(piece.values), piece.t, piece.dt, kept, data, checksum(piece.first, data)),
         )
-        self.counts[series] = self.counts.get(series, 0) + len(piece.values)
-        self.bytes += len(data) + OVERHEAD
+        self.came(series, len(piece.values), len(data))
+
+    def came(self, series: int, rows: int, size: int) -> None:
+        """Counts a blob of so many bytes that was kept."""
+        self.counts[series] = self.counts.get(series, 0) + rows
+        self.bytes += size + OVERHEAD
 
     def release(self, gone: Release) -> list[tuple[int, int]]:
         """Deletes and splits blobs; the ranges that were still there."""

@@ -10,7 +10,7 @@ import errno
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import StoreError
@@ -45,8 +45,7 @@ class Failing(StoreError):
     """The disk did not write it, such as a file that may not grow (RLIMIT_FSIZE); waiting may help."""
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
+class translated(AbstractContextManager[None]):  # noqa: N801 # reads as a verb, as those of contextlib do
     """Turns what sqlite3 raises into StoreError.
 
     Args:
@@ -56,26 +55,35 @@ def translated(what: str) -> Iterator[None]:
         StoreError: for any sqlite3 error; `Broken` where the file itself is damaged, `Full` where the disk is full,
             `Failing` where it does not write.
     """
-    try:
-        yield
-    except UnicodeDecodeError as why:  # sqlite3 decodes the error message, which quotes the damaged schema
-        raise Broken(f"{what}: the schema is damaged ({why.reason} in {why.object[:64]!r})") from why
-    except sqlite3.DatabaseError as why:
-        extended = getattr(why, "sqlite_errorcode", 0)
-        code = extended & 0xFF  # the low byte is the primary code, the rest extends it
-        if code in _BROKEN or any(words in str(why) for words in _BROKEN_WORDS):
-            raise Broken(f"{what}: {why}") from why
-        if code == sqlite3.SQLITE_FULL:
-            raise Full(f"{what}: {why}") from why
-        if extended in _NOT_WRITTEN:
-            raise Failing(f"{what}: cannot be written ({why}): is its disk full, or failing?") from why
-        if code in _REFUSED:
-            raise StoreError(f"{what}: cannot be written ({why}): is its disk or folder read-only?") from why
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise StoreError(f"{what}: in use by another process; give each its own state folder") from why
-        raise StoreError(f"{what}: {why}") from why
-    except sqlite3.Error as why:
-        raise StoreError(f"{what}: {why}") from why
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __exit__(self, _kind: object, why: BaseException | None, _trace: object) -> None:
+        if isinstance(why, UnicodeDecodeError | sqlite3.Error):
+            raise _translation(self._what, why) from why
+
+
+def _translation(what: str, why: UnicodeDecodeError | sqlite3.Error) -> StoreError:
+    if isinstance(why, UnicodeDecodeError):  # sqlite3 decodes the error message, which quotes the damaged schema
+        return Broken(f"{what}: the schema is damaged ({why.reason} in {why.object[:64]!r})")
+    if not isinstance(why, sqlite3.DatabaseError):
+        return StoreError(f"{what}: {why}")
+    extended = getattr(why, "sqlite_errorcode", 0)
+    code = extended & 0xFF  # the low byte is the primary code, the rest extends it
+    if code in _BROKEN or any(words in str(why) for words in _BROKEN_WORDS):
+        return Broken(f"{what}: {why}")
+    if code == sqlite3.SQLITE_FULL:
+        return Full(f"{what}: {why}")
+    if extended in _NOT_WRITTEN:
+        return Failing(f"{what}: cannot be written ({why}): is its disk full, or failing?")
+    if code in _REFUSED:
+        return StoreError(f"{what}: cannot be written ({why}): is its disk or folder read-only?")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreError(f"{what}: in use by another process; give each its own state folder")
+    return StoreError(f"{what}: {why}")
 
 
 @contextmanager

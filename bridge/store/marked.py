@@ -44,6 +44,11 @@ class Marked:
             self._marks[one.id] = Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next)
             self.moved({one.id: one.next}, {one.id})
 
+    def next(self, series: int) -> int | None:
+        """Number of the next row of a series; None: it is not known here."""
+        mark = self._marks.get(series)
+        return None if mark is None else mark.next
+
     def begun(self, one: Series) -> None:
         """This series may be new."""
         self._marks.setdefault(one.id, Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next))

@@ -17,6 +17,7 @@ import numpy as np
 
 from bridge.errors import StoreError
 from bridge.store.age import Moment
+from bridge.store.arrivals import Arrivals
 from bridge.store.blobs import Blobs
 from bridge.store.database import Broken, condemn, open_database, transaction, translated
 from bridge.store.given_up import SCHEMA as GIVEN_UP
@@ -98,6 +99,8 @@ class Outbox:
             self._open(tell)
         self._marks = Marked(self._db, path.with_name(path.name + MARKS), self.store)
         self._compare(tell)
+        with translated(self._name):
+            self._arrivals = Arrivals(self._db, self._blobs, self._marks)
 
     def _open(self, tell: Callable[[str], None]) -> None:
         marks = self._path.with_name(self._path.name + MARKS)
@@ -176,6 +179,10 @@ class Outbox:
         Raises:
             StoreError: nothing was changed; trying again later may help (a full disk).
         """
+        with translated(self._name):
+            first = self._arrivals.take(changes, now, most=self._limits.max_bytes)
+        if first is not None:
+            return [first]
         at = now if wall is None else wall
         with self._changing():
             numbers = [self._apply(change, now, at) for change in changes]

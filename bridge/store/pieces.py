@@ -101,6 +101,8 @@ Change: TypeAlias = Append | Release | End
 
 def trim(piece: Piece, first: int, last: int) -> Piece:
     """The part of the piece within rows `first`…`last`."""
+    if first <= piece.first and piece.last <= last:
+        return piece
     start, stop = max(first, piece.first), min(last, piece.last)
     t = piece.t
     if t is not None and piece.dt is not None:

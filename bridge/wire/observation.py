@@ -17,6 +17,7 @@ from bridge.wire.formats import Format, of_payload
 from bridge.wire.parse import DEPTH, parse
 from bridge.wire.plain_cbor import plain_cbor
 from bridge.wire.plain_json import plain_json
+from bridge.wire.written_cbor import written_cbor
 
 
 def decode_observation(payload: bytes, form: Format, *, depth: int = DEPTH, most: int = zstandard.MOST) -> Observation:
@@ -166,6 +167,8 @@ def encode_observation(
 def _encoded(observation: Observation, form: Format, packing: Packing) -> bytes:
     if form is Format.JSON:
         return msgspec.json.encode({"values": observation.values.tolist(), **_fields(observation)})
+    if packing == "float32" and (plain := written_cbor(observation)) is not None:
+        return plain
     array, beside = encode_rows(observation.values, packing)
     if packing == "float32":  # there is a short way to read it, which wants 64-bit floats behind the rows
         return cbor2.dumps({"values": array, **_fields(observation)})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from edge_agent.choice import COMPUTING
 from tests.netlab import namespaces, ours, priority, record, recordings, usefulness
 from tests.netlab.child import Child
 from tests.netlab.contestants import Run
@@ -212,12 +213,13 @@ def _outcome(run: Run, contestant: str, start: float, told: Told, memory: dict[s
 
 def _worth(run: Run, p95: Sequence[float | None], told: Told, switches: Sequence[Switch]) -> list[float]:
     """Utility by second; see `usefulness`."""
-    costs = [0.0] * len(p95)
+    costs, computing = [0.0] * len(p95), [COMPUTING["json"]] * len(p95)  # rivals write JSON
     for one in switches:
         since = max(0, int(one.t))
         costs[since:] = [ours.encoding_cost(one.profile)] * len(costs[since:])
+        computing[since:] = [ours.encoding_seconds(one.profile)] * len(computing[since:])
     return usefulness.by_second(
-        p95, told.seconds, costs, wanted=ours.wish(run.scenario), budget=ours.BUDGET,
+        p95, told.seconds, costs, computing, wanted=ours.wish(run.scenario), budget=ours.BUDGET,
         reference=run.load.rate * ROWS * recordings.row_bytes(),
     )  # fmt: skip
 

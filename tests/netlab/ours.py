@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge_agent.choice import COMPUTING
 from tests.netlab import gateway
 from tests.netlab.contestants import Command, Load, full_load, module
 from tests.netlab.namespaces import GATEWAY
@@ -61,6 +62,11 @@ def wish(scenario: Scenario) -> float:
 def encoding_cost(profile: str) -> float:
     """Accuracy that a profile's encoding costs; 0 where it loses nothing. `profile`: as `coap-con/int8/8`."""
     return FIDELITY.get(profile.split("/")[1].partition("+")[0], 0.0)
+
+
+def encoding_seconds(profile: str) -> float:
+    """Seconds a message that a profile's encoding computes beyond the quickest."""
+    return COMPUTING[profile.split("/")[1]]
 
 
 class Ours:

@@ -14,6 +14,8 @@ from tests.netlab import traffic
 from tests.netlab.log import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.netlab.traffic import Task
 
 STOP = 10.0  # s until an agent that was asked to stop is killed
@@ -55,11 +57,10 @@ def lines_of(payload: bytes) -> bytes:
     return "".join(f"{json.dumps(row)}\n" for row in json.loads(payload)["values"]).encode()
 
 
-def feed(task: Task, stdin: IO[bytes], start: float) -> None:
+def feed(task: Task, messages: Iterable[bytes], stdin: IO[bytes], start: float) -> None:
     """Hands over on time."""
     with Log(task.path("sent")) as sent:
-        for number, payload in enumerate(traffic.payloads(task)):
-            rows = lines_of(payload)
+        for number, rows in enumerate(messages):
             time.sleep(traffic.until(start + number / task.rate))
             sent.note(number)
             stdin.write(rows)
@@ -70,6 +71,7 @@ def feed(task: Task, stdin: IO[bytes], start: float) -> None:
 def main() -> None:
     """Start the agent, feed it, and wait until all is receipted."""
     task = traffic.task()
+    messages = [lines_of(payload) for payload in traffic.payloads(task)]  # now: a sensor has no JSON to read meanwhile
     argv = [*task.program, "run", "--config", str(task.path("edge_agent.toml")), "--log", "debug"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
         assert agent.stdin is not None
@@ -83,7 +85,7 @@ def main() -> None:
         traffic.say_ready()
         start = traffic.wait_go()
         task.path("start").write_text(str(start))
-        feed(task, agent.stdin, start)
+        feed(task, messages, agent.stdin, start)
         try:
             agent.wait(task.drain)
         except subprocess.TimeoutExpired:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from bridge.link import utility
-from tests.netlab import emulator, lab, memory, ours, priority, record, traffic, usefulness
+from edge_agent.choice import COMPUTING
+from tests.netlab import computing, emulator, lab, memory, ours, priority, record, traffic, usefulness
 from tests.netlab.child import Child, ChildFailedError
 from tests.netlab.consumer_results import Results
 from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
@@ -39,21 +40,28 @@ def test_p95_of_each_second_counts_the_lost_and_skips_seconds_without_messages()
 
 
 def test_utility_of_each_second_is_the_agents_own_formula() -> None:
-    found = usefulness.by_second([0.04, 0.1, math.inf], [1_000, 500], [0.0, 0.02, 0.0], **WISH)
+    found = usefulness.by_second([0.04, 0.1, math.inf], [1_000, 500], [0.0, 0.02, 0.0], [0.0, 0.0, 0.001], **WISH)
     assert found == [
         utility(0.04, wanted=0.05, bytes_s=1_000, reference=1_000),
         utility(0.1, wanted=0.05, bytes_s=500, reference=1_000, cost=0.02, budget=0.01),
-        utility(math.inf, wanted=0.05, bytes_s=0, reference=1_000),
+        utility(math.inf, wanted=0.05, bytes_s=0, reference=1_000, computing=0.001),
     ]
 
 
 def test_who_sends_less_than_a_message_a_second_does_not_pay_for_one_each_second() -> None:
-    found = usefulness.by_second([0.04, None, None, 0.04], [300, 0, 0, 100], [0.0] * 4, **WISH)
+    found = usefulness.by_second([0.04, None, None, 0.04], [300, 0, 0, 100], [0.0] * 4, [0.0] * 4, **WISH)
     assert found == [utility(0.04, wanted=0.05, bytes_s=100, reference=1_000)] * 4
 
 
 def test_encodings_cost_what_was_measured() -> None:
     assert [ours.encoding_cost(f"coap-con/{name}/8") for name in ("json", "float32", "int8")] == [0, 0, 0.0044]
+    assert [ours.encoding_seconds(f"coap-con/{name}/8") for name in ("json", "float32")] == [0.00001, 0]
+
+
+def test_what_every_encoding_takes_to_compute_is_measured() -> None:
+    found = computing.measure(looks=1)
+    assert found.keys() == COMPUTING.keys()
+    assert min(found.values()) > 0
 
 
 def result(seq: int, label: str, *, provisional: bool = False) -> bytes:

@@ -15,6 +15,7 @@ def by_second(
     p95: Sequence[float | None],
     sent: Sequence[int],
     costs: Sequence[float],
+    computing: Sequence[float],
     *,
     wanted: float,
     reference: float,
@@ -29,6 +30,7 @@ def by_second(
         p95: s, of the messages handed over in each second; infinite if lost; None: there was none.
         sent: IP bytes both ways in each second; what is missing at the end is 0.
         costs: accuracy that the encoding in use costs, in each second.
+        computing: s a message that it takes to write and read, beyond the quickest, in each second.
         wanted: freshness, s.
         reference: bytes/s of the rows in JSON.
         budget: accuracy that may be lost.
@@ -40,7 +42,7 @@ def by_second(
         late = p95[begin]
         worth = utility(
             float("inf") if late is None else late, wanted=wanted, bytes_s=sum(sent[begin:end]) / (end - begin),
-            reference=reference, cost=max(costs[begin:end]), budget=budget,
+            reference=reference, cost=max(costs[begin:end]), budget=budget, computing=max(computing[begin:end]),
         )  # fmt: skip
         found += [worth] * (end - begin)
     return found

@@ -133,11 +133,15 @@ def test_tails_are_never_negative(loss: float, spell: float, seconds: float, rat
 
 
 @settings(steady)
-@given(SECONDS, st.floats(0.001, 60.0), RATES, SHARES, SHARES, st.floats(1.0, 1e9))
+@given(SECONDS, st.floats(0.001, 60.0), RATES, SHARES, SHARES, st.floats(1.0, 1e9), SECONDS)
 def test_utility_prefers_what_meets_the_wishes(
-    freshness: float, wanted: float, bytes_s: float, cost: float, budget: float, reference: float
+    freshness: float, wanted: float, bytes_s: float, cost: float, budget: float, reference: float, computing: float
 ) -> None:
-    value = utility(freshness, wanted=wanted, bytes_s=bytes_s, reference=reference, cost=cost, budget=budget)
-    assert -0.5 <= value <= 1.0
-    assert (value >= 0.75) == (freshness <= wanted and cost <= budget)
+    def worth(seconds: float) -> float:
+        return utility(
+            freshness, wanted=wanted, bytes_s=bytes_s, reference=reference, cost=cost, budget=budget, computing=seconds
+        )
+
+    value = worth(computing)
+    assert -0.75 <= value <= worth(0.0) <= 1.0
     assert (value > 0.5) == (freshness <= wanted and cost <= budget)

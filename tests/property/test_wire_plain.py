@@ -20,6 +20,7 @@ from bridge.wire.observation import decode_observation, encode_observation, obse
 from bridge.wire.parse import DEPTH, parse
 from bridge.wire.plain_cbor import plain_cbor
 from bridge.wire.plain_json import plain_json
+from bridge.wire.written_cbor import written_cbor
 from bridge.wire.zstd import MAGIC, MOST
 
 if TYPE_CHECKING:
@@ -54,6 +55,25 @@ def agree(payload: bytes, form: Format, depth: int = DEPTH) -> None:
             assert outcome(lambda: decode_observation(payload, form, depth=depth)) == strict
         event("scanned" if scanned is not None else "not scanned")
         assert scanned is None or outcome(lambda: scanned) == strict
+
+
+@settings(deadline=None)
+@given(
+    values=hnp.arrays(np.float32, st.tuples(st.integers(1, 70), st.integers(1, 30)), elements=st.floats(width=32)),
+    seq=st.none() | st.sampled_from([0, 23, 24, 255, 256, 65_535, 65_536, 2**32, 2**53]) | st.integers(0, MAX_SEQ),
+    epoch=st.text(max_size=64),
+    t=st.none() | st.floats(),
+    dt=st.none() | st.floats(),
+    lane=st.sampled_from(["live", "live", "live", "backlog"]),
+    receipt=st.booleans(),
+    live_from=st.none() | st.none() | st.integers(0, MAX_SEQ),
+)
+def test_what_is_joined_is_what_the_library_writes(values: Any, **fields: Any) -> None:
+    observation = Observation(values, **fields)
+    joined = encode_observation(observation, Format.CBOR)
+    event("the short way" if written_cbor(observation) is not None else "the library")
+    with patch("bridge.wire.observation.written_cbor", return_value=None):
+        assert joined == encode_observation(observation, Format.CBOR)
 
 
 ANY_NUMBER = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1e-45, -3.4e38, 3.4e38, 2e19])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from bridge.coap.messages import CoapReply, CoapRequest
 from bridge.mqtt.messages import Delivery, Settings
 from bridge.mqtt.session import Session
 from bridge.pipeline.arrival import SAFE, Arrival
-from bridge.pipeline.doors import MqttDoor
+from bridge.pipeline.doors import RETRY_AFTER, CoapDoor, MqttDoor
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.routes import RouteTable
 
@@ -65,3 +66,30 @@ async def test_what_is_settled_is_acknowledged_once_and_at_once_when_asked() -> 
     assert acknowledged == [[one, two]]
     await asyncio.sleep(0)
     assert len(acknowledged) == 1
+
+
+REQUEST = CoapRequest("edge/v1/a/b/data/c", b"[]", 50, wants_result=False, peer="")
+
+
+async def test_a_post_is_in_the_inbox_at_once_and_answered_when_it_is_settled() -> None:
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
+    answer = CoapDoor(inbox, lambda: False).handle(REQUEST)
+    assert len(inbox) == 1
+    (arrival,) = await inbox.take(most=9, size=1 << 30, wait=0.0)
+    assert isinstance(arrival, Arrival)
+    assert (arrival.topic, arrival.payload, arrival.transient, answer.done()) == (REQUEST.path, b"[]", True, False)
+    arrival.settle(SAFE)
+    arrival.settle(SAFE)
+    assert await answer == CoapReply("changed")
+
+
+async def test_a_post_must_wait_while_the_door_is_shut_and_when_the_bridge_stops() -> None:
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
+    shut = CoapReply("overload", b"the bridge is busy", max_age=RETRY_AFTER)
+    assert await CoapDoor(inbox, lambda: True).handle(REQUEST) == shut
+    door = CoapDoor(inbox, lambda: False)
+    waits, gone = door.handle(REQUEST), door.handle(REQUEST)
+    gone.cancel()
+    door.close()
+    assert await waits == CoapReply("overload", b"the bridge is stopping", max_age=RETRY_AFTER)
+    assert gone.cancelled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from bridge.link.estimate import Estimate, Leg
@@ -157,3 +158,17 @@ def test_small_laws() -> None:
 def test_utility_by_its_formula(freshness: float, bytes_s: float, cost: float, expected: float) -> None:
     assert utility(freshness, wanted=0.2, bytes_s=bytes_s, reference=1000.0, cost=cost, budget=0.01) == expected
     assert utility(0.1, wanted=0.2, bytes_s=0.0, reference=1.0, cost=0.001) == 0.25  # no budget at all
+
+
+@pytest.mark.parametrize(("computing", "expected"), [(0.0, 1.0), (0.00125, 0.9875), (0.025, 0.75), (3.0, 0.75)])
+def test_computing_is_dear_by_what_is_declared(computing: float, expected: float) -> None:
+    assert utility(0.1, wanted=0.2, bytes_s=0.0, reference=1.0, computing=computing) == pytest.approx(expected)
+
+
+def test_what_is_computed_makes_rows_late() -> None:
+    slow = msgspec.structs.replace(PLAIN, computing=0.003)
+    every = [Profile("coap-con", 1, encoding, 1, 0.0) for encoding in (PLAIN, slow)]
+    quick, late = (traffic(profile, MEASURED, KNOWN) for profile in every)
+    predictor = Predictor(KNOWN, path())
+    assert predictor.of(late).p95 == pytest.approx(predictor.of(quick).p95 + 0.003)
+    assert predictor.least(late) == pytest.approx(predictor.least(quick) + 0.003)
