@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 Count = Annotated[int, Meta(ge=1)]
+Pattern = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 LARGEST_PACKET = 268_435_460  # bytes: header and largest Remaining Length of MQTT 5, section 2.1.4
@@ -125,14 +126,24 @@ class CloudSection(BrokerSection, frozen=True, forbid_unknown_fields=True, kw_on
     explore: Share = 0.02
     cache: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     encoding: Encoding = "auto"
-    pin: Annotated[str, Meta(min_length=1)] = "*"
-    exclude: tuple[str, ...] = ()
+    pin: Pattern = "*"
+    exclude: tuple[Pattern, ...] = ()
 
     def __post_init__(self) -> None:
+        key = "pin"  # which of both leaves nothing
         try:
-            profiles(self.pin, self.exclude)
+            profiles(self.pin, ())
+            key = "exclude"
+            left = profiles(self.pin, self.exclude)
         except ConfigError as why:
-            raise InvalidKey("pin", str(why)) from why
+            raise InvalidKey(key, str(why)) from why
+        written = {name.split("/")[1] for name in left}
+        if self.encoding != "auto" and self.encoding not in written:
+            raise InvalidKey(
+                "encoding",
+                f"{self.encoding!r} is not among what pin {self.pin!r} leaves without {list(self.exclude)}: "
+                f"{', '.join(sorted(written))}",
+            )
 
 
 class CoapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

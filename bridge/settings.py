@@ -7,20 +7,26 @@ fields carry their documentation as `Annotated[..., msgspec.Meta(description=...
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
+from functools import reduce
+from itertools import chain
+from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _T = TypeVar("_T")
-_AT = re.compile(r"(?P<why>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?", re.DOTALL)
+_Step: TypeAlias = "str | int"
+_AT = re.compile(r"(?P<why>.*?)(?: - at (?:`key` in )?`\$\.?(?P<where>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]+)`")
 
 
@@ -75,13 +81,13 @@ def parse(data: dict[str, Any], kind: type[_T], *, name: str) -> _T:
     Raises:
         ConfigError: `name: key: why`.
     """
-    unknown = next(_unknown(data, msgspec.inspect.type_info(kind), ""), None)
-    if unknown is not None:
-        raise ConfigError(f"{name}: {unknown}")
+    problem = next(chain(_unknown(data, msgspec.inspect.type_info(kind), ""), _not_finite(data)), None)
+    if problem is not None:
+        raise ConfigError(f"{name}: {problem}")
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as why:
-        raise ConfigError(f"{name}: {_explain(why)}") from why
+        raise ConfigError(f"{name}: {_explain(why, data, kind)}") from why
 
 
 def beside(config: Path | str, path: str) -> Path:
@@ -93,15 +99,74 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _explain(error: msgspec.ValidationError) -> str:
+def _explain(error: msgspec.ValidationError, data: dict[str, Any], kind: type) -> str:
     found = _AT.fullmatch(str(error))
     why, where = (found["why"], found["where"] or "") if found else (str(error), "")
+    way, where = _named(where, str(error), data, kind)
+    if why.startswith("Invalid enum value") and (values := _values(msgspec.inspect.type_info(kind), way)):
+        why += f"; there are {', '.join(map(str, values))}"
     if isinstance(error.__cause__, InvalidKey):
         return f"{_join(where, error.__cause__.key)}: {error.__cause__.why}"
     missing = _MISSING.fullmatch(why)
     if missing:
         return f"{_join(where, missing['key'])}: missing"
     return f"{where}: {why}" if where else why
+
+
+def _named(where: str, error: str, data: Any, kind: type) -> tuple[list[_Step], str]:
+    """The way to a place that msgspec tells, in steps and in words; keys of mappings, for it `[...]`, by their names.
+
+    Such a key is the one that gives the same error when it stands alone.
+    """
+    way: list[_Step] = []
+    words = ""
+    for i, part in enumerate(where.split("[...]")):
+        if i:
+            mapping = reduce(getitem, way, data)
+            alike = (key for key in mapping if _error(_with(data, way, {key: mapping[key]}), kind) == error)
+            key = next(alike, None)
+            if key is None:
+                return way, where
+            words = _join(words, key)
+            way.append(key)
+        words += part
+        way += [int(index) if index else name for index, name in _STEP.findall(part)]
+    return way, words
+
+
+def _with(data: Any, way: Sequence[_Step], value: Any) -> Any:
+    """A copy with another value there."""
+    if not way:
+        return value
+    copy = data.copy()
+    copy[way[0]] = _with(data[way[0]], way[1:], value)
+    return copy
+
+
+def _error(data: Any, kind: type) -> str:
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as why:
+        return str(why)
+    return ""
+
+
+def _values(info: msgspec.inspect.Type, way: Sequence[_Step]) -> Sequence[Any]:
+    """What may stand there, or be a key there, of a `Literal`; of anything else nothing."""
+    for step in way:
+        match _plain(info):
+            case msgspec.inspect.StructType(fields=fields):
+                info = next(field.type for field in fields if field.encode_name == step)
+            case msgspec.inspect.DictType(value_type=inner):
+                info = inner
+            case msgspec.inspect.ListType(item_type=inner) | msgspec.inspect.VarTupleType(item_type=inner):
+                info = inner
+            case _:
+                return ()
+    plain = _plain(info)
+    if isinstance(plain, msgspec.inspect.DictType):
+        plain = _plain(plain.key_type)
+    return plain.values if isinstance(plain, msgspec.inspect.LiteralType) else ()
 
 
 def _unknown(data: Any, info: msgspec.inspect.Type, where: str) -> Iterator[str]:
@@ -120,6 +185,22 @@ def _unknown(data: Any, info: msgspec.inspect.Type, where: str) -> Iterator[str]
     elif isinstance(plain, msgspec.inspect.ListType | msgspec.inspect.VarTupleType) and isinstance(data, list):
         for i, value in enumerate(data):
             yield from _unknown(value, plain.item_type, f"{where}[{i}]")
+
+
+def _not_finite(data: Any) -> Iterator[str]:
+    """A sentence for every nan and inf, which TOML has: an inf passes a bound such as `ge`.
+
+    No recursion: dotted keys nest as deeply as they like.
+    """
+    left = [("", data)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, dict):
+            left.extend((_join(where, key), inner) for key, inner in reversed(value.items()))
+        elif isinstance(value, list):
+            left.extend((f"{where}[{i}]", inner) for i, inner in reversed(list(enumerate(value))))
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{where}: {value} is not a finite number"
 
 
 def _plain(info: msgspec.inspect.Type) -> msgspec.inspect.Type:

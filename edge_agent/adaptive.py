@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import LinkError
 from edge_agent.airborne import Airborne
 from edge_agent.beginnings import Beginnings
+from edge_agent.confirming import Confirming, risked
 from edge_agent.questions import Questions
 from edge_agent.silence import Silence
 from edge_agent.switches import Switches
-from edge_agent.ways import is_zstd, read, unwrapped
+from edge_agent.unread import Fallback, as_taken, is_unread, write_plainly
+from edge_agent.ways import is_zstd, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -36,7 +38,6 @@ BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between two looks at the link
 BUSY = 2.0  # seconds after a message that count as busy
 RETRY = 0.5  # seconds until a message that got nowhere is tried again, unless there is news
 HALF_OPEN = 1.0  # seconds beside 3 round trips without an answer, while the link carries: MQTT's connection is dead
-UNREADABLE = "malformed"  # what a bridge older than zstd says of it
 
 
 class AdaptiveUplink:
@@ -68,6 +69,7 @@ class AdaptiveUplink:
         self._clock, self._wall = clock, wall
         self._questions = Questions()
         self._silence = Silence(self._ways)
+        self._confirming = Confirming(self._ways)
         self._switches = Switches(choices, self._ways)
         self._sent_at = float("-inf")
         self._stir = asyncio.Event()
@@ -75,6 +77,7 @@ class AdaptiveUplink:
         self._flying: set[Airborne] = set()
         self._asides: set[asyncio.Task[None]] = set()
         self._beginnings = Beginnings()
+        self._fallback = Fallback()
         self._listener: Listener
         self._open = False
         self._telling = False
@@ -150,44 +153,64 @@ class AdaptiveUplink:
         return await self._beginnings.deliver((stream, message.epoch), lambda: self._deliver(message, choice))
 
     async def _deliver(self, message: Message, choice: Choice) -> Outcome:
+        carried = object()
+        try:
+            return await self._through(carried, message, choice)
+        finally:
+            self._confirming.ends(carried)
+
+    async def _through(self, carried: object, message: Message, choice: Choice) -> Outcome:
         while True:
-            if not choice.zstd:
-                message = unwrapped(message)
+            message = as_taken(message, choice)
             try:
-                outcome = await self._carry(message, choice)
+                outcome = await self._carry(carried, message, choice)
             except LinkError as why:
                 if self._ways.keys() == {"mqtt"}:
                     raise  # as without a choice: the sender was told, and holds everything back
                 log.debug("rows %s: %s", message.rows, why)
                 await _wait(self._news, RETRY)
             else:
-                if outcome is not None and not _is_unread(outcome, message):
+                if outcome is not None and not is_unread(outcome, message):
                     return outcome
-                if outcome is not None and choice.zstd:
-                    choice.without_zstd()
+                if outcome is not None:
+                    write_plainly(choice, message)
             if not self._silence.through:
                 raise LinkError("nothing gets through, over any way")
 
-    async def _carry(self, message: Message, choice: Choice) -> Outcome | None:
+    async def _carry(self, carried: object, message: Message, choice: Choice) -> Outcome | None:
         """By the chosen way; None if it was called back: what only waits to be tried again is not in the air.
 
         Raises:
             LinkError: what became of it is unknown.
         """
-        way = self._ways[self._protocol(choice)]
-        self._sent_at = self._clock()
+        now, chosen = self._clock(), self._protocol(choice)
+        trial = None if message.seen is None else self._confirming.trial(now, chosen, choice.protocols)
+        way = self._ways[trial or chosen]
+        self._confirming.begins(carried, way.name, message, now)
+        self._sent_at = now
         self._stir.set()
         self._questions.sent(len(message.payload), way.name, choice.profile)
         flight = Airborne(way.name, choice, zstd=is_zstd(message))
-        self._flying.add(flight)
+        if trial is None:
+            self._flying.add(flight)
+        else:
+            flight.risk(risked(self._estimator.estimate(now).leg(trial)))
         try:
-            return await way.carry(message, choice.profile)
+            outcome = await way.carry(message, choice.profile)
+        except LinkError as why:
+            self._confirming.failed(way.name, str(why))
+            if trial is None:
+                raise
+            return None
         except asyncio.CancelledError:
             if not flight.is_recalled():
                 raise
             return None
         finally:
             self._flying.discard(flight)
+            flight.landed()
+        self._confirming.answered(carried, outcome, self._clock())
+        return outcome
 
     def _protocol(self, choice: Choice) -> Protocol:
         """The chosen one; before any choice that which needs no connection, unless only the other gets through."""
@@ -214,14 +237,15 @@ class AdaptiveUplink:
         used = self._used()
         for name, way in self._ways.items():
             way.look(now, used=name in used or not used)
-        estimate = self._estimator.estimate(now)
+        seen = self._estimator.estimate(now)
+        estimate = self._confirming.look(now, seen)
         self._listen(now, estimate)
         if self._silence.is_settled(now):
             for stream, choice in self._choices.items():
                 decision = choice.look(now, estimate)
                 if decision is not None:
                     self._switched(stream, decision)
-        self._hand_over(estimate)
+        self._hand_over(seen)
         self._tell_outage(estimate)
         for name in self._questions.due(now, estimate, self._ways, self._used()):
             self._aside(self._ways[name].ask())
@@ -309,23 +333,16 @@ class AdaptiveUplink:
 
     def receipt(self, stream: str, receipt: Receipt) -> None:
         """See `Listener`."""
+        self._confirming.receipt(stream, receipt, self._clock())
         self._listener.receipt(stream, receipt)
 
     def refusal(self, error: Error) -> None:
-        """See `Listener`; a bridge that cannot read a message cannot say which rows were in it."""
+        """See `Listener`; rows that the bridge cannot read go again, more plainly."""
+        self._confirming.refusal(error, self._clock())
         choice = self._choices.get(error.stream or "")
-        if choice is not None and choice.zstd and error.seq is None and error.reason == UNREADABLE:
-            flying = [one for one in self._flying if one.choice is choice and one.zstd]
-            if flying:
-                choice.without_zstd()
-            for flight in flying:
-                flight.recall()
+        if choice is not None:
+            error = self._fallback.heard(error, choice, self._flying, self._clock())
         self._listener.refusal(error)
-
-
-def _is_unread(outcome: Outcome, message: Message) -> bool:
-    """A bridge older than zstd refused a frame: the rows are to go without."""
-    return outcome.kind == "refused" and outcome.detail.startswith(UNREADABLE) and is_zstd(message)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -29,6 +29,16 @@ class Airborne:
         self.way, self.choice, self.zstd = way, choice, zstd
         self._task = task
         self._recalled = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def risk(self, seconds: float) -> None:
+        """Calls it back unless it has `landed` within these seconds."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.recall)
+
+    def landed(self) -> None:
+        """It is not under way any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def recall(self) -> None:
         """Ends its carrying; once is enough."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
 from bridge.errors import ConfigError
-from bridge.link import Chooser, Encoding, Stream, enumerate_profiles
+from bridge.link import Chooser, Encoding, Profile, Stream, enumerate_profiles
+from bridge.link.profiles import PACKINGS, TRANSPORTS
+from bridge.settings import InvalidKey
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from edge_agent.uplink import Writing
@@ -18,7 +21,7 @@ from edge_agent.uplink import Writing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.link import Decision, Estimate, Limits, Profile
+    from bridge.link import Decision, Estimate, Limits
     from bridge.link.events import Protocol
     from bridge.messages import Observation
     from bridge.wire.arrays import Packing
@@ -103,12 +106,22 @@ def _smaller(plain: Encoding, name: str, saved: int) -> Encoding:
     return Encoding(name, plain.row_bytes, beside, plain.accuracy_cost, COMPUTING[name])
 
 
+def names_any(pattern: str) -> bool:
+    """Whether a profile is called so, whatever the stream, its model and the ways that there are."""
+    return any(
+        fnmatchcase(Profile(transport, copies, Encoding(name, 1.0, 0.0), rows, 0.0).name, pattern)
+        for transport, copies in TRANSPORTS
+        for name in CODINGS
+        for rows in PACKINGS
+    )
+
+
 class Choice:
     """Of one stream. Nothing is chosen before its first rows tell how large they are: until then it is as configured.
 
     Args:
         stream: its settings.
-        link: what is wanted.
+        link: what is wanted, with the stream's own wishes in it.
         limits: what the other sides take.
         ways: protocols there are.
         name_bytes: length of its topic.
@@ -116,9 +129,10 @@ class Choice:
     Attributes:
         decision: the latest; None before the first rows.
         zstd: the bridge takes it, as far as is known.
+        packs: and numbers shorter than float32.
 
     Raises:
-        ConfigError: pins and exclusions leave nothing.
+        InvalidKey: `pin` or `exclude` leaves nothing.
     """
 
     def __init__(
@@ -126,7 +140,7 @@ class Choice:
     ) -> None:
         self.stream = stream
         self.decision: Decision | None = None
-        self.zstd = True
+        self.zstd = self.packs = True
         self._writing: Writing | None = None
         self._link, self._limits, self._name_bytes = link, limits, name_bytes
         ways = frozenset(ways)
@@ -134,16 +148,23 @@ class Choice:
         self._unit = stream.rows_per_message if stream.windows == "whole" else link.burst
         self._chooser: Chooser | None = None
         self._encodings: tuple[Encoding, ...] = ()
-        nominal = tuple(Encoding(name, 1.0, 0.0) for name in _offered(link))
+        self.protocols = frozenset(profile.protocol for profile in self._allowed(ways))
+
+    def _allowed(self, ways: frozenset[Protocol]) -> tuple[Profile, ...]:
+        link, needs = self._link, self._needs(tuple(Encoding(name, 1.0, 0.0) for name in _offered(self._link)))
+        absent = self._exclude[len(link.exclude) :]  # ways that there are not
+        key, what = "pin", f"no profile matches {link.pin!r}"
         try:
-            allowed = enumerate_profiles(self._needs(nominal), limits, pin=link.pin, exclude=self._exclude)
+            enumerate_profiles(needs, self._limits, pin=link.pin, exclude=absent)
+            key, what = "exclude", f"nothing is left of what pin {link.pin!r} matches without {link.exclude}"
+            return enumerate_profiles(needs, self._limits, pin=link.pin, exclude=self._exclude)
         except ConfigError as why:
-            there = f"ways are {', '.join(sorted(ways))}, encodings {', '.join(one.name for one in nominal)}"
-            raise ConfigError(
-                f"link.pin: no profile matches {link.pin!r} without {link.exclude}: {there} (what loses something "
-                "needs link.fidelity), rows a message 1, 2, 4 … 128, as far as link.freshness and link.hop allow"
+            there = f"ways are {', '.join(sorted(ways))}, encodings {', '.join(one.name for one in needs.encodings)}"
+            raise InvalidKey(
+                key,
+                f"{what}: {there} (what loses something needs link.fidelity), rows a message 1, 2, 4 … 128, "
+                "as far as freshness and link.hop allow",
             ) from why
-        self.protocols = frozenset(profile.protocol for profile in allowed)
 
     @property
     def profile(self) -> Profile | None:
@@ -158,12 +179,29 @@ class Choice:
 
     def without_zstd(self) -> None:
         """The bridge does not know it: what is left is chosen from anew, and written plain even if zstd is pinned."""
-        log.warning("stream %s: the bridge does not take zstd; is it older than this agent?", self.stream.name)
-        self.zstd = False
-        plain = tuple(one for one in self._encodings if not one.name.endswith(ZSTD))
+        if self.zstd:
+            self.zstd = False
+            self._narrow("zstd")
+
+    def without_packing(self) -> None:
+        """As `without_zstd`, of numbers shorter than float32."""
+        if self.packs:
+            self.packs = False
+            self._narrow("numbers shorter than float32")
+
+    def _narrow(self, what: str) -> None:
+        log.warning(
+            "stream %s: the bridge refused rows in %s; they go without. Is it older than this agent?",
+            self.stream.name,
+            what,
+        )
+        plain = tuple(one for one in self._encodings if self._is_taken(one.name))
         self._writing = self._written()
         with suppress(ConfigError):  # the pin
             self._chooser = self._choosing(self._needs(plain))
+
+    def _is_taken(self, encoding: str) -> bool:
+        return (self.zstd or not encoding.endswith(ZSTD)) and (self.packs or encoding.removesuffix(ZSTD) in LOSSLESS)
 
     def _choosing(self, needs: Stream) -> Chooser:
         """Pins and exclusions leave something, as was seen at the start; where none of it fits, it goes all the same.
@@ -174,7 +212,7 @@ class Choice:
         try:
             return self._chooser_within(self._limits, needs)
         except ConfigError:
-            log.warning("stream %s: its messages are too large for every profile that [link] leaves", self.stream.name)
+            log.warning("stream %s: its messages are too large for every profile that is left", self.stream.name)
         try:
             return self._chooser_within(large, needs)
         except ConfigError:
@@ -204,6 +242,7 @@ class Choice:
         form, packing, zstd = CODINGS[profile.encoding.name]
         spare = profile.longest_wait / (profile.rows - 1) if profile.rows > 1 else 0.0  # the last row may be late
         wait = profile.longest_wait + spare + (BUNCHED if self._unit > 1 else 0.0)
+        packing = packing if self.packs else "float32"
         return Writing(form, packing, profile.rows * self._unit, wait, zstd and self.zstd)
 
     def _needs(self, encodings: tuple[Encoding, ...]) -> Stream:

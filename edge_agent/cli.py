@@ -62,7 +62,10 @@ async def _run(args: argparse.Namespace, estimator: Estimator | None) -> int:
     found = config.load(args.config)
     agent = found.agent
     client_id = f"agent-{agent.site}-{agent.device}"
-    uplink = make_uplink(found, client_id=client_id, keep_session=True, estimator=estimator)
+    try:
+        uplink = make_uplink(found, client_id=client_id, keep_session=True, estimator=estimator)
+    except ConfigError as why:
+        raise ConfigError(f"{args.config}: {why}") from why
     store = Path(agent.state) / f"agent-{agent.site}-{agent.device}.db"
     facts = {
         "site": agent.site,

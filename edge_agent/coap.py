@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from edge_agent.config import Url
     from edge_agent.uplink import Listener, Said, Writing
 
-OVERLOAD_WAIT = 5.0  # seconds, where 5.03 came without Max-Age
-
 
 class CoapUplink:
     """See `edge_agent.uplink.Uplink`. One message of a stream at a time: datagrams overtake each other.
@@ -90,7 +88,7 @@ class CoapUplink:
         if reply.code in {"changed", "content"}:
             return SAFE
         if reply.code == "overload":
-            return Outcome("wait", "overload", OVERLOAD_WAIT if reply.max_age is None else float(reply.max_age))
+            return Outcome("wait", "overload", float(reply.max_age or 0))  # no Max-Age: the client says RFC 7252's 60 s
         return Outcome("refused", reply.code)
 
     async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:  # as every uplink

@@ -12,11 +12,12 @@ from msgspec import Meta
 from bridge import settings, topics
 from bridge.errors import ConfigError
 from bridge.settings import InvalidKey
-from edge_agent.link_settings import Link
+from edge_agent.link_settings import Link, Wishes
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "coap": 5683}
 
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class Url(msgspec.Struct, frozen=True):
@@ -66,16 +67,15 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         int, Meta(ge=1, description="thin_out: rows a block; at least a window's, so that whole windows remain.")
     ] = 256
     backlog_after: Annotated[
-        float,
+        Seconds,
         Meta(
-            ge=0,
             description="Seconds without a way to the bridge after which what waited is sent as backlog, beside live "
             "rows and never in their way. After a shorter break all goes in order: it delays live rows by less than it "
             "lasted itself, and windows across it are not late.",
         ),
     ] = 2.0
     commit_wait: Annotated[
-        float, Meta(ge=0, description="Seconds that rows may gather before one commit; acceptance waits as long.")
+        Seconds, Meta(description="Seconds that rows may gather before one commit; acceptance waits as long.")
     ] = 0.02
     window: Annotated[int, Meta(ge=1, le=16, description="Most messages under way at once.")] = 16
     keep_alive: Annotated[int, Meta(ge=5, le=3600, description="MQTT keep alive, seconds.")] = 30
@@ -95,14 +95,16 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise InvalidKey("coap", "is the second way, coap://host:5683, beside a url of mqtt:// or mqtts://")
         if (self.cert is None) != (self.key is None):
             raise InvalidKey("key" if self.key is None else "cert", "cert and key go together")
-        if url.scheme == "coap" and (self.username is not None or self.ca is not None):
-            raise InvalidKey("url", "coap:// has no password and no TLS; leave out username and ca, or use mqtts://")
+        if url.scheme == "coap" and self.username is not None:
+            raise InvalidKey("url", "coap:// has no password; leave out username, or take mqtts://")
+        if url.scheme != "mqtts" and (self.ca or self.cert):
+            raise InvalidKey("url", f"{url.scheme}:// has no TLS; take mqtts://, or leave out ca, cert and key")
         if self.password_file is not None and self.username is None:
             raise InvalidKey("username", "missing: a password_file needs it")
 
 
-class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[[streams]]`: one series of rows and where it comes from."""
+class Stream(Wishes, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[[streams]]`: one series of rows, where it comes from, and what it needs where the link decides."""
 
     name: Annotated[str, Meta(description="Stream, the last level of the data topic.")]
     source: Annotated[
@@ -113,17 +115,19 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     files: Annotated[
         list[str], Meta(description="replay: csv or npz files, one after the other, relative to this file.")
-    ] = []
-    speed: Annotated[float, Meta(ge=0, description="replay: 10 is ten times real time, 0 as fast as possible.")] = 1.0
+    ] = msgspec.field(default_factory=list)
+    speed: Annotated[
+        float, Meta(ge=0, le=1e9, description="replay: 10 is ten times real time, 0 as fast as possible.")
+    ] = 1.0
     columns: Annotated[
         list[str], Meta(description="replay: csv columns to take, in this order; default: all but t.")
-    ] = []
+    ] = msgspec.field(default_factory=list)
     confirm: Annotated[bool, Meta(description="stdin: print a line for every range of rows once it is on disk.")] = (
         False
     )
     rows_per_message: Annotated[int, Meta(ge=1, le=4096, description="Rows a message.")] = 25
     longest_wait: Annotated[
-        float, Meta(ge=0, description="Seconds after which rows are sent although a message is not full.")
+        Seconds, Meta(description="Seconds after which rows are sent although a message is not full.")
     ] = 1.0
     windows: Annotated[
         Literal["rows", "whole"],
@@ -140,6 +144,9 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise InvalidKey("name", _bad_name(self.name))
         if self.source == "replay" and not self.files:
             raise InvalidKey("files", "missing: a replay needs at least one")
+        for key in ("files", "columns"):
+            if self.source == "stdin" and getattr(self, key):
+                raise InvalidKey(key, 'is of recordings: leave it out, or take source = "replay"')
         if self.encoding == "json" and self.packing != "float32":
             raise InvalidKey("packing", "only cbor is packed; leave it out or use encoding = 'cbor'")
 
@@ -161,6 +168,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         fed = [i for i, stream in enumerate(self.streams) if stream.source == "stdin"]
         if len(fed) > 1:
             raise InvalidKey(f"streams[{fed[1]}].source", "only one stream can read stdin")
+        if self.link is None and self.agent.coap is None:
+            self._check_wishes()
+
+    def _check_wishes(self) -> None:
+        for i, stream in enumerate(self.streams):
+            for key in stream.wishes:
+                raise InvalidKey(
+                    f"streams[{i}].{key}", "no effect where the link does not decide: add [link], or `coap` to [agent]"
+                )
 
 
 def _bad_name(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,8 @@ from msgspec import Meta
 from bridge.settings import InvalidKey
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Pattern = Annotated[str, Meta(min_length=1)]
 ENCODINGS = ("json", "float32", "float16", "int8", "int4")
 
 
@@ -17,10 +19,10 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Freshness and fidelity that are wanted; profiles are named `coap-con/float16+zstd/8`: way, encoding, rows."""
 
     freshness: Annotated[
-        float, Meta(gt=0, description="Seconds from a row's birth until it is safe that 95 % of the rows must keep.")
+        Seconds, Meta(description="Seconds from a row's birth until it is safe that 95 % of the rows must keep.")
     ] = 1.0
-    pin: Annotated[str, Meta(min_length=1, description="Pattern over profile names; only these are used.")] = "*"
-    exclude: Annotated[list[str], Meta(description="Patterns over profile names; none of these is used.")] = []
+    pin: Annotated[Pattern, Meta(description="Pattern over profile names; only these are used.")] = "*"
+    exclude: Annotated[list[Pattern], Meta(description="Patterns over profile names; none of these is used.")] = []
     budget: Annotated[Share, Meta(description="Accuracy an encoding may cost; the manifest's budget.accuracy.")] = 0.01
     fidelity: Annotated[
         dict[str, Share],
@@ -39,3 +41,18 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 raise InvalidKey(f"fidelity.{name}", f"unknown encoding; there are {', '.join(ENCODINGS)}")
         if self.burst > self.hop:
             raise InvalidKey("burst", f"{self.burst} rows at once are more than a message may hold (hop, {self.hop})")
+
+
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a stream may declare for itself, in place of what `[link]` says; None: as there."""
+
+    freshness: Annotated[Seconds | None, Meta(description="For this stream, in place of link.freshness.")] = None
+    budget: Annotated[Share | None, Meta(description="For this stream, in place of link.budget.")] = None
+    pin: Annotated[Pattern | None, Meta(description="For this stream, in place of link.pin.")] = None
+    exclude: Annotated[list[Pattern] | None, Meta(description="For this stream, in place of link.exclude.")] = None
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """Those that are declared, by key."""
+        every = {key: getattr(self, key) for key in Wishes.__struct_fields__}
+        return {key: value for key, value in every.items() if value is not None}

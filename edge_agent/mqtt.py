@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bridge import topics
 from bridge.errors import LinkError, Refused, TakenOver
 from bridge.messages import Error, Receipt
-from bridge.wire.answers import decode_answer, encode_status
-from edge_agent import backoff, dialling
+from bridge.wire.answers import decode_answer
+from edge_agent import backoff, dialling, shortening
 from edge_agent.dialling import Unanswered
 from edge_agent.login import Login, tls_context
-from edge_agent.mqtt_connection import Connection
+from edge_agent.mqtt_connection import Connection, TooLarge
 from edge_agent.uplink import TAKEN, Outcome
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class MqttUplink:
         self._heard = float("-inf")  # when a connection last stood
         self._leniency = 0.0
         self._readable = False
+        self._largest: int | None = None  # bytes of a packet that the broker takes, as it said last
+        self._short = False
 
     async def run(self, listener: Listener) -> None:
         """Connects, and again with jittered back-off, until cancelled.
@@ -97,7 +99,8 @@ class MqttUplink:
                 steady = time.monotonic() - began > STEADY
                 attempt = 1 if steady else attempt + 1
                 silent = isinstance(why, Unanswered)
-                lost = lost + 1 if self._came_up and not steady and not silent else 0
+                explained = silent or isinstance(why, TooLarge)
+                lost = lost + 1 if self._came_up and not steady and not explained else 0
                 if lost >= LOST_AT_ONCE:  # Mosquitto tells a client with a lasting session nothing
                     name = self._login.client_id
                     log.warning("lost %d times at once: does a second agent use client id %s?", lost, name)
@@ -228,11 +231,10 @@ class MqttUplink:
         Raises:
             LinkError: how it ended.
         """
-        will = encode_status(online=False, t=time.time(), transport=self.transport)
         connection = self._connection = Connection(
             self._login,
             self._tls,
-            will=(topics.status(self._site, self._device), will),
+            will=self._will(),
             hear=lambda topic, payload: _hear(listener, topic, payload),
             most=self._most,
             dialler=self._dialler,
@@ -258,7 +260,7 @@ class MqttUplink:
         accepted = await connection.open([receipts, topics.error(self._site, self._device)], known=self._readable)
         self._readable = True
         self.window = min(self._most, max(1, accepted.receive_maximum - 1))  # one is left for the status
-        size = accepted.maximum_packet_size
+        self._largest = size = accepted.maximum_packet_size
         self.most_bytes = None if size is None else max(1, size - BESIDE)
         self._up = self._came_up = self._listening = True
         log.info("%s: connected, %s", self._login.url, self.transport)
@@ -269,8 +271,26 @@ class MqttUplink:
 
     async def _tell_status(self, connection: Connection, *, online: bool, timeout: float) -> None:  # noqa: ASYNC109 # ends the connection too
         async with self._telling:
-            payload = encode_status(online=online, t=time.time(), transport=self.transport, **self._facts)
-            await connection.publish(topics.status(self._site, self._device), payload, timeout=timeout, retain=True)
+            payload = self._status(shortening.PUBLISH, online=online, **self._facts)
+            if payload is not None:
+                await connection.publish(topics.status(self._site, self._device), payload, timeout=timeout, retain=True)
+
+    def _status(self, beside: int, *, online: bool, **facts: Any) -> bytes | None:
+        """As much of it as the broker takes; `beside`: bytes of its packet besides the topic."""
+        topic = topics.status(self._site, self._device)
+        room = None if self._largest is None else self._largest - beside - len(topic.encode())
+        payload = shortening.fitting(room, online=online, t=time.time(), transport=self.transport, **facts)
+        if payload is None and not self._short:
+            log.warning("%s takes packets of %d bytes: too few for a status or a will", self._login.url, self._largest)
+            self._short = True
+        return payload
+
+    def _will(self) -> tuple[str, bytes] | None:
+        """It has to fit CONNECT, and the packet in which it is published; at first nobody knows of a bound."""
+        login = self._login
+        names = sum(len((one or "").encode()) for one in (login.client_id, login.username, login.password))
+        payload = self._status(max(shortening.PUBLISH, shortening.CONNECT + names), online=False)
+        return None if payload is None else (topics.status(self._site, self._device), payload)
 
 
 def _hear(listener: Listener, topic: str, payload: bytes) -> None:

@@ -36,9 +36,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-TAKEN_OVER = 0x8E
+TAKEN_OVER, PACKET_TOO_LARGE = 0x8E, 0x95
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACK
 SESSION = 86_400  # seconds a broker keeps our receipts while we are away
+
+
+class TooLarge(LinkError):
+    """The broker ended the connection because of a packet larger than it takes."""
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ class Connection:
     Args:
         login: who we are.
         tls: from `tls_context`.
-        will: topic and payload of the retained will.
+        will: topic and payload of the retained will, if there is to be one.
         hear: takes topic and payload of each message, on the event loop.
         most: messages that may be under way.
         dialler: makes TCP connections to the broker.
@@ -71,7 +75,7 @@ class Connection:
         login: Login,
         tls: ssl.SSLContext | None,
         *,
-        will: tuple[str, bytes],
+        will: tuple[str, bytes] | None,
         hear: Callable[[str, bytes], None],
         most: int,
         dialler: dialling.Dialler,
@@ -103,7 +107,8 @@ class Connection:
         )
         self._client.max_inflight_messages_set(most + 4)  # our own bound is below; the status needs room beside it
         self._client.connect_timeout = CONNECT_TIMEOUT / 2
-        self._client.will_set(will[0], will[1], qos=1, retain=True)
+        if will is not None:
+            self._client.will_set(will[0], will[1], qos=1, retain=True)
         if login.username is not None:
             self._client.username_pw_set(login.username, login.password)
         if tls is not None:
@@ -338,4 +343,4 @@ def _properties(packet: int) -> Properties:
 def _ending(code: ReasonCode) -> LinkError:
     if code.value == TAKEN_OVER:
         return TakenOver("another client uses our client id; is a second agent running for this device?")
-    return LinkError(f"disconnected: {code}")
+    return (TooLarge if code.value == PACKET_TOO_LARGE else LinkError)(f"disconnected: {code}")

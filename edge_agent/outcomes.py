@@ -6,6 +6,8 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bridge.errors import LinkError
 from bridge.ranges import text
 from bridge.store.outbox import Release
@@ -83,7 +85,6 @@ class Outcomes:
         elif outcome.kind == "refused":
             self.refused(route, first, outcome.detail)
         else:
-            log.warning("row %d must wait %.0f s: %s", first, outcome.wait, outcome.detail)
             lane.again(first, self._clock() + outcome.wait)
 
     async def fly_skip(self, route: Route, skip: Skip) -> None:
@@ -113,8 +114,17 @@ class Outcomes:
             return None
         self.back(self._way.passed(self._clock()))
         if outcome.kind == "wait":
-            self._way.hold(self._clock() + outcome.wait)
+            return self._overloaded(outcome, sent)
+        self._way.answered(sent)
         return outcome
+
+    def _overloaded(self, outcome: Outcome, sent: float) -> Outcome:
+        """Holds everything back, within bounds; told as it begins."""
+        now = self._clock()
+        level = logging.DEBUG if self._way.is_spared(now) else logging.WARNING
+        wait = self._way.overloaded(outcome.wait, sent, now, self._dice())
+        log.log(level, "nothing is sent for %.1f s (asked for: %.0f s): %s", wait, outcome.wait, outcome.detail)
+        return msgspec.structs.replace(outcome, wait=wait)
 
     def back(self, away: float) -> None:
         """Messages come through again after so many seconds."""

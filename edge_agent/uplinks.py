@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import msgspec
+
 from bridge import topics
+from bridge.errors import ConfigError
 from bridge.link import Estimator, Limits
+from bridge.settings import InvalidKey
 from edge_agent import app, config
 from edge_agent.link_settings import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.link.events import Event
     from edge_agent.adaptive import AdaptiveUplink
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from edge_agent.mqtt import MqttUplink
     from edge_agent.uplink import Uplink
     from edge_agent.ways import CoapWay, MqttWay, Way
+
+log = logging.getLogger(__name__)
 
 Tell: TypeAlias = "Callable[[Event], None]"
 COAP_WINDOW = 32  # posts under way: 16 would bound 20 messages/s at a round trip of 800 ms
@@ -61,8 +68,26 @@ def _adaptive(found: Settings, estimator: Estimator, *, client_id: str, keep_ses
     if second is not None:
         ways.append(_coap(found, tell, second))
     names = {way.name for way in ways}
-    choices = {one.name: Choice(one, link, limits, ways=names, name_bytes=sizes[one.name]) for one in found.streams}
+    choices: dict[str, Choice] = {}
+    _check_exclude("link", link.exclude)
+    for i, one in enumerate(found.streams):
+        _check_exclude(f"streams[{i}]", one.exclude or [])
+        wanted = msgspec.structs.replace(link, **one.wishes)
+        try:
+            choices[one.name] = Choice(one, wanted, limits, ways=names, name_bytes=sizes[one.name])
+        except InvalidKey as why:
+            where = f"streams[{i}]" if why.key in one.wishes else "link"
+            raise ConfigError(f"{where}.{why}") from why
     return AdaptiveUplink(ways, choices, estimator, clock=time.monotonic, wall=time.time)
+
+
+def _check_exclude(where: str, exclude: Sequence[str]) -> None:
+    """A typo there would leave in use what was not to be used."""
+    from edge_agent.choice import names_any
+
+    for pattern in exclude:
+        if not names_any(pattern):
+            log.warning("%s.exclude: %r excludes nothing; profiles are called like coap-con/int8/8", where, pattern)
 
 
 def _soon(estimator: Estimator, event: Event) -> None:

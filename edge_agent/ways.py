@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from edge_agent.coap import CoapUplink
     from edge_agent.mqtt import MqttUplink
     from edge_agent.uplink import Listener, Said, Uplink
+
+log = logging.getLogger(__name__)
 
 PROBE_SIZE = 60  # bytes of IP and TCP besides the few of the question
 LINGER = 5.0  # seconds in which a receipt may still come
@@ -137,6 +140,7 @@ class CoapWay:
         self._pinger = Pinger(url, tell, self._learn)
         self._round_trip = round_trip
         self._met = asyncio.Event()
+        self._strange = False
 
     async def run(self, listener: Listener) -> None:
         """See `Way`; asks a few times first, so that posts need not begin with a time-out of a second."""
@@ -157,16 +161,22 @@ class CoapWay:
 
     async def carry(self, message: Message, profile: Profile | None) -> Outcome:
         """See `Way`; a non-confirmable message that nobody answers in time is sent again, confirmable."""
-        send, what = self.uplink.send, (message.stream, message.payload, message.form)
         try:
-            if profile is not None and profile.transport == "coap-non":
-                try:
-                    return await send(*what, copies=profile.copies, patience=self._round_trip.rto_s)
-                except LinkError:
-                    return await send(*what)
-            return await send(*what)
+            outcome = await self._post(message, profile)
         except RemoteProtocolError as why:
+            if not self._strange:
+                log.warning("whoever answered is no bridge, is the port right? %s; rows are kept", why)
+            self._strange = True
             raise LinkError(f"whoever answered is no bridge: {why}") from why
+        self._strange = False
+        return outcome
+
+    async def _post(self, message: Message, profile: Profile | None) -> Outcome:
+        send, what = self.uplink.send, (message.stream, message.payload, message.form)
+        if profile is not None and profile.transport == "coap-non":
+            with suppress(LinkError):
+                return await send(*what, copies=profile.copies, patience=self._round_trip.rto_s)
+        return await send(*what)
 
     async def ask(self) -> None:
         """See `Way`: a CoAP ping."""

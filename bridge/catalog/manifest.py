@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from bridge.catalog.schema import Document, Normalisation, Variant
 from bridge.errors import ConfigError, ModelError
@@ -69,7 +66,7 @@ def load_manifest(folder: Path) -> Manifest:
         document = load(file, Document)
     except ConfigError as error:
         raise ModelError(str(error)) from error
-    if problems := [*_not_finite(msgspec.to_builtins(document), ""), *_contradictions(document)]:
+    if problems := list(_contradictions(document)):
         raise ModelError(f"{file}: {'; '.join(problems)}")
     fields = {name: getattr(document, name) for name in document.__struct_fields__}
     return Manifest(folder=file.parent, **fields)
@@ -77,18 +74,6 @@ def load_manifest(folder: Path) -> Manifest:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-def _not_finite(value: Any, key: str) -> Iterator[str]:
-    """TOML has nan and inf, and both pass a bound such as `ge`."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _not_finite(inner, f"{key}.{name}" if key else name)
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from _not_finite(inner, f"{key}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{key}: {value} is not a finite number"
 
 
 def _contradictions(document: Document) -> Iterator[str]:

@@ -194,8 +194,9 @@ class Chooser:
         prediction: Prediction,
         estimate: Estimate,
     ) -> str:
+        unconfirmed = estimate.leg(current.profile.protocol).unconfirmed
         said = {
-            "gone": f"{current.profile.protocol} does not get through",
+            "gone": unconfirmed or f"{current.profile.protocol} does not get through",
             "late": f"too late or too coarse: {_numbers(present)}, wanted {self._stream.freshness:.3f} s",
             "saving": f"in time with fewer bytes: {_numbers(present)} now",
         }[wish]

@@ -20,6 +20,7 @@ class Leg(msgspec.Struct, frozen=True):
         heard: since the peer was last heard this way; infinite: never.
         silent: since when an outage lasts; 0 without one.
         doubtful: nothing was acknowledged for longer than the learned time-outs: worth asking every way.
+        unconfirmed: why rows do not get through though the peer is heard, in words; empty: not known to be so.
         samples: RTT samples so far.
         rtt: median round trip of the last 1.5 s; a loss that held a bunch of answers back hardly moves it.
         min_rtt: least of the last 1.5 s.
@@ -36,6 +37,7 @@ class Leg(msgspec.Struct, frozen=True):
     heard: float = float("inf")
     silent: float = 0.0
     doubtful: bool = False
+    unconfirmed: str = ""
     samples: int = 0
     rtt: float = 0.1
     min_rtt: float = 0.1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -103,6 +104,11 @@ class Choices:
         self._frames = frames
         self._models = models
         self._pin, self._exclude = pin, [*exclude, NO_COAP]
+        for one in exclude:
+            with suppress(ConfigError):
+                names(one, ())
+                continue
+            log.warning("cloud.exclude: %r excludes nothing; profiles are called like mqtt-1/float32/1", one)
         self._known: dict[str, _Model] = {}
         self._limits = Limits(most_bytes=MAX_BYTES)
         self._load = 0.0

@@ -42,6 +42,12 @@ EVERY = (*SCENARIOS, *cloud_rows.CLOUD)
 A_CORE = 8  # runs at once; one takes 5 to 6 % of a core
 
 
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return int(text)
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.netlab", description=__doc__.partition("\n")[0])
@@ -53,9 +59,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help=f"of {', '.join(CONTESTANTS)}; {ORACLE} by itself only where the link changes",
     )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (%(default)s)")
-    parser.add_argument("--messages", type=int, default=MESSAGES, help="of each run (%(default)s)")
-    parser.add_argument("--parallel", type=int, default=A_CORE * (os.cpu_count() or 1), help="runs at once")
+    parser.add_argument("--seeds", type=_count, default=SEEDS, help="runs of each (%(default)s)")
+    parser.add_argument("--messages", type=_count, default=MESSAGES, help="of each run (%(default)s)")
+    parser.add_argument("--parallel", type=_count, default=A_CORE * (os.cpu_count() or 1), help="runs at once")
     asked = parser.parse_args(argv)
     named = [ALSO_CALLED.get(name, name) for name in asked.scenarios] or list(EVERY)
     if unknown := set(named) - set(EVERY):

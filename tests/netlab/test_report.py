@@ -152,6 +152,15 @@ def test_the_oracle_runs_only_where_the_link_changes() -> None:
         command.arguments(["nowhere"])
 
 
+@pytest.mark.parametrize("option", ["--messages", "--seeds", "--parallel"])
+@pytest.mark.parametrize("count", ["0", "-5", "1.5"])
+def test_counts_are_at_least_one(option: str, count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.arguments([option, count])
+    assert f"argument {option}: " in capsys.readouterr().err
+    assert vars(command.arguments([option, "1"]))[option[2:]] == 1
+
+
 def test_what_is_measured_on_this_machine() -> None:
     used = ("coap-con/int8/4", "mqtt-0/float32+zstd/2", "mqtt-0/int8/1", "mqtt-0/morse/2")
     results = Results([outcome("thin-patient", switches=[Switch(0.0, name) for name in used])])

@@ -15,7 +15,8 @@ from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from bridge.wire.zstd import MAGIC
 from edge_agent.adaptive import RETRY
-from edge_agent.uplink import Outcome
+from edge_agent.unread import LATE
+from edge_agent.uplink import SAFE, Outcome
 from edge_agent.ways import is_zstd
 from tests.support.two_ways import RTT, World, settle
 
@@ -345,8 +346,9 @@ def in_zstd(world: World, first: int) -> asyncio.Task[Outcome]:
     return asyncio.create_task(world.uplink.send("wrist", payload, Format.CBOR))
 
 
+@pytest.mark.parametrize("reason", ["malformed", "unknown_format"])
 @pytest.mark.parametrize("pin", ["*", "coap-con/float32+zstd/*"])
-async def test_a_bridge_that_does_not_know_zstd_gets_the_same_rows_without(pin: str) -> None:
+async def test_a_bridge_that_does_not_know_zstd_gets_the_same_rows_without(pin: str, reason: str) -> None:
     world = World("mqtt", "coap", pin=pin)
     await world.start()
     try:
@@ -356,7 +358,7 @@ async def test_a_bridge_that_does_not_know_zstd_gets_the_same_rows_without(pin: 
 
         async def old_bridge(message: Message, profile: Profile | None) -> Outcome:
             seen.append(is_zstd(message))
-            return Outcome("refused", "malformed") if seen[-1] else await carry(message, profile)
+            return Outcome("refused", reason) if seen[-1] else await carry(message, profile)
 
         coap.carry = old_bridge  # type: ignore[method-assign] # the other side is older
         assert (await in_zstd(world, 4)).kind == "safe"
@@ -385,5 +387,56 @@ async def test_what_an_older_bridge_cannot_read_over_mqtt_goes_again_without_zst
         assert (await unread).kind == "safe"
         assert [first for first, _ in mqtt.carried] == [0, 4, 4]
         world.uplink.refusal(Error("malformed", "of another", "wrist", None))
+    finally:
+        await world.stop()
+
+
+def in_int8(world: World, first: int) -> asyncio.Task[Outcome]:
+    seen = Observation(np.eye(4, 3, dtype=np.float32), seq=first, epoch="e", receipt=True)
+    payload = encode_observation(seen, Format.CBOR, packing="int8", zstd=True)
+    return asyncio.create_task(world.uplink.send("wrist", payload, Format.CBOR, said=seen))
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_what_is_refused_in_zstd_and_in_int8_goes_as_float32_and_is_refused_only_then(*, takes: bool) -> None:
+    world = World("mqtt", "coap", pin="coap-con/int8/*", fidelity={"int8": 0.01})
+    await world.start()
+    try:
+        assert (await world.send(0)).kind == "safe"
+        seen: list[bytes] = []
+
+        async def old_bridge(message: Message, profile: Profile | None) -> Outcome:  # noqa: ARG001 # as every way
+            seen.append(message.payload)
+            return SAFE if takes and len(seen) == 3 else Outcome("refused", "malformed")
+
+        world.ways["coap"].carry = old_bridge  # type: ignore[method-assign] # the other side is older
+        assert (await in_int8(world, 4)).kind == ("safe" if takes else "refused")
+        rows = Observation(np.eye(4, 3, dtype=np.float32), seq=4, epoch="e", receipt=True)
+        assert seen[1:] == [
+            encode_observation(rows, Format.CBOR, packing="int8"),
+            encode_observation(rows, Format.CBOR),
+        ]
+        found = world.uplink.writing("wrist")
+        assert found is not None
+        assert (found.packing, found.zstd) == ("float32", False), "though int8 is pinned"
+    finally:
+        await world.stop()
+
+
+async def test_rows_that_a_bridge_behind_a_broker_refuses_in_int8_come_again() -> None:
+    world = World("mqtt", pin="mqtt-1/int8/*", fidelity={"int8": 0.01})
+    world.estimator.on(Connected("mqtt", world.now))
+    await world.start()
+    try:
+        assert (await world.send(0)).kind == "safe"
+        for seq in (4, 8):
+            world.uplink.refusal(Error("shape", "no such tag", "wrist", seq))
+        world.now += LATE
+        world.uplink.refusal(Error("shape", "three channels", "wrist", 12))
+        told = [one for one in world.heard.said if isinstance(one, Error)]
+        assert [one.reason for one in told] == ["overload", "overload", "shape"]
+        found = world.uplink.writing("wrist")
+        assert found is not None
+        assert found.packing == "float32"
     finally:
         await world.stop()

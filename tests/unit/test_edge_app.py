@@ -12,6 +12,7 @@ import pytest
 
 from bridge.errors import ConfigError
 from bridge.messages import Receipt
+from bridge.settings import InvalidKey
 from bridge.wire.formats import Format
 from edge_agent import config
 from edge_agent.adaptive import AdaptiveUplink
@@ -158,6 +159,11 @@ def test_the_example_and_the_contracts_smallest_config(tmp_path: Path) -> None:
         ("rate = 5\n[link]\nfreshnes = 1", "link.freshnes: unknown key; did you mean `freshness`?"),
         ("rate = 5\n[link]\nburst = 65", "link.burst: 65 rows at once are more than a message may hold (hop, 64)"),
         ("rate = 5\n[link.fidelity]\nfloat8 = 0", "link.fidelity.float8: unknown encoding; there are json,"),
+        ('exclude = [""]\n[link]', "streams[0].exclude[0]: Expected `str` of length >= 1"),
+        ("rate = 5\n[link]\nfidelity = {float16 = 0, int8 = 2}", "link.fidelity.int8: Expected `float` <= 1.0"),
+        ('encoding = "xml"', "streams[0].encoding: Invalid enum value 'xml'; there are cbor, json"),
+        ('files = ["x.csv"]', 'streams[0].files: is of recordings: leave it out, or take source = "replay"'),
+        ('columns = ["a"]', 'streams[0].columns: is of recordings: leave it out, or take source = "replay"'),
         ('packing = "int8"\nencoding = "json"', "streams[0].packing: only cbor is packed"),
         ('[[streams]]\nname = "wrist"\nsource = "stdin"', "streams[1].name: 'wrist' is there twice"),
         ('[[streams]]\nname = "ankle"\nsource = "stdin"', "streams[1].source: only one stream can read stdin"),
@@ -203,6 +209,14 @@ def test_a_second_way_is_coap_beside_mqtt(tmp_path: Path, url: str, coap: str, s
     with pytest.raises(ConfigError) as caught:
         config.load(file)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"ca": "ca.pem"}, {"cert": "c.pem", "key": "k.pem"}])
+@pytest.mark.parametrize("scheme", ["mqtt", "coap"])
+def test_certificates_need_tls(scheme: str, more: dict[str, str]) -> None:
+    with pytest.raises(InvalidKey, match=rf"url: {scheme}:// has no TLS; take mqtts://"):
+        Agent(site="s", device="d", url=f"{scheme}://h", **more)  # type: ignore[arg-type] # none of these is a number
+    assert Agent(site="s", device="d", url="mqtts://h", **more).window == 16  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

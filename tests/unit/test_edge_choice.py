@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge.errors import ConfigError
 from bridge.link import Estimator, Limits
 from bridge.link.events import Disconnected
 from bridge.messages import Observation
+from bridge.settings import InvalidKey
 from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from edge_agent.choice import CODINGS, Choice, measured
@@ -127,8 +127,10 @@ def test_pins_and_exclusions() -> None:
     assert choice(link=Link(exclude=["coap-non*"])).protocols == {"mqtt", "coap"}
     assert choice(("mqtt",)).protocols == {"mqtt"}
     assert choice(("coap",)).protocols == {"coap"}
-    with pytest.raises(ConfigError, match=r"no profile matches 'coap-\*'"):
+    with pytest.raises(InvalidKey, match=r"pin: no profile matches 'coap-\*'"):
         choice(("mqtt",), link=Link(pin="coap-*"))
+    with pytest.raises(InvalidKey, match=r"exclude: nothing is left of what pin 'coap-\*' matches without \['\*-con"):
+        choice(link=Link(pin="coap-*", exclude=["*-con/*", "*-non*"]))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_what_is_too_large_for_all_that_is_left_goes_all_the_same(
 
 
 def test_a_pin_that_needs_a_fidelity_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"link.pin: no profile matches '\*/int8/\*' .* needs link.fidelity"):
+    with pytest.raises(InvalidKey, match=r"pin: no profile matches '\*/int8/\*': .* needs link.fidelity"):
         choice(link=Link(pin="*/int8/*"))
 
 

@@ -10,7 +10,7 @@ from edge_agent.flights import MOST_OPEN, Span
 from edge_agent.lanes import Lanes
 from edge_agent.pace import BREATH, CUT, LAG, LATE, LEAST, MOST, RAISE, START, Pace
 from edge_agent.skips import LONGEST, Skips
-from edge_agent.way import Way
+from edge_agent.way import LONGEST_WAIT, Way
 
 
 def lanes(end: int = 0, **extra: object) -> Lanes:
@@ -339,7 +339,7 @@ def test_a_new_link_is_not_held_back_by_what_failed_on_the_old_one_but_by_what_t
     for sent in range(10):
         way.failed(float(sent), sent + 1.0, dice=1.0)
     assert way.held_until() > 35.0
-    way.hold(15.0)
+    assert way.overloaded(5.0, 9.0, 10.0, dice=1.0) == 5.0
     way.close(oldest=9.0, now=10.0)
     way.open(11.0)
     assert way.held_until() == 15.0
@@ -347,3 +347,25 @@ def test_a_new_link_is_not_held_back_by_what_failed_on_the_old_one_but_by_what_t
     assert way.held_until() == 15.0
     way.failed(16.0, 17.0, dice=1.0)
     assert way.held_until() == 18.0
+
+
+def test_what_an_overloaded_bridge_asks_for_is_bounded_on_both_sides() -> None:
+    way = Way(0.0)
+    way.open(0.0)
+    assert way.overloaded(2.0**32 - 1, 0.0, 1.0, dice=0.0) == LONGEST_WAIT
+    assert way.held_until() == 1.0 + LONGEST_WAIT
+    way, now, waits = Way(0.0), 0.0, []
+    way.open(0.0)
+    assert not way.is_spared(0.0)
+    for _ in range(8):
+        for _ in range(16):  # of one window
+            wait = way.overloaded(0.0, now, now + 0.1, dice=0.0)
+        waits.append(round(wait, 3))
+        now += 0.1 + wait
+        assert way.is_spared(now)
+    assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    way.answered(now - 16.0)
+    assert way.overloaded(0.0, now, now, dice=0.0) == pytest.approx(15.0), "that one was sent before"
+    way.answered(now + 20.0)
+    assert way.overloaded(0.0, now + 21.0, now + 21.0, dice=0.0) == pytest.approx(0.5)
+    assert not way.is_spared(now + 21.6 + LONGEST_WAIT)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import pytest
@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: Section
     streams: list[Stream] = []
     extra: Section | None = None
+    shares: dict[Literal["a", "b.c"], Annotated[float, msgspec.Meta(le=1)]] = {}
+    modes: list[Literal["slow", "fast"] | None] = []
+    deep: dict[str, dict[str, list[Literal[1, 2]]]] = {}
     named: dict[str, Stream] = {}
 
 
@@ -59,10 +62,18 @@ def test_loads(tmp_path: Path) -> None:
         ('[agent]\nid = "x"\n[[streams]]\nname = "s"\nrate = "5"', "streams[0].rate: Expected `float`, got `str`"),
         ('[agent]\nid = "x"\n[[streams]]\nname = "s"\nrate = 0', "streams[0].rate: Expected `float` > 0.0"),
         ('[agent]\nid = "x"\n[[streams]]\nname = "s t"', "streams[0].name: no spaces"),
+        ('agent.id = "x"\nshares = {a = 1, "b.c" = 2}', "shares.b.c: Expected `float` <= 1.0"),
+        ('agent.id = "x"\nshares = {a = 1, "b.c" = "x"}', "shares.b.c: Expected `float`, got `str`"),
+        ('agent.id = "x"\nshares = {c = 1}', "shares: Invalid enum value 'c'; there are a, b.c"),
+        ('agent.id = "x"\nmodes = ["slow", "fats"]', "modes[1]: Invalid enum value 'fats'; there are fast, slow"),
+        ('agent.id = "x"\ndeep = {a.x = [2], b = {y = [1], "z.z" = [1, 7]}}', "deep.b.z.z[1]: Invalid enum value 7;"),
+        ('agent.id = "x"\nnamed = {q = {name = "s"}, r = {name = "s", rate = 0}}', "named.r.rate: Expected `float`"),
+        ('agent.id = "x"\nnamed = {q = {name = "s"}, r = {name = "s t"}}', "named.r.name: no spaces"),
+        ('agent.id = "x"\nnamed = {q = {name = "s"}, r = {}}', "named.r.name: missing"),
         ("agent = 3", "agent: Expected `object`, got `int`"),
         ("agent = ", "not TOML"),
     ],
-)
+)  # fmt: skip
 def test_says_file_key_and_why(tmp_path: Path, text: str, says: str) -> None:
     file = given(tmp_path, text)
     with pytest.raises(ConfigError) as caught:

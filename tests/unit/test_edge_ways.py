@@ -271,3 +271,17 @@ async def test_pings_at_the_start_set_the_first_time_out() -> None:
     await asyncio.gather(task, return_exceptions=True)
     await way.close()
     transport.close()
+
+
+async def test_that_whoever_answers_is_no_bridge_is_told_once_until_one_does(caplog: pytest.LogCaptureFixture) -> None:
+    uplink = Coap(RemoteProtocolError("4.05"), RemoteProtocolError("4.05"), SAFE, RemoteProtocolError("2.03"))
+    way = coap_way(uplink)
+    for _ in range(2):
+        with pytest.raises(LinkError, match="no bridge"):
+            await way.carry(message(), profile("coap-con"))
+    await way.carry(message(), profile("coap-con"))
+    with pytest.raises(LinkError, match="no bridge"):
+        await way.carry(message(), profile("coap-con"))
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert ["4.05" in one for one in told] == [True, False]
+    assert all("is the port right?" in one for one in told)

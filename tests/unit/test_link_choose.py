@@ -217,6 +217,18 @@ def test_a_dead_protocol_is_left_for_one_that_was_heard_since() -> None:
     assert "→" in back.reason
 
 
+def test_a_protocol_that_confirms_no_rows_is_left_with_the_words_that_say_so() -> None:
+    chooser = Chooser(stream(0.5), Limits())
+    assert chooser.choose(0.0, CLEAN).profile.protocol == "coap"
+    said = "coap is heard, but confirmed none of 12 rows"
+    deaf = msgspec.structs.replace(leg(heard=0.1, out=True, silent=3.2), unconfirmed=said)
+    estimate = msgspec.structs.replace(CLEAN, coap=deaf, mqtt=leg(heard=0.2))
+    assert not chooser.choose(3.2, estimate).switched
+    away = chooser.choose(3.9, estimate)
+    assert away.profile.protocol == "mqtt"
+    assert f": {said}; expected" in away.reason
+
+
 def test_last_words_of_before_an_outage_are_no_answer() -> None:
     chooser = Chooser(stream(0.5), Limits())
     chooser.choose(0.0, CLEAN)

@@ -167,6 +167,13 @@ def test_what_is_excluded_is_not_used() -> None:
     assert scene.choices.rows(MODEL) > 1
 
 
+def test_an_exclusion_that_excludes_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    Scene(exclude=["nosuch*", "mqtt-0/*"])
+    assert [line for line in caplog.messages if "excludes nothing" in line] == [
+        "cloud.exclude: 'nosuch*' excludes nothing; profiles are called like mqtt-1/float32/1"
+    ]
+
+
 def test_a_pin_that_a_model_cannot_meet_is_told_and_not_heeded(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(pin="*/int8/*")
     scene.goes_on(2, WIDE)
