@@ -102,7 +102,12 @@ class AdaptiveUplink:
     @property
     def most_bytes(self) -> int | None:
         """The least that any way takes."""
-        return min((most for way in self._ways.values() if (most := way.uplink.most_bytes) is not None), default=None)
+        least: int | None = None
+        for way in self._ways.values():
+            most = way.uplink.most_bytes
+            if most is not None and (least is None or most < least):
+                least = most
+        return least
 
     def writing(self, stream: str) -> Writing | None:
         """As the present profile says."""
@@ -150,7 +155,10 @@ class AdaptiveUplink:
         if choice.profile is None and message.seen is not None:
             choice.seen(message.seen)
             self.look()
-        return await self._beginnings.deliver((stream, message.epoch), lambda: self._deliver(message, choice))
+        numbering = (stream, message.epoch)
+        if self._beginnings.is_over(numbering):
+            return await self._deliver(message, choice)
+        return await self._beginnings.deliver(numbering, lambda: self._deliver(message, choice))
 
     async def _deliver(self, message: Message, choice: Choice) -> Outcome:
         carried = object()
@@ -183,20 +191,21 @@ class AdaptiveUplink:
         Raises:
             LinkError: what became of it is unknown.
         """
-        now, chosen = self._clock(), self._protocol(choice)
+        now, profile = self._clock(), choice.profile
+        chosen = self._protocol(choice) if profile is None else profile.protocol
         trial = None if message.seen is None else self._confirming.trial(now, chosen, choice.protocols)
         way = self._ways[trial or chosen]
         self._confirming.begins(carried, way.name, message, now)
         self._sent_at = now
         self._stir.set()
-        self._questions.sent(len(message.payload), way.name, choice.profile)
+        self._questions.sent(len(message.payload), way.name, profile)
         flight = Airborne(way.name, choice, zstd=is_zstd(message))
         if trial is None:
             self._flying.add(flight)
         else:
             flight.risk(risked(self._estimator.estimate(now).leg(trial)))
         try:
-            outcome = await way.carry(message, choice.profile)
+            outcome = await way.carry(message, profile)
         except LinkError as why:
             self._confirming.failed(way.name, str(why))
             if trial is None:

@@ -17,6 +17,7 @@ from bridge.errors import StoreError
 from bridge.ranges import Range, text
 from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
+from edge_agent.feed import Feed
 from edge_agent.keeper import Keeper
 from edge_agent.ledger import Ledger, News
 from edge_agent.sender import Sender
@@ -24,7 +25,7 @@ from edge_agent.sources.lines import Lines
 from edge_agent.sources.replay import Replay, named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from bridge.store.outbox import Series
     from edge_agent.config import Agent, Stream
@@ -63,6 +64,7 @@ class App:
         uplink: where it sends.
         epoch: name of the numbering; None: made from the store's name, so the same as long as the store lives.
         lanes: send what is not fresh any more as backlog beside live rows; else everything in order.
+        feeds: where the program hands over rows, of each stream that it feeds.
         confirm: takes what is on disk, for streams that ask for it.
         ready: called once rows can be accepted.
     """
@@ -76,6 +78,7 @@ class App:
         uplink: Uplink,
         epoch: str | None = None,
         lanes: bool = True,
+        feeds: Mapping[str, Feed] | None = None,
         confirm: Callable[[Confirmation], None] = lambda _: None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
@@ -84,6 +87,7 @@ class App:
         self._uplink = uplink
         self._epoch = epoch
         self._lanes = lanes
+        self._feeds = feeds or {}
         self._confirm = confirm
         self._ready = ready
         self.keeper = Keeper(
@@ -190,7 +194,7 @@ class App:
 
     def _epochs(self, stream: Stream) -> list[str]:
         """Names of the numberings that the source of a stream may go on with."""
-        if self._epoch or stream.source == "stdin":
+        if self._epoch or stream.source != "replay":
             return [self._epoch or self.keeper.box.store]
         return [name for _, name in named([Path(file) for file in stream.files], self.keeper.box.store)]
 
@@ -217,10 +221,11 @@ class App:
     async def _take(self, stream: Stream) -> None:
         """All that the source of one stream gives."""
         box = self.keeper.box
-        if stream.source == "stdin":
+        if stream.source != "replay":
             epoch = self._epoch or box.store
             series = await self.keeper.call(lambda: box.begin(stream.name, epoch))
-            await self._take_series(stream, series, Lines(0, "stdin", rate=stream.rate))
+            fed = self._feeds[stream.name] if stream.source == "program" else Lines(0, "stdin", rate=stream.rate)
+            await self._take_series(stream, series, fed)
             return
         for path, made in named([Path(file) for file in stream.files], box.store):
             name = self._epoch or made
@@ -229,25 +234,35 @@ class App:
                 source = Replay(path, columns=stream.columns, rate=stream.rate, speed=stream.speed, start=series.next)
                 await self._take_series(stream, series, source)
 
-    async def _take_series(self, stream: Stream, series: Series, source: Source) -> None:
+    async def _take_series(self, stream: Stream, series: Series, source: Source | Feed) -> None:
         route = next((one for one in self.sender.routes if one.series.id == series.id), None)
         route = route or self._route(series, stream, series.next)
         self.sender.grew(route, series.next)
-        async for chunk in source.chunks(time.time, time.monotonic):
-            if chunk.skip:
-                log.warning("stream %s: %d rows were not finite and are left out", stream.name, chunk.skip)
-            append = Append(series.id, chunk.values, chunk.t, chunk.dt, chunk.skip, stream.rows_per_message)
-            await self.keeper.append(append, partial(self._accepted, route, len(chunk.values)))
+        take = partial(self._keep, route)
+        if isinstance(source, Feed):
+            await source.run(take, self.keeper)
+        else:
+            async for chunk in source.chunks(time.time, time.monotonic):
+                await self.keeper.room()
+                take(chunk)
         ended = self.keeper.end(series.id)
         await self.keeper.flush()
         await ended
         self.sender.grew(route, route.lanes.live.end, ended=True)
 
+    def _keep(self, route: Route, chunk: Chunk) -> asyncio.Future[int]:
+        """The number of its first row, once it is on disk."""
+        stream = route.stream
+        if chunk.skip:
+            log.warning("stream %s: %d rows were not finite and are left out", stream.name, chunk.skip)
+        append = Append(route.series.id, chunk.values, chunk.t, chunk.dt, chunk.skip, stream.rows_per_message)
+        return self.keeper.take(append, partial(self._accepted, route, len(chunk.values)))
+
     def _accepted(self, route: Route, count: int, first: int) -> None:
         """So many rows are on disk, from this number on."""
         self.accepted += count
         self.sender.grew(route, first + count)
-        if route.stream.confirm:
+        if count and route.stream.confirm:
             self._confirm(Confirmation(route.series.stream, route.series.epoch, (first, first + count - 1)))
 
 

@@ -25,6 +25,10 @@ class Beginnings:
     def __init__(self) -> None:
         self._waiting: OrderedDict[Numbering, asyncio.Lock | None] = OrderedDict()
 
+    def is_over(self, numbering: Numbering) -> bool:
+        """Whether something of it has arrived, so that nothing need go alone."""
+        return self._waiting.get(numbering, self) is None
+
     async def deliver(self, numbering: Numbering, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Sends, alone while nothing of this numbering has arrived; what `send` raises passes through."""
         if numbering in self._waiting:

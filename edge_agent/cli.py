@@ -61,12 +61,15 @@ async def _until_signalled(command: Coroutine[Any, Any, int]) -> int:
 async def _run(args: argparse.Namespace, estimator: Estimator | None) -> int:
     found = config.load(args.config)
     agent = found.agent
-    client_id = f"agent-{agent.site}-{agent.device}"
+    for i, stream in enumerate(found.streams):
+        if stream.source == "program":
+            why = '"program" is for programs that embed the agent (edge_agent.EdgeAgent); take "stdin" here'
+            raise ConfigError(f"{args.config}: streams[{i}].source: {why}")
     try:
-        uplink = make_uplink(found, client_id=client_id, keep_session=True, estimator=estimator)
+        uplink = make_uplink(found, client_id=agent.client_id, keep_session=True, estimator=estimator)
     except ConfigError as why:
         raise ConfigError(f"{args.config}: {why}") from why
-    store = Path(agent.state) / f"agent-{agent.site}-{agent.device}.db"
+    store = agent.store
     facts = {
         "site": agent.site,
         "device": agent.device,

@@ -49,6 +49,7 @@ class CoapUplink:
         self.window = window
         self.most_bytes: int | None = None
         self._site, self._device = site, device
+        self._paths: dict[str, str] = {}  # by stream
         self._client = CoapClient(str(url), window=window, timeout_s=timeout, round_trip=round_trip, on_event=on_event)
 
     async def run(self, listener: Listener) -> None:
@@ -83,7 +84,9 @@ class CoapUplink:
         Raises:
             LinkError: no answer: unknown.
         """
-        path = topics.data(self._site, self._device, stream)
+        path = self._paths.get(stream)
+        if path is None:
+            path = self._paths[stream] = topics.data(self._site, self._device, stream)
         reply = await self._client.post(path, payload, form.coap, copies=copies, timeout_s=patience)
         if reply.code in {"changed", "content"}:
             return SAFE

@@ -102,13 +102,27 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if self.password_file is not None and self.username is None:
             raise InvalidKey("username", "missing: a password_file needs it")
 
+    @property
+    def client_id(self) -> str:
+        """For MQTT."""
+        return f"agent-{self.site}-{self.device}"
+
+    @property
+    def store(self) -> Path:
+        """The outbox."""
+        return Path(self.state) / f"{self.client_id}.db"
+
 
 class Stream(Wishes, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[[streams]]`: one series of rows, where it comes from, and what it needs where the link decides."""
 
     name: Annotated[str, Meta(description="Stream, the last level of the data topic.")]
     source: Annotated[
-        Literal["stdin", "replay"], Meta(description="stdin: one JSON row a line; replay: recorded files.")
+        Literal["stdin", "replay", "program"],
+        Meta(
+            description="stdin: one JSON row a line; replay: recorded files; program: what embeds the agent "
+            "(edge_agent.EdgeAgent) hands rows over."
+        ),
     ]
     rate: Annotated[Positive | None, Meta(description="Rows a second, where the source does not tell; replay: 50.")] = (
         None
@@ -145,8 +159,10 @@ class Stream(Wishes, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.source == "replay" and not self.files:
             raise InvalidKey("files", "missing: a replay needs at least one")
         for key in ("files", "columns"):
-            if self.source == "stdin" and getattr(self, key):
+            if self.source != "replay" and getattr(self, key):
                 raise InvalidKey(key, 'is of recordings: leave it out, or take source = "replay"')
+        if self.source == "program" and self.confirm:
+            raise InvalidKey("confirm", "is of stdin: leave it out; a program awaits what it puts")
         if self.encoding == "json" and self.packing != "float32":
             raise InvalidKey("packing", "only cbor is packed; leave it out or use encoding = 'cbor'")
 

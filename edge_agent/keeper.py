@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from bridge.errors import StoreError
+from bridge.errors import BridgeError, StoreError
 from bridge.store.age import AgeClock
 from bridge.store.database import Broken, Full
 from bridge.store.outbox import Append, Change, End, Outbox
-from edge_agent.joining import join, merged
+from edge_agent.joining import Joined, join, merged
 from edge_agent.one_thread import OneThread
 from edge_agent.recent import Recent
 from edge_agent.releases import Releases
+from edge_agent.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,12 +31,12 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-MOST_ROWS = 8192  # rows in memory that wait for their commit; the source waits beyond
 AT_ONCE = 1024  # rows that are committed without waiting for more
 RETRY = 1.0
 HOUSEKEEPING = 5.0
 LONE = 0.005  # seconds since the last commit, after which rows need not wait for others to share one
 NOTE = 60.0  # seconds between two notes of the time, for ages across a restart
+_ALONE = [(0, 0)]
 
 
 class Keeper:
@@ -80,12 +81,10 @@ class Keeper:
         self._commit_wait = commit_wait
         self._ample = ample
         self._thread = OneThread("outbox", mono)
-        self._rows = 0
-        self._waiting: list[_Taken] = []
+        self._waiting = Waiting()
         self._changed = asyncio.Event()
         self._releases = Releases(self._changed.set)
         self._hurry = asyncio.Event()
-        self._room = asyncio.Event()
         self._committed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -125,16 +124,26 @@ class Keeper:
         Returns:
             A future that is done once they are on disk: the number of the first.
         """
-        while self._rows >= MOST_ROWS:
-            self._room.clear()
-            await self._room.wait()
-        self._rows += len(append.values)
-        if self._rows >= AT_ONCE:
-            self._hurry.set()
+        await self.room()
+        return self.take(append, then)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a source need not wait until others' rows are on disk."""
+        return self._waiting.has_room
+
+    async def room(self) -> None:
+        """Returns when rows are taken; waits while too many wait for their commit already."""
+        await self._waiting.room()
+
+    def take(self, append: Append, then: Callable[[int], None] = lambda _first: None) -> asyncio.Future[int]:
+        """As `append`, whether there is room or not: rows that come alone are on disk when this returns."""
         done = self._add(append, then)
+        if self._waiting.rows >= AT_ONCE:
+            self._hurry.set()
         if self._is_lone():
             with suppress(StoreError):  # `run` meets it again, and knows what to do
-                await self._commit()
+                self._commit_lone()
         if self._waiting:
             self._changed.set()
         return done
@@ -142,7 +151,8 @@ class Keeper:
     def _is_lone(self) -> bool:
         """Whether rows that have just come can be committed in the very call: a turn of the loop sooner."""
         quiet = self._mono() - self._committed_at >= LONE and not (self._commit_wait or self.trouble)
-        return quiet and len(self._waiting) == 1 and self._noted is not None and self._thread.is_prompt
+        alone = len(self._waiting) == 1 and not self._releases.ripe
+        return quiet and alone and self._noted is not None and self._thread.is_prompt
 
     def end(self, series: int) -> asyncio.Future[int]:
         """No more rows will come; the future is done once that is on disk."""
@@ -212,6 +222,10 @@ class Keeper:
                 self._ill(str(why))
             await asyncio.sleep(HOUSEKEEPING)
 
+    def abandon(self, why: BridgeError) -> None:
+        """It has ended: whoever waits for a commit that will not come is told why."""
+        self._waiting.abandon(why)
+
     async def close(self) -> None:
         """Closes the file."""
         with suppress(StoreError):  # ages count from the note before, then
@@ -259,10 +273,8 @@ class Keeper:
         return rows > 0
 
     def _add(self, change: Append | End, then: Callable[[int], None]) -> asyncio.Future[int]:
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Taken(change, done, then))
         self._idle.clear()
-        return done
+        return self._waiting.add(change, then)
 
     async def _gather(self) -> None:
         if self._commit_wait:
@@ -294,6 +306,21 @@ class Keeper:
             raise
         return numbers[len(all_) - len(changes) :]
 
+    def _commit_lone(self) -> None:
+        """The rows that wait, alone, in a transaction of their own, in the very call.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        changes = self._waiting.fitting(self.box)
+        if not changes:
+            return
+        try:
+            numbers = self._thread.run_here(lambda: self.box.apply(changes, *self._now()))
+        finally:
+            self._committed_at = self._mono()
+        self._committed_these(Joined(changes, _ALONE), numbers)
+
     async def _commit(self) -> bool:
         """One transaction; whether everything found room."""
         self._committed_at = float("inf")
@@ -305,46 +332,24 @@ class Keeper:
     async def _commit_waiting(self) -> bool:
         if self._noted is None:  # before the first rows of this life: a kill must not make them older
             await self._note()
-        count, size, asked = 0, 0, len(self._waiting)
-        for one in self._waiting:
-            more = one.change.size if isinstance(one.change, Append) else 0
-            if not self.box.has_room(size + more):
-                break
-            count, size = count + 1, size + more
-        now, before = self._waiting[:count], self.box.bytes
-        joined = join([one.change for one in now])
+        asked, before = len(self._waiting), self.box.bytes
+        fitting = self._waiting.fitting(self.box)
+        count, joined = len(fitting), join(fitting)
         numbers = await self._apply(joined.changes, releasing=self._releases.ripe or count < asked)
-        self.recent.add(joined.changes, numbers)
-        self._committed.set()
-        self._look()
-        del self._waiting[:count]
-        self._tell(now, joined.places, numbers)
-        if not self._waiting and not self._releases.ripe:
-            self._changed.clear()
-        if not self._waiting and not self._releases:
-            self._idle.set()
+        self._committed_these(joined, numbers)
         full = asked > 0 and not count and self.box.bytes >= before  # what came meanwhile was not asked for
         if full and not self._full:
             log.warning("the outbox is full (max_bytes): the source waits until rows are receipted")
         self._full = full
         return not full
 
-    def _tell(self, taken: list[_Taken], places: list[tuple[int, int]], numbers: list[int | None]) -> None:
-        """These are on disk; there is room for others."""
-        for one, (place, away) in zip(taken, places, strict=True):
-            number = numbers[place]
-            first = -1 if number is None else number + away
-            one.then(first)
-            if not one.done.done():
-                one.done.set_result(first)
-            if isinstance(one.change, Append):
-                self._rows -= len(one.change.values)
-        self._room.set()
-
-
-class _Taken(NamedTuple):
-    """Waits for its commit; `then` is called after it, and `done` gets the same number."""
-
-    change: Append | End
-    done: asyncio.Future[int]
-    then: Callable[[int], None]
+    def _committed_these(self, joined: Joined, numbers: list[int | None]) -> None:
+        """The first that waited are on disk."""
+        self.recent.add(joined.changes, numbers)
+        self._committed.set()
+        self._look()
+        self._waiting.committed(joined.places, numbers)
+        if not self._waiting and not self._releases.ripe:
+            self._changed.clear()
+        if not self._waiting and not self._releases:
+            self._idle.set()

@@ -65,13 +65,26 @@ class OneThread:
             ended = self._mono()
             return done
 
-        here = self.is_prompt
+        if self.is_prompt:
+            return self.run_here(work)
         self._quick += 1
         try:
-            return timed() if here else await self.run(timed)
+            return await self.run(timed)
         finally:
             if not ended or ended - began > QUICK:
                 self._quick = 0
+
+    def run_here(self, work: Callable[[], _T]) -> _T:
+        """As `run_soon` where `is_prompt`: in the very call."""
+        began, ended = self._mono(), 0.0
+        self._quick += 1
+        try:
+            done = work()
+            ended = self._mono()
+        finally:
+            if not ended or ended - began > QUICK:
+                self._quick = 0
+        return done
 
     def close(self) -> None:
         """Returns when all is done."""

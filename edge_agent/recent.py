@@ -27,7 +27,7 @@ class Recent:
     def add(self, changes: Sequence[Change], numbers: Iterable[int | None]) -> None:
         """A commit gave these changes these numbers."""
         for change, first in zip(changes, numbers, strict=True):
-            if isinstance(change, Append) and first is not None and change.values.nbytes <= MOST_BYTES:
+            if isinstance(change, Append) and first is not None and 0 < change.values.nbytes <= MOST_BYTES:
                 whole = Piece(first, change.values, change.t, change.dt)
                 for start in range(first - first % change.align, whole.last + 1, change.align):
                     self._push(change.series, trim(whole, start, start + change.align - 1))

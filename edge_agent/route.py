@@ -84,9 +84,17 @@ class Route:
             pieces: from the outbox, in order.
             most: bytes of a message; None: any.
         """
+        if isinstance(pieces, list) and len(pieces) == 1 and self._is_message(pieces[0]):
+            yield from self._encoded(pieces[0], most)
+            return
         whole = self.stream.windows == "whole"
         for message in cut(pieces, self.writing.rows, whole=whole):
             yield from self._encoded(message, most)
+
+    def _is_message(self, piece: Piece) -> bool:
+        """Whether `cut` would leave it as it is."""
+        rows = self.writing.rows
+        return 0 < len(piece.values) <= rows - piece.first % rows
 
     def encoded(self, skip: Skip) -> bytes:
         """A Skip in the format of this stream."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bridge.ranges import text
 from edge_agent import backoff
+from edge_agent.eager import begin
 from edge_agent.outcomes import Outcomes
 from edge_agent.pace import Pace
 from edge_agent.route import Route
@@ -190,7 +191,7 @@ class Sender:
             return False
         if (span.first, span.last) != (first, last):
             pieces = recent.rows(series, span.first, span.last) or []
-        self._send_rows(route, span, pieces)
+        self._send_rows(route, span, pieces, at_once=True)
         route.lanes.read(untold=False)
         return live.cursor == live.end
 
@@ -290,17 +291,17 @@ class Sender:
         finally:
             lanes.read(untold=self._outcomes.untold(route))
 
-    def _send_rows(self, route: Route, span: Span, pieces: Iterable[Piece]) -> None:
+    def _send_rows(self, route: Route, span: Span, pieces: Iterable[Piece], *, at_once: bool = False) -> None:
         for written in route.messages(pieces, self._uplink.most_bytes):
             lane = route.lanes.of(written.first)
             lane.sent(written.first, written.last, span.attempts, self._clock(), unanswered=span.unanswered)
             late = lane is route.lanes.backlog
             if late:
                 self._pace.sent(self._clock())
-            self._start(self._outcomes.fly(route, written, late=late))
+            self._start(self._outcomes.fly(route, written, late=late), at_once=at_once)
 
-    def _start(self, flight: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(flight)
+    def _start(self, flight: Coroutine[None, None, None], *, at_once: bool = False) -> None:
+        task = begin(flight) if at_once else asyncio.create_task(flight)
         self._tasks.add(task)
         task.add_done_callback(self._landed)
 

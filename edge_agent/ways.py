@@ -162,7 +162,10 @@ class CoapWay:
     async def carry(self, message: Message, profile: Profile | None) -> Outcome:
         """See `Way`; a non-confirmable message that nobody answers in time is sent again, confirmable."""
         try:
-            outcome = await self._post(message, profile)
+            if profile is not None and profile.transport == "coap-non":
+                outcome = await self._post_copies(message, profile)
+            else:
+                outcome = await self.uplink.send(message.stream, message.payload, message.form)
         except RemoteProtocolError as why:
             if not self._strange:
                 log.warning("whoever answered is no bridge, is the port right? %s; rows are kept", why)
@@ -171,11 +174,10 @@ class CoapWay:
         self._strange = False
         return outcome
 
-    async def _post(self, message: Message, profile: Profile | None) -> Outcome:
+    async def _post_copies(self, message: Message, profile: Profile) -> Outcome:
         send, what = self.uplink.send, (message.stream, message.payload, message.form)
-        if profile is not None and profile.transport == "coap-non":
-            with suppress(LinkError):
-                return await send(*what, copies=profile.copies, patience=self._round_trip.rto_s)
+        with suppress(LinkError):
+            return await send(*what, copies=profile.copies, patience=self._round_trip.rto_s)
         return await send(*what)
 
     async def ask(self) -> None:

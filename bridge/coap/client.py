@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from bridge.coap.messages import CoapReply
@@ -86,7 +87,7 @@ class CoapClient:
         self._origin = Origin.parse(url)
         self.path = Path(window, round_trip or Rfc6298())
         pacer = Pacer(self.path)
-        self._window = asyncio.Semaphore(window)
+        self._queue: deque[asyncio.Future[Slot]] = deque()  # while no slot is free
         self._slots = [Slot(self._origin, pacer) for _ in range(window)]
         self._timeout_s = timeout_s
         self._on_timing = on_timing
@@ -170,15 +171,33 @@ class CoapClient:
                 self._idle.set()
 
     async def _run(self, post: Post) -> CoapReply:
-        async with self._window:
-            slot = self._slots.pop()  # last in, first out: an idle agent keeps to one port
-            loop = asyncio.get_running_loop()
-            tally = Tally(loop.time(), name=f"post-{next(self._numbers)}", tell=self._on_event)
-            try:
-                return await slot.post(post, tally)
-            finally:
-                self._slots.append(slot)
-                tally.ended(loop.time())
-                timing = tally.timing(loop.time())
-                if timing is not None and self._on_timing is not None:
-                    self._on_timing(timing)
+        slot = self._slots.pop() if self._slots else await self._free()  # an idle agent keeps to one port
+        loop = asyncio.get_running_loop()
+        tally = Tally(loop.time(), name=f"post-{next(self._numbers)}", tell=self._on_event)
+        try:
+            return await slot.post(post, tally)
+        finally:
+            self._give_back(slot)
+            tally.ended(loop.time())
+            timing = tally.timing(loop.time())
+            if timing is not None and self._on_timing is not None:
+                self._on_timing(timing)
+
+    async def _free(self) -> Slot:
+        """The next that nobody uses, in the order of asking."""
+        waiter: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._queue.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # it had come
+                self._give_back(waiter.result())
+            raise
+
+    def _give_back(self, slot: Slot) -> None:
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(slot)
+                return
+        self._slots.append(slot)

@@ -11,6 +11,7 @@ time too. A context has one post at a time, whose datagrams (blocks) follow each
 from __future__ import annotations
 
 import asyncio
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocoap import Context, Message
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
     from bridge.coap.pacer import Pacer
     from bridge.coap.tally import Tally
+
+
+_HEADER = struct.Struct("!BBH")
 
 
 class _Cancel(NamedTuple):
@@ -150,6 +154,13 @@ class Posting(Message):
         self.version, self.direction, self.transport_tuning = 1, Direction.OUTGOING, tuning
         self.code, self.mtype, self.mid, self.token = codes.POST, None, None, b""
         self.payload, self.opt, self.remote = payload, options, remote
+
+    def encode(self) -> bytes:
+        """RFC 7252 section 3: version 1, type, length of the token; code; message ID."""
+        kind: int = self.mtype or CON
+        first = 0x40 | kind << 4 | len(self.token)
+        head: bytes = _HEADER.pack(first, codes.POST, self.mid) + self.token + self.opt.encode()
+        return head + b"\xff" + self.payload if self.payload else head
 
 
 class _Asked:

@@ -223,7 +223,8 @@ class Site:
         message = CoapRequest(path, body, content_format, wants_result, f"{plain(host)}:{port}")
         work: asyncio.Future[CoapReply]
         try:
-            work = asyncio.ensure_future(self._handler(message))
+            made = self._handler(message)
+            work = made if isinstance(made, asyncio.Future) else asyncio.ensure_future(made)
         except Exception as why:  # noqa: BLE001 # as below
             work = asyncio.get_running_loop().create_future()
             work.set_exception(why)

@@ -16,7 +16,6 @@ import contextvars
 import errno
 import ipaddress
 import logging
-import re
 import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,8 +44,9 @@ _RECEIVE_BUFFER = 2**20
 _MAX_BACKLOG = 16
 _MAX_ANSWERS = 2**24
 _MAX_EXCHANGES = 4_096
-_PKTINFO = [socket.IPPROTO_IPV6, socket.IPV6_PKTINFO]
-_POST = re.compile(rb"[\x40-\x48\x50-\x58][\x02\x03]..", re.DOTALL)  # RFC 7252 section 3: CON or NON, POST or PUT
+_HEADER = 4  # bytes (RFC 7252 section 3)
+_FIRSTS = frozenset({*range(0x40, 0x49), *range(0x50, 0x59)})  # version 1, CON or NON, a token of at most 8 bytes
+_POST, _PUT = 2, 3
 _PAYLOAD = b"\xff"
 _LONGEST_OPTIONS, _MOST_OPTIONS = 256, 256  # bytes; different ones that are remembered
 
@@ -210,7 +210,11 @@ class _Datagrams(MessageInterfaceUDP6):
         """Pass a datagram on; reject a malformed one by a Reset, or silently if it asks for no acknowledgement."""
         post = _familiar(data)
         if post is not None:
-            local = next((info for *kind, info in ancdata if kind == _PKTINFO), None)
+            local = None
+            for level, kind, info in ancdata:
+                if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+                    local = info
+                    break
             post.remote = UDP6EndpointAddress(address, self, pktinfo=local)
             self._ctx.take(post)
         elif datagram.flaw(data) is None:
@@ -229,9 +233,11 @@ def _familiar(data: bytes) -> Posted | None:
 
     No well-formed option begins with 0xFF, so what is well-formed up to one ends there.
     """
-    at = 4 + (data[0] & 0x0F) if data else 0
+    if len(data) <= _HEADER or data[0] not in _FIRSTS or not _POST <= data[1] <= _PUT:
+        return None
+    at = _HEADER + (data[0] & 0x0F)
     end = data.find(_PAYLOAD, at)
-    if not _POST.match(data) or not at < end < min(at + _LONGEST_OPTIONS, len(data) - 1):
+    if not at < end < at + _LONGEST_OPTIONS or end == len(data) - 1:
         return None
     options = _options(data[at:end])
     if options is None:

@@ -323,6 +323,8 @@ class Outbox:
         self._next[append.series] = int(after[0])
         if append.skip:
             self.given_up.record(append.series, first - append.skip, first - 1, NOT_FINITE, at)
+        if not len(append.values):
+            return first
         whole = Piece(first, np.ascontiguousarray(append.values, dtype="<f4"), append.t, append.dt)
         for start in range(first - first % append.align, first + len(append.values), append.align):
             self._blobs.insert(append.series, trim(whole, start, start + append.align - 1), now)

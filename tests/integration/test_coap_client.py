@@ -97,6 +97,26 @@ async def test_as_many_at_once_as_the_window_says(url: str, echo: Echo) -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("handed_over", [False, True])
+async def test_who_is_cancelled_while_it_waits_its_turn_takes_nobodys(url: str, echo: Echo, handed_over: bool) -> None:
+    """`handed_over`: its turn has come, but it does not know yet."""
+    second: asyncio.Task[CoapReply]
+
+    def ended(timing: Timing) -> None:
+        if handed_over and timing.answered:
+            second.cancel()
+
+    client = CoapClient(url, window=1, on_timing=ended)
+    first, second, third = [asyncio.create_task(client.post(DATA_PATH, bytes([n]), 60)) for n in range(3)]
+    await asyncio.sleep(0)
+    if not handed_over:
+        second.cancel()
+    assert [one.code for one in await asyncio.wait_for(asyncio.gather(first, third), 5)] == ["changed"] * 2
+    assert second.cancelled()
+    assert [request.payload for request in echo.requests] == [b"\0", b"\2"]
+    await client.close()
+
+
 async def test_a_quiet_client_keeps_to_one_port(url: str, echo: Echo) -> None:
     client = CoapClient(url)
     for _ in range(5):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from tests.netlab.ours import Ours
+from tests.netlab import gateway
+from tests.netlab.contestants import module
+from tests.netlab.ours import Ours, write_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from tests.netlab.contestants import Command, Run
 
 
 class Oracle(Ours):
-    """See `oracle_agent`."""
+    """See `oracle_device`."""
 
     name = "oracle"
     about = (
-        "the same edge-agent, its estimates replaced by the schedule's truth, and without hysteresis; "
-        "in changing scenarios"
+        "the same edge agent in the same program, its estimates replaced by the schedule's truth, and without "
+        "hysteresis; in changing scenarios"
     )
-    program: Sequence[str] = (sys.executable, "-m", "tests.netlab.oracle_agent")
+
+    def device(self, run: Run) -> Command:
+        write_config(run, "program")
+        return module("oracle_device", run, gateway.MQTT_PORT)

@@ -1,4 +1,4 @@
-"""The contestant `ours`: a real edge-agent in the device's namespace."""
+"""The contestant `ours`: a device program that embeds the real edge agent; and `stdin`, fed by a pipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ state = "{state}"
 commit_wait = 0.0
 [[streams]]
 name = "wrist"
-source = "stdin"
+source = "{source}"
 rate = {rate}
 rows_per_message = {rows}
 longest_wait = 0.02
@@ -74,11 +74,10 @@ class Ours:
 
     name = "ours"
     about = (
-        "edge-agent over MQTT and CoAP, the link decides; through outbox and its own journal; "
-        "encodings cost what `models fidelity activity` says; non-confirmable copies excluded, since "
+        "the edge agent inside the sensor's program, over MQTT and CoAP, the link decides; through outbox and the "
+        "bridge's journal; encodings cost what `models fidelity activity` says; non-confirmable copies excluded, since "
         "transmissions are bounded"
     )
-    program: Sequence[str] = (gateway.script("edge-agent"),)
 
     def load(self, scenario: Scenario, messages: int) -> Load:
         return full_load(scenario, messages)
@@ -87,18 +86,34 @@ class Ours:
         return gateway.commands(run)
 
     def device(self, run: Run) -> Command:
-        config = run.folder / "edge_agent.toml"
-        config.write_text(
-            AGENT.format(
-                gateway=GATEWAY,
-                mqtt=gateway.MQTT_PORT,
-                coap=gateway.COAP_PORT,
-                state=run.folder / "agent-state",
-                rate=run.load.rate * ROWS,
-                rows=ROWS,
-                freshness=round(wish(run.scenario), 4),
-                budget=BUDGET,
-                fidelity=", ".join(f"{name} = {cost}" for name, cost in FIDELITY.items()),
-            )
+        write_config(run, "program")
+        return module("ours_device", run, gateway.MQTT_PORT)
+
+
+class Stdin(Ours):
+    """Beside `ours`, judged by no row: what the step between two processes costs."""
+
+    name = "stdin"
+    about = "the same edge agent as a program of its own, fed with JSON rows on its stdin; on the clean LAN"
+
+    def device(self, run: Run) -> Command:
+        write_config(run, "stdin")
+        return module("stdin_device", run, gateway.MQTT_PORT, [gateway.script("edge-agent")])
+
+
+def write_config(run: Run, source: str) -> None:
+    """The agent's."""
+    (run.folder / "edge_agent.toml").write_text(
+        AGENT.format(
+            source=source,
+            gateway=GATEWAY,
+            mqtt=gateway.MQTT_PORT,
+            coap=gateway.COAP_PORT,
+            state=run.folder / "agent-state",
+            rate=run.load.rate * ROWS,
+            rows=ROWS,
+            freshness=round(wish(run.scenario), 4),
+            budget=BUDGET,
+            fidelity=", ".join(f"{name} = {cost}" for name, cost in FIDELITY.items()),
         )
-        return module("ours_device", run, gateway.MQTT_PORT, self.program)
+    )

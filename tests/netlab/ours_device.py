@@ -1,101 +1,73 @@
-"""The device of `ours` and `oracle`: an edge-agent fed with the workload on its stdin. The argument is a `Task`."""
+"""The device of `ours`: the sensor's program, with the edge agent in it. The argument is a `Task`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
-import subprocess
-import sys
-import threading
-import time
-from typing import IO, TYPE_CHECKING
+import logging
+import os
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edge_agent import EdgeAgent
 from tests.netlab import traffic
 from tests.netlab.log import Log
+from tests.netlab.told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
+    from bridge.link import Estimator
+    from bridge.messages import Rows
+    from edge_agent import Feed
     from tests.netlab.traffic import Task
 
-STOP = 10.0  # s until an agent that was asked to stop is killed
-_PROFILE = re.compile(r"stream wrist: profile (\S+): (.*)")
-_LINK = re.compile(r" DEBUG link (\{.*\})")
+
+class Ear(logging.Handler):
+    """Hears the agent's log in the program that it is part of."""
+
+    def __init__(self, told: Told) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._told.take(self.format(record) + "\n")
 
 
-class Ear:
-    """Reads the agent's log: passes it on, and writes down what it believed of the link, and what it chose and why."""
-
-    def __init__(self, log: IO[bytes], task: Task) -> None:
-        self.connected = threading.Event()
-        self._log = log
-        self._task = task
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Return at the end of the log."""
-        self._thread.join()
-
-    def _read(self) -> None:
-        profiles, looks = self._task.path("profile.jsonl"), self._task.path("looks.jsonl")
-        with profiles.open("w", buffering=1) as chosen, looks.open("w", buffering=1) as believed:
-            for line in map(bytes.decode, self._log):
-                if found := _LINK.search(line):
-                    believed.write(json.dumps({"t": time.monotonic()} | json.loads(found[1])) + "\n")
-                    continue
-                sys.stderr.write(line)
-                if ": connected, mqtt" in line:
-                    self.connected.set()
-                if found := _PROFILE.search(line):
-                    told = {"t": time.monotonic(), "profile": found[1], "reason": found[2]}
-                    chosen.write(json.dumps(told) + "\n")
+def rows_of(payload: bytes) -> Rows:
+    """The rows of a message as a sensor's library gives them."""
+    return np.array(json.loads(payload)["values"], dtype=np.float32)
 
 
-def lines_of(payload: bytes) -> bytes:
-    """The rows of a message as the agent's stdin takes them."""
-    return "".join(f"{json.dumps(row)}\n" for row in json.loads(payload)["values"]).encode()
-
-
-def feed(task: Task, messages: Iterable[bytes], stdin: IO[bytes], start: float) -> None:
-    """Hands over on time."""
+async def feed(task: Task, messages: Sequence[Rows], wrist: Feed, start: float) -> None:
+    """Hands over on time, whatever became of earlier messages."""
+    accepted = []
     with Log(task.path("sent")) as sent:
         for number, rows in enumerate(messages):
-            time.sleep(traffic.until(start + number / task.rate))
+            await asyncio.sleep(traffic.until(start + number / task.rate))
             sent.note(number)
-            stdin.write(rows)
-            stdin.flush()
-    stdin.close()
+            accepted.append(wrist.put(rows))
+    await asyncio.gather(*accepted)
 
 
-def main() -> None:
-    """Start the agent, feed it, and wait until all is receipted."""
-    task = traffic.task()
-    messages = [lines_of(payload) for payload in traffic.payloads(task)]  # now: a sensor has no JSON to read meanwhile
-    argv = [*task.program, "run", "--config", str(task.path("edge_agent.toml")), "--log", "debug"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
-        assert agent.stdin is not None
-        assert agent.stdout is not None
-        assert agent.stderr is not None
-        ear = Ear(agent.stderr, task)
-        if not agent.stdout.readline().startswith(b"ready {"):
-            sys.exit("the agent did not start")
-        task.path("agent.pid").write_text(str(agent.pid))
-        ear.connected.wait()
-        traffic.say_ready()
-        start = traffic.wait_go()
-        task.path("start").write_text(str(start))
-        feed(task, messages, agent.stdin, start)
-        try:
-            agent.wait(task.drain)
-        except subprocess.TimeoutExpired:
-            agent.terminate()
-            try:
-                agent.wait(STOP)
-            except subprocess.TimeoutExpired:
-                agent.kill()
-        ear.join()
+async def run(task: Task, estimator: Estimator | None = None) -> None:
+    """Hand over all messages, and leave when they are receipted."""
+    messages = [rows_of(payload) for payload in traffic.payloads(task)]
+    connected = asyncio.Event()
+    with Told(task, connected.set) as told:
+        logging.basicConfig(level=logging.INFO, handlers=[Ear(told)])
+        logging.getLogger("edge_agent").setLevel(logging.DEBUG)
+        async with EdgeAgent.load(task.path("edge_agent.toml"), drain=task.drain, estimator=estimator) as agent:
+            task.path("agent.pid").write_text(str(os.getpid()))
+            await connected.wait()
+            traffic.say_ready()
+            start = await asyncio.to_thread(traffic.wait_go)
+            task.path("start").write_text(str(start))
+            await feed(task, messages, agent.stream("wrist"), start)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(run(traffic.task()))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import json
+import logging
 import math
 import os
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -22,9 +24,12 @@ from tests.netlab.child import Child, ChildFailedError
 from tests.netlab.consumer_results import Results
 from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
 from tests.netlab.log import Log
-from tests.netlab.ours_device import Ear, lines_of
+from tests.netlab.ours_device import Ear, rows_of
 from tests.netlab.record import Deliveries
 from tests.netlab.scenarios import SCENARIOS, link
+from tests.netlab.stdin_device import Ear as PipeEar
+from tests.netlab.stdin_device import lines_of
+from tests.netlab.told import Told
 from tests.netlab.traffic import Task
 
 if TYPE_CHECKING:
@@ -130,16 +135,26 @@ async def test_whoever_is_told_after_its_death_is_named_with_what_killed_it(tmp_
             await keep_telling(child)
 
 
-def test_an_agents_log_becomes_profiles_and_looks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("embedded", [True, False])
+def test_an_agents_log_becomes_profiles_and_looks(tmp_path: Path, embedded: bool) -> None:
     said = (
         "2026-01-01 INFO mqtt://h: connected, mqtt 5\n"
         '2026-01-01 DEBUG link {"rtt":0.05,"loss":0.1,"goodput":null,"outage":false}\n'
         "2026-01-01 INFO stream wrist: profile coap-con/int8/1: first choice\n"
     )
     task = Task(gateway="g", port=1, folder=str(tmp_path), count=1, rate=1.0, drain=0.0)
-    ear = Ear(io.BytesIO(said.encode()), task)
-    ear.join()
-    assert ear.connected.is_set()
+    if embedded:
+        connected = threading.Event()
+        with Told(task, connected.set) as told:
+            ear = Ear(told)
+            for line in said.splitlines():
+                _, level, text = line.split(" ", 2)
+                ear.emit(logging.LogRecord("edge_agent", getattr(logging, level), "", 0, text, None, None))
+    else:
+        pipe = PipeEar(io.BytesIO(said.encode()), task)
+        pipe.join()
+        connected = pipe.connected
+    assert connected.is_set()
     (look,) = msgspec.json.Decoder(lab.Look).decode_lines((tmp_path / "looks.jsonl").read_bytes())
     (switch,) = msgspec.json.Decoder(lab.Switch).decode_lines((tmp_path / "profile.jsonl").read_bytes())
     assert (look.rtt, look.loss, look.goodput, look.outage) == (0.05, 0.1, None, False)
@@ -152,6 +167,7 @@ def test_the_agent_is_fed_the_very_rows(tmp_path: Path) -> None:
     made = list(traffic.payloads(task))
     assert [traffic.number_of(one) for one in made] == [0, 1]
     assert [json.loads(row) for row in lines_of(made[0]).splitlines()] == [[1.5, 2], [3, 4]]
+    assert rows_of(made[0]).tolist() == [[1.5, 2], [3, 4]]
 
 
 def test_the_oracle_is_asked_for_where_something_changes() -> None:
@@ -171,3 +187,4 @@ def test_the_oracle_is_asked_for_where_something_changes() -> None:
     ]
     assert [name for name, one in SCENARIOS.items() if not enters("coap", one)] == ["udp-never"]
     assert all(enters("ours", one) for one in SCENARIOS.values())
+    assert [name for name, one in SCENARIOS.items() if enters("stdin", one)] == ["lan"]

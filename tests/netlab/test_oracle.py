@@ -10,7 +10,7 @@ import pytest
 from bridge.link import Estimate, Leg
 from bridge.link.events import Disconnected
 from tests.netlab.model import Conditions, Fades, Stage
-from tests.netlab.oracle_agent import Truth
+from tests.netlab.oracle_device import Truth
 from tests.netlab.scenarios import Scenario, link
 
 if TYPE_CHECKING:

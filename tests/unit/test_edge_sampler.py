@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bridge.store.outbox import Piece
+from bridge.store.outbox import Piece, Series
+from edge_agent.config import Stream
+from edge_agent.route import Route
 from edge_agent.sampler import Stamper, cut, halves, split
 
 
@@ -62,3 +66,12 @@ def test_a_pause_begins_a_chunk() -> None:
     values = np.zeros((4, 1), dtype=np.float32)
     chunks = list(split(values, np.array([0.0, 0.11, 5.0, 5.1]), 0.1))
     assert [(c.t, len(c.values)) for c in chunks] == [(0.0, 2), (5.0, 2)]
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.integers(1, 30), st.booleans())
+def test_one_piece_that_is_a_message_is_written_as_any_other(first: int, count: int, rows: int, whole: bool) -> None:
+    stream = Stream(name="wrist", source="stdin", rows_per_message=rows, windows="whole" if whole else "rows")
+    route = Route(Series(1, "wrist", "e", 0, False), stream, 0, receipt_timeout=1.0, backlog_after=None)
+    pieces = [piece(first, count, 5.0, 0.1)]
+    quick, usual = route.messages(pieces, 300), route.messages(iter(pieces), 300)
+    assert [(one[:2], one.payload) for one in quick] == [(one[:2], one.payload) for one in usual]

@@ -1,22 +1,23 @@
-"""The edge-agent with the truth for an estimator: arguments as `edge-agent`.
+"""The device of `oracle`: that of `ours`, with the truth for an estimator. The argument is a `Task`.
 
 Beside the settings it reads `scenario.json`, and `start` once it is there.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import asyncio
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import msgspec
 
 from bridge.link import Estimate, Estimator, Leg, choose, returns
-from edge_agent import cli
+from tests.netlab import ours_device, traffic
 from tests.netlab.scenarios import Scenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bridge.link.events import Protocol
     from tests.netlab.model import Stage
 
@@ -100,18 +101,17 @@ def _leg(seen: Estimate, protocol: Protocol, stage: Stage, *, gone: bool, silent
     )
 
 
-def main() -> int:
+def main() -> None:
     """Run it."""
-    arguments = sys.argv[1:]
-    folder = Path(arguments[arguments.index("--config") + 1]).parent
+    task = traffic.task()
     with (
         patch.object(returns, "RETURN", 0.0),
         patch.multiple(
             choose, MARGIN=1.0, SAFER=1.0, GAIN=0.0, SAVING=1.0, WORSE_LOSS=1.0, CONFIRM=AT_ONCE, DWELL=AT_ONCE
         ),
     ):
-        return cli.main(arguments, estimator=Truth(folder))
+        asyncio.run(ours_device.run(task, Truth(task.path(""))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
