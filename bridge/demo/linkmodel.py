@@ -12,6 +12,10 @@ offer(now, size) ─▶ queue ─▶ serialiser ─▶ air ─▶ delay + jitter
 Times are seconds on the schedule's clock: 0 is when the workload starts. Before, the link has the first conditions but
 loses nothing, so that everybody is connected when the clock starts. The demo's relay and the network laboratory
 (`tests/netlab`) share this model.
+
+The dice are thrown anew every `SLOT` seconds, from seed, direction and slot: what is sent at the same moment meets the
+same fate, whatever was sent before. So senders that are compared over links of one seed meet the same losses, and one
+packet more does not change all those after it (common random numbers: Law, Simulation Modeling and Analysis, 11.2).
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MTU = 1_500
+SLOT = 0.01
+"""Seconds. Far below the distance of two messages, and above how much sooner one sender is than another."""
 
 
 class Fades(msgspec.Struct, frozen=True):
@@ -108,7 +114,7 @@ class Direction:
     Args:
         stages: at least one, by `at`; the first is extended into the past, calm.
         way: which side of the stages.
-        seed: of all randomness; the same seed and packets give the same fate.
+        seed: of all randomness; with it a packet's fate hangs on its slot and how many came before it in that.
 
     Raises:
         ValueError: no stage, stages out of order, a queue too short for a packet, or a last stage of rate 0.
@@ -132,7 +138,7 @@ class Direction:
             None,
             *(_Fading(one.fades, _seed(seed, n)) if one.fades else None for n, one in enumerate(every)),
         ]
-        self._dice = random.Random(f"{seed}/{way}")  # noqa: S311 # dice of a model, no secret
+        self._dice = _Dice(f"{seed}/{way}")
         self._waiting: collections.deque[tuple[float, int]] = collections.deque()  # (departure, bytes)
         self._backlog = 0
         self._last_due = -math.inf
@@ -145,7 +151,7 @@ class Direction:
         counted = now >= 0
         self.count.packets += counted
         self.count.bytes += size * counted
-        chances = self._dice.random(), self._dice.random(), self._dice.random()  # as many a packet, whatever its fate
+        chances = self._dice.throw(now)
         while self._waiting and self._waiting[0][0] <= now:
             self._backlog -= self._waiting.popleft()[1]
         if self._backlog + size > self._conditions[self._stage(now)].queue:
@@ -213,6 +219,22 @@ def _spans(fades: Fades, seed: str) -> Iterator[tuple[float, float]]:
         end = at + dice.expovariate(1 / fades.mean)
         yield at, end
         at = end + dice.expovariate(1 / clear)
+
+
+class _Dice:
+    """Three chances of each packet, as many whatever its fate; those of one slot do not hang on those before."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._slot: float | None = None
+        self._dice = random.Random()  # noqa: S311 # dice of a model, no secret
+
+    def throw(self, now: float) -> tuple[float, float, float]:
+        slot = now // SLOT
+        if slot != self._slot:
+            self._slot = slot
+            self._dice.seed(f"{self._seed}/{slot:.0f}")
+        return self._dice.random(), self._dice.random(), self._dice.random()
 
 
 class _Fading:

@@ -27,6 +27,7 @@ from tests.netlab.child import ROOT
 from tests.netlab.contestants import full_load
 from tests.netlab.entrants import CONTESTANTS, DEFAULT, enters
 from tests.netlab.results import ORACLE, OURS, Results
+from tests.netlab.room import Room
 from tests.netlab.scenarios import ALSO_CALLED, SCENARIOS
 
 if TYPE_CHECKING:
@@ -85,15 +86,16 @@ async def measure(
     Raises:
         ExceptionGroup: a run failed; the others were stopped.
     """
-    room = asyncio.Semaphore(asked.parallel)
+    room = Room(asked.parallel)
 
     async def one(scenario: str, seed: int, contestant: str) -> Outcome:
-        async with room:
+        async with room.place() as phase:
             begun = time.monotonic()
             own = folder / f"{scenario}-{contestant}-{seed}"
             outcome = await lab.measure(
-                SCENARIOS[scenario], CONTESTANTS[contestant], seed=seed, messages=asked.messages, folder=own
-            )
+                SCENARIOS[scenario], CONTESTANTS[contestant], seed=seed, messages=asked.messages, folder=own,
+                phase=phase,
+            )  # fmt: skip
             shutil.rmtree(own)  # 10 MB each, in memory
             say(f"{scenario}, {contestant}, seed {seed}: {time.monotonic() - begun:.0f} s")
             return outcome

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.netlab.model import Stage
     from tests.netlab.results import Verdict
+    from tests.netlab.room import Room
 
 RATE = 12.0  # windows a second: a tenth more than 64 kbit/s carry one by one, in the smallest encoding
 THIN = {"rate": 64e3, "queue": 16_000}
@@ -66,7 +67,7 @@ async def measure(
     seeds: int,
     messages: int,
     folder: Path,
-    room: asyncio.Semaphore,
+    room: Room,
     say: Callable[[str], None],
 ) -> list[Run]:
     """Run these scenarios, each with every seed.
@@ -81,7 +82,7 @@ async def measure(
     """
 
     async def one(scenario: Scenario, seed: int) -> Run:
-        async with room:
+        async with room.place():
             begun, own = time.monotonic(), folder / f"{scenario.name}-{seed}"
             windows = max(messages, round(scenario.least * RATE))
             seen = await cloud_link.measure(scenario.stages, own, rate=RATE, windows=windows, seed=seed)

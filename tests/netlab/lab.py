@@ -19,6 +19,7 @@ from tests.netlab.contestants import Run
 from tests.netlab.emulator import Plan, Told
 from tests.netlab.memory import Memory, watch
 from tests.netlab.record import Figures, Return
+from tests.netlab.room import PERIOD, in_phase
 from tests.netlab.traffic import ROWS
 
 if TYPE_CHECKING:
@@ -126,9 +127,25 @@ async def _emulator(pair: Pair, scenario: Scenario, seed: int, folder: Path) -> 
 
 
 async def measure(
-    scenario: Scenario, contestant: Contestant, *, seed: int, messages: int, folder: Path, drain: float = DRAIN
+    scenario: Scenario,
+    contestant: Contestant,
+    *,
+    seed: int,
+    messages: int,
+    folder: Path,
+    drain: float = DRAIN,
+    phase: float = 0.0,
 ) -> Outcome:
     """One contestant in one scenario.
+
+    Args:
+        scenario: what the link does.
+        contestant: who carries the messages.
+        seed: of link and payloads.
+        messages: at the scenario's rate.
+        folder: for the run's files; made here.
+        drain: s that the device may wait for acknowledgements at the end.
+        phase: when it begins, see `room`.
 
     Raises:
         ChildFailedError: a process did not start or end.
@@ -145,14 +162,14 @@ async def measure(
         ]
         device = await _start(stack, contestant.device(run), pair.device, folder / "device.log")
         priority.prefer([*namespaces.pids(pair.gateway), *namespaces.pids(pair.device)])
-        start = time.monotonic() + LEAD
+        start = in_phase(time.monotonic() + LEAD, phase)
         for child in (emulator, device):
             await child.tell(f"go {start}")
         seconds = run.load.count / run.load.rate
         pids = {one.name: child.pid for one, child in zip(commands, gateway, strict=True) if one.name} | _agent(folder)
         watching = asyncio.create_task(watch(pids, start + seconds / 2, start + seconds - BEFORE_END))
         stack.callback(watching.cancel)
-        await device.ended(LEAD + seconds + drain + SLACK)
+        await device.ended(LEAD + PERIOD + seconds + drain + SLACK)
         await asyncio.sleep(SETTLE + 2 * max(stage.up.delay for stage in scenario.stages))
         for one, child in zip(commands, gateway, strict=True):
             if one.ends:

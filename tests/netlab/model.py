@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bridge.demo.linkmodel import MTU, Conditions, Count, Direction, Fades, Stage, faded
+from bridge.demo.linkmodel import MTU, SLOT, Conditions, Count, Direction, Fades, Stage, faded
 
-__all__ = ["MTU", "Conditions", "Count", "Direction", "Fades", "Stage", "faded"]
+__all__ = ["MTU", "SLOT", "Conditions", "Count", "Direction", "Fades", "Stage", "faded"]

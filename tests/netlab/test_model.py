@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.netlab.model import Conditions, Direction, Fades, Stage, faded
+from tests.netlab.model import SLOT, Conditions, Direction, Fades, Stage, faded
 from tests.netlab.scenarios import SCENARIOS, link
 
 PACKET = 345
@@ -82,10 +82,34 @@ def test_loss_is_the_share_asked_for() -> None:
     assert abs(of.count.lost - share * count) < 4 * math.sqrt(count * share * (1 - share))
 
 
-def test_loss_has_no_memory() -> None:
-    lost = [due is None for due in fates(plain(loss=0.2), 20_000)]
-    again = sum(a and b for a, b in itertools.pairwise(lost)) / sum(lost)
-    assert again == pytest.approx(0.2, abs=0.03)
+@pytest.mark.parametrize("every", [0.05, SLOT, SLOT / 20], ids=["apart", "slot after slot", "twenty a slot"])
+def test_loss_has_no_memory(every: float) -> None:
+    lost = [due is None for due in fates(plain(rate=None, loss=0.2), 40_000, every)]
+    assert sum(lost) / len(lost) == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 40_000))
+    for apart in (1, 5, 20):
+        again = sum(a and b for a, b in zip(lost, lost[apart:], strict=False)) / sum(lost)
+        assert again == pytest.approx(0.2, abs=0.02)
+
+
+def test_what_is_sent_besides_or_a_little_later_changes_no_fate() -> None:
+    """Else one packet more gives all those after it other dice, and two runs of a seed are as two seeds."""
+    alone, beside = plain(rate=None, loss=0.3, jitter=0.02), plain(rate=None, loss=0.3, jitter=0.02)
+    expected, found = [], []
+    for n in range(400):
+        expected.append(alone.offer(n / 20 + 0.001, PACKET))
+        due = beside.offer(n / 20 + 0.002, PACKET)
+        found.append(due if due is None else due - 0.001)
+        if n % 3:
+            beside.offer(n / 20 + 0.03, PACKET)
+    assert [one is None for one in found] == [one is None for one in expected]
+    assert [one for one in found if one] == pytest.approx([one for one in expected if one])
+
+
+def test_another_packet_of_the_same_slot_has_another_fate() -> None:
+    of = plain(rate=None, loss=0.5)
+    pairs = [(of.offer(n * SLOT + 0.001, PACKET), of.offer(n * SLOT + 0.002, PACKET)) for n in range(2_000)]
+    both = sum(one is None and other is None for one, other in pairs) / len(pairs)
+    assert both == pytest.approx(0.25, abs=0.04)
 
 
 def test_fades_have_the_length_and_share_asked_for_and_take_both_directions() -> None:
