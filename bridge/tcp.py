@@ -97,7 +97,7 @@ def tune(sock: Any, *, patience_s: float) -> None:
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wait(sock, patience_s)
-    _cap(sock)
+    cap(sock)
     _set(sock, _TCP_THIN_LINEAR_TIMEOUTS, 1)
 
 
@@ -115,7 +115,7 @@ def follow(sock: Any, *, idle: float, apart: float, give_up: float) -> None:
     _set(sock, "TCP_KEEPINTVL", max(1, round(apart)))
     _set(sock, "TCP_KEEPCNT", PROBES)
     wait(sock, give_up)
-    _cap(sock)
+    cap(sock)
 
 
 def wait(sock: Any, patience_s: float) -> None:
@@ -136,8 +136,9 @@ def forget(sock: Any) -> None:
     _set(sock, socket.SO_LINGER, _RESET, socket.SOL_SOCKET)
 
 
-def _cap(sock: Any) -> None:
-    _set(sock, _TCP_RTO_MAX_MS, round(LONGEST_RTO / _MILLI))
+def cap(sock: Any, seconds: float = LONGEST_RTO) -> None:
+    """Retransmits after so many seconds at the latest; where an answer takes longer, all is sent twice."""
+    _set(sock, _TCP_RTO_MAX_MS, round(seconds / _MILLI))
 
 
 def _set(sock: Any, option: int | str, value: int | bytes, level: int = socket.IPPROTO_TCP) -> None:

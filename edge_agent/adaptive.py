@@ -18,7 +18,7 @@ from edge_agent.confirming import Confirming, risked
 from edge_agent.questions import Questions
 from edge_agent.silence import Silence
 from edge_agent.switches import Switches
-from edge_agent.unread import Fallback, as_taken, is_unread, write_plainly
+from edge_agent.unread import Fallback, as_taken, is_unread, plainer, write_plainly
 from edge_agent.ways import is_zstd, read
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ class AdaptiveUplink:
         """As the present profile says."""
         return self._choices[stream].writing() if stream in self._choices else None
 
-    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> int:
         """See `Uplink`; beside it the status tells of the choice."""
         self._facts = facts
-        for way in self._ways.values():
-            await way.uplink.tell({**facts, **self._choice_facts()}, at_once=at_once)
+        told = {**facts, **self._choice_facts()}
+        return sum([await way.uplink.tell(told, at_once=at_once) for way in self._ways.values()])
 
     def _choice_facts(self) -> dict[str, Any]:
         return self._switches.facts(self._estimator.estimate(self._clock()))
@@ -168,6 +168,7 @@ class AdaptiveUplink:
             self._confirming.ends(carried)
 
     async def _through(self, carried: object, message: Message, choice: Choice) -> Outcome:
+        unread: Message | None = None  # as it was refused
         while True:
             message = as_taken(message, choice)
             try:
@@ -179,9 +180,11 @@ class AdaptiveUplink:
                 await _wait(self._news, RETRY)
             else:
                 if outcome is not None and not is_unread(outcome, message):
+                    if unread is not None and outcome.kind == "safe":
+                        write_plainly(choice, unread)
                     return outcome
                 if outcome is not None:
-                    write_plainly(choice, message)
+                    unread, message = message, plainer(message)
             if not self._silence.through:
                 raise LinkError("nothing gets through, over any way")
 
@@ -198,7 +201,8 @@ class AdaptiveUplink:
         self._confirming.begins(carried, way.name, message, now)
         self._sent_at = now
         self._stir.set()
-        self._questions.sent(len(message.payload), way.name, profile)
+        if way.name not in self._silence.deaf:
+            self._questions.passed(len(message.payload), way.name, profile)
         flight = Airborne(way.name, choice, zstd=is_zstd(message))
         if trial is None:
             self._flying.add(flight)
@@ -256,7 +260,8 @@ class AdaptiveUplink:
                     self._switched(stream, decision)
         self._hand_over(seen)
         self._tell_outage(estimate)
-        for name in self._questions.due(now, estimate, self._ways, self._used()):
+        left = {name: way.asked for name, way in self._ways.items()}
+        for name in self._questions.due(now, estimate, left, self._used()):
             self._aside(self._ways[name].ask())
         self._switches.note(now, estimate)
 

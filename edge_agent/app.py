@@ -19,7 +19,8 @@ from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
 from edge_agent.feed import Feed
 from edge_agent.keeper import Keeper
-from edge_agent.ledger import Ledger, News
+from edge_agent.ledger import Ledger
+from edge_agent.news import News
 from edge_agent.sender import Sender
 from edge_agent.sources.lines import Lines
 from edge_agent.sources.replay import Replay, named
@@ -156,8 +157,8 @@ class App:
             facts = await self.keeper.call(ledger.facts)
             if self.keeper.trouble:
                 facts["store"] = self.keeper.trouble
-            if news.are(facts, time.monotonic()):
-                await self._uplink.tell(facts)
+            if news.are(facts, time.monotonic(), sent=self.sender.passed_bytes):
+                news.told(await self._uplink.tell(facts))
             await asyncio.sleep(TELL)
 
     async def _pending(self) -> bool:

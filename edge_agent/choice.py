@@ -132,7 +132,7 @@ class Choice:
         packs: and numbers shorter than float32.
 
     Raises:
-        InvalidKey: `pin` or `exclude` leaves nothing.
+        InvalidKey: `pin` or `exclude` leaves nothing, or nothing that costs no more than `budget`.
     """
 
     def __init__(
@@ -148,7 +148,9 @@ class Choice:
         self._unit = stream.rows_per_message if stream.windows == "whole" else link.burst
         self._chooser: Chooser | None = None
         self._encodings: tuple[Encoding, ...] = ()
-        self.protocols = frozenset(profile.protocol for profile in self._allowed(ways))
+        allowed = self._allowed(ways)
+        self._check_budget(allowed)
+        self.protocols = frozenset(profile.protocol for profile in allowed)
 
     def _allowed(self, ways: frozenset[Protocol]) -> tuple[Profile, ...]:
         link, needs = self._link, self._needs(tuple(Encoding(name, 1.0, 0.0) for name in _offered(self._link)))
@@ -165,6 +167,18 @@ class Choice:
                 f"{what}: {there} (what loses something needs link.fidelity), rows a message 1, 2, 4 … 128, "
                 "as far as freshness and link.hop allow",
             ) from why
+
+    def _check_budget(self, allowed: Iterable[Profile]) -> None:
+        """Accuracy beyond the budget is nothing that a pin may spend without a word."""
+        link, costs = self._link, _offered(self._link)
+        cost, name = min((costs[one.encoding.name], one.encoding.name) for one in allowed)
+        if cost > link.budget:
+            key, what = ("pin", f"pin {link.pin!r}") if link.pin != "*" else ("exclude", f"exclude {link.exclude}")
+            raise InvalidKey(
+                key,
+                f"stream {self.stream.name!r}: {what} leaves {name} at best, which costs {cost:g} of accuracy by "
+                f"link.fidelity, and the budget is {link.budget:g}: raise it, or let in what costs less",
+            )
 
     @property
     def profile(self) -> Profile | None:
@@ -189,12 +203,27 @@ class Choice:
             self.packs = False
             self._narrow("numbers shorter than float32")
 
+    def write_freely(self) -> bool:
+        """The bridge refused rows for what they say: how they are written is free again. False: it was all the time."""
+        if self.zstd and self.packs:
+            return False
+        self.zstd = self.packs = True
+        log.info(
+            "stream %s: how its rows are written was not why they were refused; it is free again", self.stream.name
+        )
+        self._renew()
+        return True
+
     def _narrow(self, what: str) -> None:
         log.warning(
             "stream %s: the bridge refused rows in %s; they go without. Is it older than this agent?",
             self.stream.name,
             what,
         )
+        self._renew()
+
+    def _renew(self) -> None:
+        """Chooses anew from what the bridge takes."""
         plain = tuple(one for one in self._encodings if self._is_taken(one.name))
         self._writing = self._written()
         with suppress(ConfigError):  # the pin

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from bridge import topics
 from bridge.coap.client import CoapClient
+from bridge.errors import LinkError, RemoteProtocolError
 from edge_agent.uplink import SAFE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.coap.messages import CoapReply
     from bridge.coap.rto import RoundTrip
     from bridge.link.events import Event
     from bridge.wire.formats import Format
     from edge_agent.config import Url
     from edge_agent.uplink import Listener, Said, Writing
+
+log = logging.getLogger(__name__)
 
 
 class CoapUplink:
@@ -50,6 +55,7 @@ class CoapUplink:
         self.most_bytes: int | None = None
         self._site, self._device = site, device
         self._paths: dict[str, str] = {}  # by stream
+        self._strange = False
         self._client = CoapClient(str(url), window=window, timeout_s=timeout, round_trip=round_trip, on_event=on_event)
 
     async def run(self, listener: Listener) -> None:
@@ -82,21 +88,42 @@ class CoapUplink:
             patience: seconds to wait for the answer, instead of `timeout`.
 
         Raises:
-            LinkError: no answer: unknown.
+            LinkError: no answer, or none that a bridge gives: unknown.
         """
         path = self._paths.get(stream)
         if path is None:
             path = self._paths[stream] = topics.data(self._site, self._device, stream)
-        reply = await self._client.post(path, payload, form.coap, copies=copies, timeout_s=patience)
-        if reply.code in {"changed", "content"}:
-            return SAFE
-        if reply.code == "overload":
-            return Outcome("wait", "overload", float(reply.max_age or 0))  # no Max-Age: the client says RFC 7252's 60 s
-        return Outcome("refused", reply.code)
+        try:
+            reply = await self._client.post(path, payload, form.coap, copies=copies, timeout_s=patience)
+            outcome = _outcome(reply)
+        except RemoteProtocolError as why:
+            if not self._strange:
+                log.warning("whoever answered is no bridge, is the port right? %s; rows are kept", why)
+            self._strange = True
+            raise LinkError(f"whoever answered is no bridge: {why}") from why
+        self._strange = False
+        return outcome
 
-    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:  # as every uplink
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> int:  # noqa: ARG002 # as every uplink
         """CoAP has no retained status."""
+        return 0
 
     async def close(self) -> None:
         """Closes the sockets."""
         await self._client.close()
+
+
+def _outcome(reply: CoapReply) -> Outcome:
+    """Only a bridge's own word gives rows up.
+
+    Raises:
+        RemoteProtocolError: a refusal that is not a bridge's.
+    """
+    if reply.code in {"changed", "content"}:
+        return SAFE
+    if reply.code == "overload":
+        return Outcome("wait", "overload", float(reply.max_age or 0))  # no Max-Age: the client says RFC 7252's 60 s
+    if reply.refusal is None:
+        text = reply.payload[:200].decode(errors="replace")
+        raise RemoteProtocolError(f"refused ({reply.code}) without a bridge's reason: {text!r}")
+    return Outcome("refused", reply.refusal)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import LinkError
 from bridge.messages import Observation, Skip
+from bridge.wire.answers import encode_status
 from bridge.wire.data import decode_data
 from edge_agent.uplink import SAFE, Outcome
 
@@ -87,10 +88,11 @@ class FakeUplink:
             raise LinkError("no answer")
         return outcome
 
-    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:  # noqa: ARG002 # as every uplink
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> int:  # noqa: ARG002 # as every uplink
         """Remembers them."""
         self.told.append(facts)
         self._arrived.set()
+        return len(encode_status(online=True, t=0.0, **facts))
 
     async def until(self, true: int | Callable[[], bool]) -> None:
         """Returns when so many messages have been sent, or when this is true after something came."""

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 MOST_SERIES = 16  # of one stream, the newest
 MOST_RANGES = 64  # given up, of one series, the newest; `dropped_rows` counts all
-TELL_FLOW = 30.0  # seconds between two tellings of which only counters moved: it is 800 bytes, 105 ms of 64 kbit/s
 
 
 class Ledger:
@@ -58,33 +57,3 @@ class Ledger:
             "dropped_rows": self._box.given_up.rows(series),
         }
         return self._dropped[series]
-
-
-class News:
-    """Which facts are worth a status.
-
-    Counters of rows that come and go move all the time: they are told once they rest, and every 30 s while they don't.
-    """
-
-    def __init__(self) -> None:
-        self._told: dict[str, Any] | None = None
-        self._told_at = float("-inf")
-        self._seen: dict[str, Any] | None = None
-
-    def are(self, facts: dict[str, Any], now: float) -> bool:
-        """Whether these are to be told now, s on any clock; then they count as told."""
-        rest, self._seen = facts == self._seen, facts
-        due = rest or now - self._told_at >= TELL_FLOW or self._told is None or _besides(facts) != _besides(self._told)
-        if not due or facts == self._told:
-            return False
-        self._told, self._told_at = facts, now
-        return True
-
-
-def _besides(facts: dict[str, Any]) -> dict[str, Any]:
-    """All but the counters of rows that come and go."""
-    streams = {
-        name: [{key: value for key, value in one.items() if key not in {"accepted", "kept"}} for one in them]
-        for name, them in facts["streams"].items()
-    }
-    return {**facts, "streams": streams}

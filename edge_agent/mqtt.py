@@ -49,6 +49,9 @@ class MqttUplink:
         window: most messages under way.
         publish_timeout: seconds without a PUBACK after which the connection is given up.
 
+    Attributes:
+        asked: PINGREQs that left so far, whoever asked.
+
     Raises:
         ConfigError: a certificate file cannot be used.
     """
@@ -61,6 +64,7 @@ class MqttUplink:
         self.transport = "mqtt5" if login.protocol == "5" else "mqtt311"
         self.window = window
         self.most_bytes: int | None = None
+        self.asked = 0
         self._most = window
         self._site, self._device = site, device
         self._login = login
@@ -203,12 +207,13 @@ class MqttUplink:
         """What the kernel knows of the connection."""
         return self._connection.kernel() if self._connection is not None and self._up else None
 
-    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> int:
         """See `Uplink`; the next connection tells it too. The will, which may come much later, has no facts."""
         self._facts = facts
         if at_once and self._connection is not None and self._up:
             with suppress(LinkError):  # the connection has ended, which `run` sees too
-                await self._tell_status(self._connection, online=True, timeout=self._timeout)
+                return await self._tell_status(self._connection, online=True, timeout=self._timeout)
+        return 0
 
     async def close(self) -> None:
         """Publishes that we are offline, and disconnects without the will."""
@@ -240,6 +245,7 @@ class MqttUplink:
             dialler=self._dialler,
             dialled=self._successor,
             leniency=self._leniency,
+            asked=self._count,
         )
         self._successor = None
         try:
@@ -255,6 +261,9 @@ class MqttUplink:
             await connection.close()
             raise
 
+    def _count(self) -> None:
+        self.asked += 1
+
     async def _converse(self, connection: Connection, listener: Listener) -> NoReturn:
         receipts = topics.receipt(self._site, self._device, "+")
         accepted = await connection.open([receipts, topics.error(self._site, self._device)], known=self._readable)
@@ -269,11 +278,13 @@ class MqttUplink:
         await telling
         raise await asyncio.shield(connection.ended)  # else being cancelled would count as its end
 
-    async def _tell_status(self, connection: Connection, *, online: bool, timeout: float) -> None:  # noqa: ASYNC109 # ends the connection too
+    async def _tell_status(self, connection: Connection, *, online: bool, timeout: float) -> int:  # noqa: ASYNC109 # ends the connection too
+        """Bytes of it."""
         async with self._telling:
             payload = self._status(shortening.PUBLISH, online=online, **self._facts)
             if payload is not None:
                 await connection.publish(topics.status(self._site, self._device), payload, timeout=timeout, retain=True)
+            return len(payload or b"")
 
     def _status(self, beside: int, *, online: bool, **facts: Any) -> bytes | None:
         """As much of it as the broker takes; `beside`: bytes of its packet besides the topic."""

@@ -65,6 +65,7 @@ class Connection:
         dialler: makes TCP connections to the broker.
         dialled: one that was begun already.
         leniency: seconds more that it may be silent; see `edge_agent.vigil`.
+        asked: called at each PINGREQ, whoever asked.
 
     Attributes:
         ended: how it ended, once it has.
@@ -81,7 +82,9 @@ class Connection:
         dialler: dialling.Dialler,
         dialled: asyncio.Task[socket.socket] | None = None,
         leniency: float = 0.0,
+        asked: Callable[[], None] = lambda: None,
     ) -> None:
+        self._told_asked = asked
         self._loop = asyncio.get_running_loop()
         self._login = login
         self._v5 = login.protocol == "5"
@@ -312,6 +315,7 @@ class Connection:
             self._client.ping()
 
     def _questioned(self) -> None:
+        self._told_asked()
         if self._asked_at is None:
             self._asked_at = self._loop.time()
         self._watch.owed()

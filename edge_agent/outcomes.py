@@ -42,6 +42,7 @@ class Outcomes:
 
     Attributes:
         progressed: monotonic seconds of the latest progress.
+        passed_bytes: of messages of which the other side said something.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Outcomes:
         self._dice = dice
         self._backlog_after = backlog_after
         self.progressed = clock()
+        self.passed_bytes = 0
 
     async def fly(self, route: Route, written: Written, *, late: bool) -> None:
         """One message from its sending to what became of it."""
@@ -112,6 +114,7 @@ class Outcomes:
             self._way.failed(sent, self._clock(), self._dice())
             log.debug("outcome of a message unknown (%s), to be sent again", why)
             return None
+        self.passed_bytes += len(payload)
         self.back(self._way.passed(self._clock()))
         if outcome.kind == "wait":
             return self._overloaded(outcome, sent)

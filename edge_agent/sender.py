@@ -83,6 +83,11 @@ class Sender:
         """Monotonic seconds of the latest progress."""
         return self._outcomes.progressed
 
+    @property
+    def passed_bytes(self) -> int:
+        """Of messages of which the other side said something, so far."""
+        return self._outcomes.passed_bytes
+
     def add(self, series: Series, stream: Stream, start: int, *, lanes: bool = False) -> Route:
         """Sends this series from row `start` on; with `lanes` what is on disk now is backlog."""
         after = self._backlog_after if lanes else None

@@ -1,6 +1,8 @@
 """A bridge older than its agent does not know how a message is written: the same rows go again, more plainly.
 
-First without their frame of zstd, then as float32; what is refused even so is refused for what it says.
+First without their frame of zstd, then as float32; what is refused even so is refused for what it says. How a stream is
+written changes only where that was the matter: over CoAP once the plainer message is safe, behind a broker at a refusal
+that may be of it, and back at one of what was as plain as can be.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 REASONS = frozenset({"malformed", "unknown_format", "shape"})  # no zstd; not that dictionary; not that array
 LATE = 10.0  # seconds in which refusals of what was sent before still come, by a broker
+AGAIN, SELDOM = 600.0, 86_400.0  # seconds until a stream is written less plainly once more: at first, and at most
 
 
 def is_unread(outcome: Outcome, message: Message) -> bool:
@@ -46,6 +49,11 @@ def as_taken(message: Message, choice: Choice) -> Message:
     return message if choice.packs else as_float32(message)
 
 
+def plainer(message: Message) -> Message:
+    """One step more plainly."""
+    return unwrapped(message) if is_zstd(message) else as_float32(message)
+
+
 def write_plainly(choice: Choice, message: Message) -> None:
     """From now on, one step plainer than this message, which was not read."""
     if is_zstd(message):
@@ -59,12 +67,14 @@ class Fallback:
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
+        self._back: dict[str, tuple[float, float]] = {}  # when it may be, and the pause after that
 
     def heard(self, error: Error, choice: Choice, flying: Iterable[Airborne], now: float) -> Error:
         """What its sender is to hear of a refusal.
 
         One that may be of how rows are written, or were until a moment ago, gives up none: its stream is written more
-        plainly from now on, what is under way is called back, and the rows that it names, if any, come again.
+        plainly from now on, what is under way is called back, and the rows that it names, if any, come again. Where the
+        same is said of what is as plain as can be, that was not the matter.
         """
         stream = choice.stream.name
         if error.reason not in REASONS:
@@ -72,11 +82,18 @@ class Fallback:
         if now >= self._until.get(stream, now):
             flying = [one for one in flying if one.choice is choice]
             if not _stepped(error, choice, flying):
+                self._give_back(choice, now)
                 return error
             self._until[stream] = now + LATE
             for flight in flying:
                 flight.recall()
         return error if error.seq is None else msgspec.structs.replace(error, reason="overload")
+
+    def _give_back(self, choice: Choice, now: float) -> None:
+        """Ever more seldom: where the bridge cannot read it after all, that costs `LATE` seconds each time."""
+        due, pause = self._back.get(choice.stream.name, (now, AGAIN))
+        if now >= due and choice.write_freely():
+            self._back[choice.stream.name] = now + pause, min(SELDOM, 2 * pause)
 
 
 def _stepped(error: Error, choice: Choice, flying: Iterable[Airborne]) -> bool:

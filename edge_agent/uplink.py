@@ -117,8 +117,12 @@ class Uplink(Protocol):
             LinkError: what became of it is unknown.
         """
 
-    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> None:
-        """What the retained status, where there is one, says of us: at once, or with what it says next."""
+    async def tell(self, facts: dict[str, Any], *, at_once: bool = True) -> int:
+        """What the retained status, where there is one, says of us: at once, or with what it says next.
+
+        Returns:
+            Bytes of the statuses that left.
+        """
 
     async def close(self) -> None:
         """Says goodbye, quickly; `run` must have ended."""

@@ -50,6 +50,14 @@ def patience(rtt: float, rttvar: float) -> float:
     return min(MOST_PATIENCE, LEAST_PATIENCE + 10 * (rtt + 4 * rttvar))
 
 
+def repeat_within(rtt: float, rttvar: float) -> float:
+    """Seconds between two retransmissions, at most: 1, or RFC 6298's RTO and half a round trip more.
+
+    A cap below the round trip has all sent twice and thrice: at 2 s and 20 kbit/s each PINGREQ and each status was.
+    """
+    return min(LONGEST, max(REPEAT, 1.5 * rtt + 4 * rttvar))
+
+
 def margin(least: float) -> float:
     """Seconds above the smoothed round trip until TCP retransmits, at least: the least round trip, in 0.05 … 0.2 s.
 

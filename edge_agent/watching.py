@@ -47,6 +47,7 @@ class Watch:
         self._beside: asyncio.Task[socket.socket] | None = None
         self._opened: float | None = None
         self._patience = self._margin = 0.0
+        self._cap = tcp.LONGEST_RTO  # as it was dialled
         self._left: deque[float] = deque(maxlen=BUSY_WITH)
 
     def owed(self) -> None:
@@ -113,6 +114,10 @@ class Watch:
         if abs(patience - self._patience) > CHANGE * self._patience:
             self._patience = patience
             tcp.wait(sock, patience)
+        cap = vigil.repeat_within(seen.info.rtt, seen.info.rttvar)
+        if abs(cap - self._cap) > CHANGE * self._cap:
+            self._cap = cap
+            tcp.cap(sock, cap)
         if abs(margin - self._margin) > CHANGE * self._margin:
             self._margin = margin
             tcp.margin(sock, margin)

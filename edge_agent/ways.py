@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from bridge.coap.ping import Pinger
-from bridge.errors import LinkError, RemoteProtocolError
+from bridge.errors import LinkError
 from bridge.link.events import Acked, Connected, Disconnected, GivenUp, Sent
 from bridge.link.traffic import OVERHEAD
 from bridge.messages import Observation
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from edge_agent.coap import CoapUplink
     from edge_agent.mqtt import MqttUplink
     from edge_agent.uplink import Listener, Said, Uplink
-
-log = logging.getLogger(__name__)
 
 PROBE_SIZE = 60  # bytes of IP and TCP besides the few of the question
 LINGER = 5.0  # seconds in which a receipt may still come
@@ -89,6 +86,7 @@ class Way(Protocol):
     Attributes:
         name: its protocol.
         uplink: what it stands for.
+        asked: questions that left so far, whoever asked them.
     """
 
     name: Name
@@ -96,6 +94,10 @@ class Way(Protocol):
     @property
     def uplink(self) -> Uplink:
         """What it stands for."""
+
+    @property
+    def asked(self) -> int:
+        """See above."""
 
     async def run(self, listener: Listener) -> None:
         """See `Uplink.run`."""
@@ -140,7 +142,11 @@ class CoapWay:
         self._pinger = Pinger(url, tell, self._learn)
         self._round_trip = round_trip
         self._met = asyncio.Event()
-        self._strange = False
+
+    @property
+    def asked(self) -> int:
+        """See `Way`."""
+        return self._pinger.asked
 
     async def run(self, listener: Listener) -> None:
         """See `Way`; asks a few times first, so that posts need not begin with a time-out of a second."""
@@ -161,18 +167,9 @@ class CoapWay:
 
     async def carry(self, message: Message, profile: Profile | None) -> Outcome:
         """See `Way`; a non-confirmable message that nobody answers in time is sent again, confirmable."""
-        try:
-            if profile is not None and profile.transport == "coap-non":
-                outcome = await self._post_copies(message, profile)
-            else:
-                outcome = await self.uplink.send(message.stream, message.payload, message.form)
-        except RemoteProtocolError as why:
-            if not self._strange:
-                log.warning("whoever answered is no bridge, is the port right? %s; rows are kept", why)
-            self._strange = True
-            raise LinkError(f"whoever answered is no bridge: {why}") from why
-        self._strange = False
-        return outcome
+        if profile is not None and profile.transport == "coap-non":
+            return await self._post_copies(message, profile)
+        return await self.uplink.send(message.stream, message.payload, message.form)
 
     async def _post_copies(self, message: Message, profile: Profile) -> Outcome:
         send, what = self.uplink.send, (message.stream, message.payload, message.form)
@@ -232,6 +229,11 @@ class MqttWay:
         self._asking = False
         self._been_up = False
         tell(Disconnected("mqtt", clock()))
+
+    @property
+    def asked(self) -> int:
+        """See `Way`: those of the keep-alive and of who watches over the connection too."""
+        return self.uplink.asked
 
     async def run(self, listener: Listener) -> None:
         """See `Way`."""

@@ -32,6 +32,9 @@ class Pinger(asyncio.DatagramProtocol):
         tell: takes the events: `Sent` with `probe`, `Acked`, `GivenUp`.
         learn: takes the seconds that each answered ping took.
 
+    Attributes:
+        asked: pings that left so far.
+
     Raises:
         ConfigError: it is not such a URL.
     """
@@ -44,6 +47,7 @@ class Pinger(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._id = 0
         self._waiting: dict[int, float] = {}
+        self.asked = 0
 
     async def ping(self) -> None:
         """Sends one; without a socket or a route nothing is sent."""
@@ -60,6 +64,7 @@ class Pinger(asyncio.DatagramProtocol):
         self._id = (self._id + 1) & 0xFFFF
         self._waiting[self._id] = loop.time()
         self._tell(Sent(f"ping-{self._id}", loop.time(), "coap", _SIZE + HEADERS, probe=True))
+        self.asked += 1
         self._transport.sendto(bytes((_CON, 0)) + self._id.to_bytes(2, "big"))
 
     def datagram_received(self, data: bytes, _addr: object) -> None:

@@ -164,7 +164,7 @@ class Site:
         option = request.opt.block1
         if option is None:
             if len(request.payload) > self._max_body:
-                return refusal("too_large", f"at most {self._max_body} bytes a message", size1=self._max_body)
+                return _refused("too_large", f"at most {self._max_body} bytes a message", size1=self._max_body)
             return bytes(request.payload)
         block = Block(option.block_number, option.more, option.size_exponent)
         outcome = self._bodies.feed(
@@ -174,7 +174,7 @@ class Site:
             return outcome.body
         if isinstance(outcome, Refusal):
             too_large = outcome.code == "too_large"
-            return refusal(outcome.code, outcome.detail, size1=self._max_body if too_large else None)
+            return _refused(outcome.code, outcome.detail, size1=self._max_body if too_large else None)
         return Message(code=codes.CONTINUE)
 
     async def _handle(self, request: Message, path: str, body: bytes, key: Any) -> Message:
@@ -302,6 +302,11 @@ class Site:
             return self._answers.later(key, request, now)
         text = links(self._results.paths(), request.opt.uri_query)
         return self._answers.first(key, CoapReply("content", text.encode(), _LINK_FORMAT), request, now)
+
+
+def _refused(code: str, detail: str, *, size1: int | None = None) -> Message:
+    """Of a device's message: with its reason in front, from which an agent knows a bridge (`CoapReply.refusal`)."""
+    return refusal(code, f"{code}: {detail}", size1=size1)
 
 
 def _format(request: Message) -> int | None:

@@ -9,6 +9,7 @@ It does so with a hop or two among them: seven that grew by chance and one that 
 longer at both ends of a round trip. But each message adds to a queue what the link lacks, so the median one must add
 its part, and the last no more than all before it. What is believed without need would stay: a stream that sends less
 than that rate shows nothing against it.
+So a limit far beyond what is delivered without a queue, as a backlog meets it when the link is back, is forgotten.
 
 Where the link lacks little, its queue grows slowly, and one hiccup breaks such a row. That shows in three trains, each
 with all its delays beyond those of the train before (noise: 1 in 9.5 × 10⁹), unless a few hops make most of the growth.
@@ -36,6 +37,7 @@ HOPS, MOST_HOPS = 4, 3 / 4  # the greatest steps among three trains, and how muc
 SPAN, SLOT = 1.5, 0.1  # seconds
 BEYOND = 1.25  # of the estimate; so much delivered refutes it at once
 NEAR = 0.9  # of the estimate; so much delivered while no queue stands refutes it
+FAR = 32.0  # times what is delivered while no queue stands: a limit so far beyond limits nobody
 REFUTED = 10  # answers in a row
 RECENT = 2.0  # seconds
 BRIEF = 1e-3  # seconds; what takes less to drain limits nobody
@@ -116,7 +118,7 @@ class Goodput:
     def _app_limited(self, at: float, rate: float, *, steady: bool) -> None:
         if self.known and rate >= BEYOND * self.rate:
             self.known = False
-        elif self.known and steady and rate >= NEAR * self.rate:
+        elif self.known and steady and (rate >= NEAR * self.rate or FAR * rate <= self.rate):
             self._against += 1
             if self._against >= REFUTED:
                 self.known = False

@@ -82,7 +82,8 @@ async def test_a_post_and_its_answer(url: str, echo: Echo) -> None:
     assert [len(request.payload) for request in echo.requests] == [1, 9000]
     assert echo.requests[0].content_format == 60
     assert (await client.post("edge/v1/nope", b"x", 50)).code == "no_route"
-    assert (await client.post(DATA_PATH, bytes(200_001), 60)).code == "too_large"
+    refused = await client.post(DATA_PATH, bytes(200_001), 60)
+    assert (refused.code, refused.refusal) == ("too_large", "too_large: at most 200000 bytes a message")
     await client.close()
 
 

@@ -76,7 +76,7 @@ async def test_a_large_message_and_a_large_answer(coap: Run, requests: list[Coap
 
 
 async def test_refusals_are_shown(coap: Run, requests: list[CoapRequest]) -> None:
-    assert b"4.13 at most 50000 bytes" in (await coap(body=bytes(60_000)))[1]
+    assert b"4.13 too_large: at most 50000 bytes" in (await coap(body=bytes(60_000)))[1]
     assert requests == []
     assert b"5.03 later" in (await coap(body=b"later"))[1]
     assert b"4.04 expected edge/v1/{site}/{device}/data/{stream}" in (await coap(path="nope"))[1]

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from aiocoap import CHANGED, NOT_FOUND, SERVICE_UNAVAILABLE, Context, Message
+from aiocoap import (
+    BAD_REQUEST,
+    CHANGED,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    SERVICE_UNAVAILABLE,
+    UNSUPPORTED_CONTENT_FORMAT,
+    Context,
+    Message,
+)
 from aiocoap.resource import Resource, Site
 
 from bridge.wire.formats import Format
@@ -20,6 +29,8 @@ from tests.support.brokers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiocoap.numbers.codes import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,12 +92,24 @@ async def test_every_row_arrives_in_order(tmp_path: Path, server: tuple[Data, st
 async def test_refused_is_dropped_and_overload_waits(tmp_path: Path, server: tuple[Data, str]) -> None:
     data, url = server
     busy = Message(code=SERVICE_UNAVAILABLE, max_age=1)
-    data.codes = {100: [Message(code=NOT_FOUND)], 200: [busy]}
+    data.codes = {100: [Message(code=NOT_FOUND, payload=b"no_route: stream 'wrist' has no route")], 200: [busy]}
     code, out, err = await replay(tmp_path, url, "--rows-per-message", "100")
     assert code == 1
     assert json.loads(out.removeprefix("replayed "))["refused"] == [[100, 199]]
     assert "no_route" in err
     assert data.firsts == [0, 100, 200, 200, 300, 400, 500]
+
+
+@pytest.mark.parametrize("answer", [NOT_FOUND, BAD_REQUEST, UNSUPPORTED_CONTENT_FORMAT, METHOD_NOT_ALLOWED])
+async def test_what_whoever_else_has_the_port_refuses_is_kept(
+    tmp_path: Path, server: tuple[Data, str], answer: Code
+) -> None:
+    data, url = server
+    data.codes = {100: [Message(code=answer, payload=b"no such resource"), Message(code=answer)]}
+    code, _, err = await replay(tmp_path, url, "--rows-per-message", "100")
+    assert code == 0, err
+    assert sorted(data.rows) == list(range(600))
+    assert err.count("whoever answered is no bridge, is the port right?") == 1
 
 
 async def test_nobody_there(tmp_path: Path) -> None:

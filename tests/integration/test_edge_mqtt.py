@@ -88,6 +88,7 @@ async def test_every_broker_answers_and_the_kernel_tells(address: tuple[str, str
         assert info is not None
         assert info.segments >= 3
         assert 0 < info.rtt < 1
+        assert made.asked == 3
     assert not made.is_up
     with pytest.raises(LinkError):
         await made.ask()

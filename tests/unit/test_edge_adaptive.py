@@ -15,7 +15,7 @@ from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from bridge.wire.zstd import MAGIC
 from edge_agent.adaptive import RETRY
-from edge_agent.unread import LATE
+from edge_agent.unread import AGAIN, LATE
 from edge_agent.uplink import SAFE, Outcome
 from edge_agent.ways import is_zstd
 from tests.support.two_ways import RTT, World, settle
@@ -279,7 +279,7 @@ async def test_a_broker_that_forgot_us_is_news_another_connection_is_not(world: 
 async def test_idle_ways_are_probed_for_little(world: World) -> None:
     await begin(world)
     sent = 0
-    for n in range(1, 400):
+    for n in range(1, 1_600):
         world.now += 0.05
         task = world.send(4 * n)
         await settle()
@@ -418,7 +418,9 @@ async def test_what_is_refused_in_zstd_and_in_int8_goes_as_float32_and_is_refuse
         ]
         found = world.uplink.writing("wrist")
         assert found is not None
-        assert (found.packing, found.zstd) == ("float32", False), "though int8 is pinned"
+        assert found.packing == ("float32" if takes else "int8"), (
+            "though int8 is pinned, and only if that was the matter"
+        )
     finally:
         await world.stop()
 
@@ -435,8 +437,54 @@ async def test_rows_that_a_bridge_behind_a_broker_refuses_in_int8_come_again() -
         world.uplink.refusal(Error("shape", "three channels", "wrist", 12))
         told = [one for one in world.heard.said if isinstance(one, Error)]
         assert [one.reason for one in told] == ["overload", "overload", "shape"]
+    finally:
+        await world.stop()
+
+
+async def test_what_is_refused_as_float32_too_behind_a_broker_costs_no_encoding_but_ever_more_seldom() -> None:
+    world = World("mqtt", pin="mqtt-1/int8/*", fidelity={"int8": 0.01})
+    world.estimator.on(Connected("mqtt", world.now))
+    await world.start()
+
+    def after(seconds: float) -> str:
+        """How rows are written after another refusal."""
+        world.now += seconds
+        world.uplink.refusal(Error("shape", "three channels", "wrist", 4))
         found = world.uplink.writing("wrist")
         assert found is not None
-        assert found.packing == "float32"
+        return found.packing
+
+    try:
+        assert (await world.send(0)).kind == "safe"
+        assert [after(0.0), after(LATE)] == ["float32", "int8"]
+        assert [after(1.0), after(LATE), after(AGAIN - 2 * LATE)] == ["float32"] * 3
+        assert after(2 * LATE) == "int8", "perhaps another bridge by now"
+        assert [after(1.0), after(AGAIN)] == ["float32"] * 2
+        assert after(AGAIN + LATE) == "int8"
+        told = [one.reason for one in world.heard.said if isinstance(one, Error)]
+        assert told == ["overload", "shape", "overload", "shape", "shape", "shape", "overload", "shape", "shape"]
+    finally:
+        await world.stop()
+
+
+async def test_what_is_refused_for_what_it_says_leaves_the_next_rows_in_zstd() -> None:
+    world = World("mqtt", "coap", pin="coap-con/float32+zstd/*")
+    await world.start()
+    try:
+        await begin(world)
+        coap, seen = world.ways["coap"], []
+        carry = coap.carry
+
+        async def bridge(message: Message, profile: Profile | None) -> Outcome:
+            seen.append((message.rows[0][0], is_zstd(message)))
+            return Outcome("refused", "shape: 3 channels") if message.rows[0][0] == 4 else await carry(message, profile)
+
+        coap.carry = bridge  # type: ignore[method-assign] # with a manifest
+        assert (await in_zstd(world, 4)).detail == "shape: 3 channels"
+        assert (await in_zstd(world, 8)).kind == "safe"
+        assert seen == [(4, True), (4, False), (8, True)]
+        found = world.uplink.writing("wrist")
+        assert found is not None
+        assert found.zstd
     finally:
         await world.stop()

@@ -76,6 +76,43 @@ async def test_unknown_outcomes_and_bad_times_are_tried_again(tmp_path: Path) ->
     assert firsts(uplink) == list(range(ROWS))
 
 
+async def test_a_status_is_weighed_against_what_came_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[int, int]] = []  # bytes of messages, and of the status
+
+    class Weighing:
+        def are(self, _facts: dict[str, Any], _now: float, *, sent: int) -> bool:
+            heard.append((sent, 0))
+            return True
+
+        def told(self, size: int) -> None:
+            heard[-1] = heard[-1][0], size
+
+    monkeypatch.setattr("edge_agent.app.News", Weighing)
+    monkeypatch.setattr("edge_agent.app.TELL", 0.0)
+    failed: set[int | None] = set()
+
+    def answer(_: str, message: Observation) -> Outcome | None:
+        lost = message.seq == 100 and 100 not in failed
+        failed.add(message.seq)
+        return None if lost else SAFE
+
+    uplink, passed = FakeUplink(answer), 0
+    send = uplink.send
+
+    async def weighed(stream: str, payload: bytes, form: Format, **how: Any) -> Outcome:
+        nonlocal passed
+        outcome = await send(stream, payload, form, **how)
+        passed += len(payload)
+        return outcome
+
+    monkeypatch.setattr(uplink, "send", weighed)
+    agent = app(tmp_path, uplink, rows_per_message=100)
+    await agent.run()
+    assert agent.sender.passed_bytes == passed > 4 * ROWS, "what is lost pays for nothing"
+    assert [sent for sent, _ in heard] == sorted(sent for sent, _ in heard)
+    assert all(size > len(b'{"streams":{}}') for _, size in heard)
+
+
 async def test_too_large_messages_are_halved(tmp_path: Path) -> None:
     uplink = FakeUplink()
     uplink.most_bytes = 600

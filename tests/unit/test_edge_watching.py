@@ -8,6 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from bridge import tcp
@@ -88,6 +89,18 @@ async def test_tcp_repeats_sooner_only_where_its_round_trip_is_of_now(
     monkeypatch.setattr(watching, "BUSY_FOR", 0.0)
     stand.watch._look()
     assert set_to == [vigil.LINUX_MARGIN, vigil.LEAST_MARGIN, vigil.LINUX_MARGIN]
+
+
+async def test_the_kernel_s_longest_timer_follows_a_long_way(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[float] = []
+    monkeypatch.setattr(tcp, "cap", lambda _sock, seconds: set_to.append(seconds))
+    seen = tcp.look(stand.near, 0.0)
+    assert seen is not None
+    for rtt in (0.05, 2.0, 2.1, 0.05):
+        info = msgspec.structs.replace(seen.info, rtt=rtt, rttvar=0.05)
+        monkeypatch.setattr(tcp, "look", lambda _sock, _at, info=info: msgspec.structs.replace(seen, info=info))
+        stand.watch._look()
+    assert set_to == pytest.approx([3.2, 1.0])
 
 
 async def test_silence_is_asked_about_tried_beside_and_told(stand: Stand) -> None:

@@ -116,6 +116,18 @@ def test_a_wish_where_nothing_decides_is_an_error(tmp_path: Path, wish: str) -> 
         ("", '[link]\nexclude = ["coap-*", "mqtt-*"]', "link.exclude: nothing is left of what pin '*' matches"),
         ("", '[link]\npin = "mqtt-2/*"', "link.pin: no profile matches 'mqtt-2/*': ways"),
         ('pin = "mqtt-0/*"', '[link]\nexclude = ["mqtt-*"]', "link.exclude: nothing is left of what pin 'mqtt-0/*'"),
+        (
+            'pin = "*/int8/*"', "[link]\nbudget = 0.001\nfidelity.int8 = 0.004",
+            "streams[1].pin: stream 'b': pin '*/int8/*' leaves int8 at best, which costs 0.004 of accuracy by link.fid",
+        ),
+        (
+            "budget = 0.003", '[link]\npin = "*/int[48]*/*"\nfidelity = { int8 = 0.004, int4 = 0.005 }',
+            "link.pin: stream 'b': pin '*/int[48]*/*' leaves int8 at best, which costs 0.004 of accuracy by link.fide",
+        ),
+        (
+            'exclude = ["*/json*", "*/float32*"]', "[link]\nbudget = 0.0\nfidelity.int4 = 0.01",
+            "streams[1].exclude: stream 'b': exclude ['*/json*', '*/float32*'] leaves int4 at best, which costs 0.01",
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_ends_the_agent_with_file_key_and_why(

@@ -314,3 +314,15 @@ def test_more_than_the_limit_delivered_refutes_it_at_once() -> None:
     assert goodput.known
     goodput.acked(20.0 + TRAIN / 200, 19.0 + TRAIN / 200, 400, TRAIN * 400, steady=False, deep=False)
     assert not goodput.known
+
+
+@pytest.mark.parametrize(("rate", "stays"), [(1e5, True), (3e5, False)])
+def test_a_limit_that_a_burst_met_is_believed_while_it_could_matter(rate: float, *, stays: bool) -> None:
+    """What waited in an outage leaves at once and meets the link's own rate; 8 kB/s after it are far below, or not."""
+    goodput = Goodput()
+    feed(goodput, rate, 10_000.0, 0.0, 40)
+    assert found(goodput) == (True, rate)
+    feed(goodput, rate, 20.0, 5.0, TRAIN)
+    assert goodput.known
+    feed(goodput, rate, 20.0, 10.0, TRAIN + 40)
+    assert goodput.known is stays
