@@ -82,6 +82,7 @@ Packet: TypeAlias = mqtt5.Packet
 Received: TypeAlias = Packet | Delivery | int
 
 MALFORMED, PROTOCOL_ERROR, TOPIC_NAME_INVALID, PACKET_TOO_LARGE = 0x81, 0x82, 0x90, 0x95
+QOS_NOT_SUPPORTED = 0x9B
 _PUBACK: Final = 0x40
 # In a row, of success, which is said by saying nothing; an id is not 0.
 _PUBACKS = re.compile(rb"(?:@\x02(?:[^\0].|\0[^\0]))++", re.DOTALL)

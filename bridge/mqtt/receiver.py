@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import RemoteProtocolError
 from bridge.mqtt.aliases import TheirAliases
-from bridge.mqtt.codec import puback, pubcomp, pubrec
+from bridge.mqtt.codec import QOS_NOT_SUPPORTED, puback, pubcomp, pubrec
 
 if TYPE_CHECKING:
     from bridge.mqtt.messages import Delivery, Settings
-
-QOS_NOT_SUPPORTED = 0x9B
 
 
 class Receiver:

@@ -34,7 +34,7 @@ from bridge.mqtt.liveness import Liveness
 from bridge.mqtt.messages import Acked, Delivery, Publish, Settings
 from bridge.mqtt.receiver import Receiver
 from bridge.mqtt.sender import Sender
-from bridge.mqtt.subscriptions import QOS_NOT_SUPPORTED, Subscriptions
+from bridge.mqtt.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -302,7 +302,9 @@ class Session:
             detail = f" ({packet.reason_str})" if packet.reason_str else ""
             raise self._refused(f"the broker refused us: {codec.in_words(code)}{detail}", code)
         if packet.max_qos == codec.QoS.AT_MOST_ONCE:
-            raise self._refused("the broker offers QoS 0 only; QoS 1 is needed to lose nothing", QOS_NOT_SUPPORTED)
+            raise self._refused(
+                "the broker offers QoS 0 only; QoS 1 is needed to lose nothing", codec.QOS_NOT_SUPPORTED
+            )
         self.state = State.CONNECTED
         self.connects += 1
         self.session_present = packet.session_present

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from bridge.mqtt.messages import Settings
 
-QOS_NOT_SUPPORTED = 0x9B
-
 
 class Subscriptions:
     """The subscriptions of one session.
@@ -79,7 +77,7 @@ class Subscriptions:
                 raise ConnectionRefusedByPeer(detail, code=code)
             if code < needed:
                 detail = f"the broker grants the subscription {text!r} QoS {code} only; QoS {needed} is needed"
-                raise ConnectionRefusedByPeer(detail, code=QOS_NOT_SUPPORTED)
+                raise ConnectionRefusedByPeer(detail, code=codec.QOS_NOT_SUPPORTED)
 
     def _unsubscribe(self, filters: tuple[str, ...]) -> None:
         packet_id = self._free_id()

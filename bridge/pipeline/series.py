@@ -7,82 +7,18 @@ given up; a gap that is given up ends the windows that would span it. No clock: 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
-
-from bridge.messages import Lane, Rows
+from bridge.pipeline.chunk import Chunk, Cut, assembled
 from bridge.pipeline.given import Given
 
 if TYPE_CHECKING:
     from bridge.pipeline.later import Later
 
+__all__ = ["MAX_BACKLOG", "MAX_JUMP", "Chunk", "Cut", "Series"]
+
 MAX_BACKLOG = 1 << 28  # rows that a backlog may have: 62 days at 50 Hz
 MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim: 5.8 hours at 50 Hz
-
-
-class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Consecutive rows that arrived together.
-
-    Attributes:
-        first: row number of the first row.
-        values: float32, shape (rows, channels).
-        t: seconds since 1970 of the first row.
-        dt: seconds between rows.
-        t_source: who stamped t.
-        arrived: monotonic seconds of arrival.
-        lane: lane of the message.
-    """
-
-    first: int
-    values: Rows
-    t: float
-    dt: float
-    t_source: Literal["device", "bridge"]
-    arrived: float
-    lane: Lane
-
-    @property
-    def end(self) -> int:
-        """Row number after the last row."""
-        return self.first + len(self.values)
-
-    def since(self, row: int) -> Chunk:
-        """The part from that row on."""
-        skip = row - self.first
-        return msgspec.structs.replace(self, first=row, values=self.values[skip:], t=self.t + skip * self.dt)
-
-    def between(self, first: int, end: int) -> Chunk:
-        """The part of it that lies in these rows, `end` being the row after the last."""
-        part = self if first <= self.first else self.since(first)
-        if end >= part.end:
-            return part
-        return msgspec.structs.replace(part, values=part.values[: end - part.first])
-
-    def owned(self) -> Chunk:
-        """The same with values of its own: a few rows must not keep a whole message."""
-        return msgspec.structs.replace(self, values=self.values.copy())
-
-
-class Cut(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A complete window.
-
-    Attributes:
-        seq: row number of its first row.
-        values: float32, shape (rows, channels).
-        t: seconds since 1970 of its first row.
-        t_source: who stamped t.
-        arrived: monotonic seconds at which its last missing row arrived.
-        lane: lane of its last row.
-    """
-
-    seq: int
-    values: Rows
-    t: float
-    t_source: Literal["device", "bridge"]
-    arrived: float
-    lane: Lane
 
 
 class Series:
@@ -331,7 +267,7 @@ class Series:
         cuts: list[Cut] = []
         start, tail = self.next_window, self._tail
         while start + self._rows <= self.next_row:
-            cuts.append(self._assemble(start, now))
+            cuts.append(assembled(tail, start, start + self._rows, self.next_row, now))
             start += self._hop
         if cuts:
             self.windows += len(cuts)
@@ -341,15 +277,3 @@ class Series:
                 tail[0] = tail[0].since(start).owned()
         self.next_window = start
         return cuts
-
-    def _assemble(self, start: int, now: float) -> Cut:
-        end, tail = start + self._rows, self._tail
-        head = tail[0]
-        if head.first == start and end == self.next_row and len(tail) > 1:  # all of it
-            values = np.concatenate([chunk.values for chunk in tail])
-            return Cut(start, values, head.t, head.t_source, now, tail[-1].lane)
-        parts = [chunk for chunk in tail if chunk.first < end and chunk.end > start]
-        head, last = parts[0], parts[-1]
-        pieces = [chunk.values[max(start - chunk.first, 0) : end - chunk.first] for chunk in parts]
-        values = pieces[0].copy() if len(pieces) == 1 else np.concatenate(pieces)
-        return Cut(start, values, head.t + (start - head.first) * head.dt, head.t_source, now, last.lane)

@@ -7,10 +7,8 @@ ever given twice. All methods block and belong into one thread; `apply` takes ma
 
 from __future__ import annotations
 
-import secrets
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +17,11 @@ from bridge.errors import StoreError
 from bridge.store.age import Moment
 from bridge.store.arrivals import Arrivals
 from bridge.store.blobs import Blobs
-from bridge.store.database import Broken, condemn, open_database, transaction, translated
-from bridge.store.given_up import SCHEMA as GIVEN_UP
+from bridge.store.database import Broken, condemn, transaction, translated
 from bridge.store.given_up import GivenUp
 from bridge.store.lost import DAMAGED, give_up_lost, rewind
 from bridge.store.marked import Marked
-from bridge.store.outbox_recovery import recover
+from bridge.store.outbox_file import MARKS, marks_of, name_of, note, noted, open_outbox
 from bridge.store.pieces import (
     OVERHEAD,
     Append,
@@ -38,7 +35,7 @@ from bridge.store.pieces import (
     WhenFull,
     trim,
 )
-from bridge.store.thinning import Thinning
+from bridge.store.room import Room
 
 if TYPE_CHECKING:
     import sqlite3
@@ -46,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "MARKS",
+    "NOT_FINITE",
     "OVERHEAD",
     "Append",
     "Change",
@@ -59,23 +58,7 @@ __all__ = [
     "WhenFull",
 ]
 
-VERSION = 2
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE IF NOT EXISTS series(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, epoch TEXT NOT NULL,
-       next INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0, UNIQUE(stream, epoch))""",
-    """CREATE TABLE IF NOT EXISTS blobs(id INTEGER PRIMARY KEY, series INTEGER NOT NULL, first INTEGER NOT NULL,
-       count INTEGER NOT NULL, t REAL, dt REAL, kept REAL NOT NULL, data BLOB NOT NULL, crc INTEGER)""",
-    "CREATE UNIQUE INDEX IF NOT EXISTS blobs_rows ON blobs(series, first)",
-    *GIVEN_UP,
-)
-MARKS = ".marks"  # beside the outbox
 NOT_FINITE = "not_finite"  # rule of numbers that were given to rows with a NaN or ∞
-
-
-def _convert(db: sqlite3.Connection, _version: int) -> None:
-    """Version 1 had no checksums."""
-    db.execute("ALTER TABLE blobs ADD COLUMN crc INTEGER")
 
 
 class Outbox:
@@ -97,22 +80,18 @@ class Outbox:
             self._db.close()
             condemn(path)
             self._open(tell)
-        self._marks = Marked(self._db, path.with_name(path.name + MARKS), self.store)
+        self._marks = Marked(self._db, marks_of(path), self.store)
         self._compare(tell)
         with translated(self._name):
             self._arrivals = Arrivals(self._db, self._blobs, self._marks)
 
     def _open(self, tell: Callable[[str], None]) -> None:
-        marks = self._path.with_name(self._path.name + MARKS)
-        self._db: sqlite3.Connection = open_database(
-            self._path, SCHEMA, version=VERSION, tell=tell, convert=_convert, recover=partial(recover, marks=marks)
-        )
+        self._db: sqlite3.Connection = open_outbox(self._path, tell)
         with translated(self._name):
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES('store', ?)", (secrets.token_hex(4),))
-            self.store = str(self._db.execute("SELECT value FROM meta WHERE key = 'store'").fetchone()[0])
+            self.store = name_of(self._db)
             self.given_up = GivenUp(self._db)
             self._blobs = Blobs(self._db)
-        self._thinning = Thinning(self._db, self._limits.thin_rows)
+        self._room = Room(self._db, self._limits, self._blobs, self.given_up)
 
     @property
     def bytes(self) -> int:
@@ -147,7 +126,7 @@ class Outbox:
         rotten, self._blobs.rotten = self._blobs.rotten, []
         with self._changing():
             for gone in rotten:
-                self._give_up(gone.series, gone.first, gone.last, DAMAGED, time.time())
+                self._room.give_up(gone.series, gone.first, gone.last, DAMAGED, time.time())
             row = rewind(self._db, self._blobs, self.given_up, series)
         if row is not None:
             with translated(self._name):
@@ -202,7 +181,7 @@ class Outbox:
         with translated(self._name):
             self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()  # its space is used again
         with self._changing():
-            self._make_room(now if wall is None else wall, 64 * 1024)
+            self._room.make(now if wall is None else wall, 64 * 1024)
         return before - self.rows()
 
     def read(self, series: int, first: int, last: int) -> Iterator[Piece]:
@@ -254,9 +233,9 @@ class Outbox:
         rotten, before = list(self._blobs.rotten), self.rows()
         with self._changing():
             for gone in rotten:
-                self._give_up(gone.series, gone.first, gone.last, gone.rule or "", at)
+                self._room.give_up(gone.series, gone.first, gone.last, gone.rule or "", at)
             if age is not None:
-                self._drop_oldest("age", at, most, older_than=now - age)
+                self._room.drop_oldest("age", at, most, older_than=now - age)
         del self._blobs.rotten[: len(rotten)]
         with translated(self._name):
             self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
@@ -265,16 +244,16 @@ class Outbox:
     def moment(self) -> Moment | None:
         """What `note` noted last, else about when the newest rows came; None without rows."""
         with translated(self._name):
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
+            found = noted(self._db)
             if found is not None:
-                return Moment.read(str(found[0]))
+                return found
             came = self._blobs.newest_came()
         return None if came is None else Moment.unknown(came)
 
     def note(self, moment: Moment) -> None:
         """Keeps this moment for the next start."""
         with translated(self._name):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES('clock', ?)", (moment.text(),))
+            note(self._db, moment)
 
     def condemn(self) -> None:
         """Has the next start recover what it can, and begin a new file."""
@@ -300,21 +279,17 @@ class Outbox:
         if isinstance(change, End):
             self._db.execute("UPDATE series SET ended = 1 WHERE id = ?", (change.series,))
         elif change.rule is not None:
-            self._give_up(change.series, change.first, change.last, change.rule, at)
+            self._room.give_up(change.series, change.first, change.last, change.rule, at)
         else:
             self._blobs.release(change)
             self.given_up.told(change.series, change.first, change.last)
         return None
 
-    def _give_up(self, series: int, first: int, last: int, rule: str, at: float) -> None:
-        for start, stop in sorted(self._blobs.release(Release(series, first, last))):
-            self.given_up.record(series, start, stop, rule, at)
-
     def _append(self, append: Append, now: float, at: float) -> int:
         if not self.has_room(append.size):
             raise StoreError(f"{self._name}: full ({self._limits.max_bytes} bytes), and the rule is to refuse new rows")
         if self.bytes + append.size > self._limits.max_bytes:
-            self._make_room(at, self.bytes + append.size - self._limits.max_bytes)
+            self._room.make(at, self.bytes + append.size - self._limits.max_bytes)
         query = "UPDATE series SET next = next + ?, ended = 0 WHERE id = ? RETURNING next"
         after = self._db.execute(query, (append.skip + len(append.values), append.series)).fetchone()
         if after is None:
@@ -329,23 +304,6 @@ class Outbox:
         for start in range(first - first % append.align, first + len(append.values), append.align):
             self._blobs.insert(append.series, trim(whole, start, start + append.align - 1), now)
         return first
-
-    def _make_room(self, at: float, size: int) -> None:
-        """Gives up rows by the rule until so many bytes are free, or nothing is left."""
-        wanted = max(0, self.bytes - size)
-        while self.bytes > wanted:
-            block = self._thinning.next(self.rows()) if self._limits.when_full == "thin_out" else None
-            if block is not None:
-                self._give_up(*block, "thin_out", at)
-            elif not self._drop_oldest("thin_out" if self._limits.when_full == "thin_out" else "size", at, 16):
-                return
-
-    def _drop_oldest(self, rule: str, at: float, most: int, *, older_than: float | None = None) -> int:
-        """Gives up the oldest blobs; returns how many."""
-        gone = list(self._blobs.drop_oldest(most, older_than=older_than))
-        for series, first, last in gone:
-            self.given_up.record(series, first, last, rule, at)
-        return len(gone)
 
     def _compare(self, tell: Callable[[str], None]) -> None:
         """Rows that were given a number and are not in the file were lost with its newest commits."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from bridge.ledger.account import Account, AgentStatus, Dropped, GivenUp, Part, Windows
+import msgspec
+
+from bridge.ledger.account import Account, AgentStatus, Dropped, GivenUp, Page, Part, WholeAccount, Windows
 from bridge.messages import SeriesKey
 from bridge.topics import AgentTopic
 
@@ -28,6 +30,20 @@ GOOD = Account(
     seen=100.0,
 )
 PART = Part("e1", 1_050, [(950, 1_049)], [Dropped(300, 399, "age")])
+
+WHOLES = [  # of two bridges, 64 rows a window
+    WholeAccount(KEY, 64, [(0, 127), (256, 319)], seen=70.0),
+    WholeAccount(KEY, 64, [(128, 191)], waiting=[(192, 255)]),
+]
+WHOLE_PART = Part("e1", 400, [(192, 255), (320, 399)])
+
+
+def but(one: Account, **changed: Any) -> Account:
+    return msgspec.structs.replace(one, **changed)
+
+
+def page(*series: Account, **more: Any) -> Page:
+    return Page(more.pop("bridge", "gw-1"), 200.0, 50.0, series=list(series), **more)
 
 
 def whole_cuts(*seqs: int, key: SeriesKey) -> list[Any]:

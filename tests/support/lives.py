@@ -278,6 +278,14 @@ class World:
         self.lives.append(life)
         return life
 
+    async def end(self) -> None:
+        """Ends what still lives, and what its slow model still computes."""
+        for life in self.lives:
+            life.slow.let_all_go()
+            if not life.running.done():
+                await life.crash()
+            await life.slow.ended()
+
     def pending(self) -> list[tuple[int, bool]]:
         """First row of each window in the journal, and whether it has an answer already."""
         journal = Journal(self.path, pytest.fail)

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.errors import StoreError
 from bridge.store import kept as module
+from bridge.store import kept_writer as writer
 from bridge.store.database import Broken
 from bridge.store.kept import Kept, Record
 from bridge.store.kept_file import KeptFile, Query, Written
@@ -24,7 +25,7 @@ EVER = 1 << 62
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY", 0.01)
+    monkeypatch.setattr(writer, "RETRY", 0.01)
 
 
 @pytest.fixture
@@ -98,8 +99,8 @@ async def test_what_comes_while_a_commit_runs_is_committed_together(
 
 
 def test_records_are_joined_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_TOGETHER", 5)
-    rows = module._joined([numbered(n, results) for n, results in ((1, 2), (2, 3), (3, 1), (4, 5), (5, 1))])
+    monkeypatch.setattr(writer, "MOST_TOGETHER", 5)
+    rows = writer._joined([numbered(n, results) for n, results in ((1, 2), (2, 3), (3, 1), (4, 5), (5, 1))])
     assert [(row.n, len(row.items), len(row.whole)) for row in rows] == [(2, 5, 2), (3, 1, 1), (4, 5, 1), (5, 1, 1)]
 
 
@@ -208,7 +209,7 @@ async def test_closing_does_not_wait_for_a_disk_that_refuses(tmp_path: Path, mon
         raise StoreError("disk full")
 
     monkeypatch.setattr(KeptFile, "write", refuse)
-    monkeypatch.setattr(module, "RETRY", 1e6)
+    monkeypatch.setattr(writer, "RETRY", 1e6)
     kept = begin(tmp_path)
     kept.append(record())
     await asyncio.wait_for(kept.close(), 5.0)
@@ -225,7 +226,7 @@ async def test_who_reads_is_told_of_an_error(kept: Kept, monkeypatch: pytest.Mon
 
 async def test_age_is_looked_at_when_nothing_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed = threading.Event()
-    monkeypatch.setattr(module, "IDLE", 0.01)
+    monkeypatch.setattr(writer, "IDLE", 0.01)
     monkeypatch.setattr(KeptFile, "trim", lambda *_: trimmed.set())
     kept = begin(tmp_path)
     assert await asyncio.to_thread(trimmed.wait, 5)

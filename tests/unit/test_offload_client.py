@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from bridge import topics
 from bridge.offload.agents import MAX_AGENTS
 from bridge.offload.client import Answered, Ask, Unanswered
 from bridge.offload.desk import MOST_AGAIN
-from bridge.offload.sending import Sending
-from bridge.wire import zstd
 from bridge.wire.offload import Reply
 from tests.support.hand_cloud import VALUES, Cloud, clouds
 from tests.support.paho_client import until
@@ -75,25 +72,6 @@ async def test_a_question_carries_window_and_patience_and_is_answered(cloud: Clo
     assert cloud.client.open == 0
     assert 0 < cloud.view().expected < 5
     assert cloud.cancelled == []
-
-
-FRAMED = Sending("int4", costs={"float32": 0.0, "int8": 0.0, "int4": 0.0}, zstd=True)
-
-
-@pytest.mark.parametrize(("facts", "framed"), [({"zstd": [1, 2]}, True), ({"zstd": [2]}, False), ({}, False)])
-async def test_frames_are_for_agents_that_say_that_they_take_them(
-    make: Callable[..., Cloud], facts: dict[str, Any], framed: bool
-) -> None:
-    cloud = make(models={"m": FRAMED})
-    await cloud.ready()
-    await cloud.there("gpu-1", direct=True, **facts)
-    wave = np.sin(np.arange(768, dtype=np.float32).reshape(128, 6)) + 2
-    cloud.client.ask("w1", "m", wave, time.monotonic() + 5.0, private=(1, 4))
-    await until(lambda: cloud.asked)
-    assert cloud.messages[0].payload.startswith(zstd.MAGIC) == framed
-    values = cloud.asked[0][1].values
-    assert np.abs(values - wave)[:, [0, 2, 3, 5]].max() < (0.08 if framed else 0.005)  # half a step of 4 bits, of 8
-    assert not values[:, [1, 4]].any()
 
 
 async def test_agents_beyond_those_that_are_remembered_are_told_of_once(
@@ -240,78 +218,6 @@ async def test_a_refusal_repeated_for_ever_ends(cloud: Cloud) -> None:
     assert cloud.events == [Unanswered("w", "gpu-1 refused: stopping")]
 
 
-# ---- several agents
-
-
-async def test_an_agent_that_refuses_is_followed_by_the_other(cloud: Cloud) -> None:
-    await cloud.there("gpu-1", "gpu-2", direct=True)
-    cloud.ask("w")
-    refusals = ("too late: predicted 9 s, patience 5 s", "engine failed: out of memory")
-    for times, refusal in enumerate(refusals, 1):
-        await until(partial(cloud.was_asked, times))
-        name = cloud.asked[-1][0]
-        assert name is not None
-        cloud.reply(Reply("w", name, error=refusal))
-    await until(lambda: cloud.events)
-    assert {name for name, _ in cloud.asked} == {"gpu-1", "gpu-2"}
-    assert cloud.events == [Unanswered("w", f"{cloud.asked[1][0]} refused: {refusals[1]}")]
-
-
-async def test_a_late_question_is_put_to_another_agent_and_the_loser_is_told(cloud: Cloud) -> None:
-    await cloud.there("gpu-1", "gpu-2", direct=True)
-    cloud.ask("w", patience=1.0)
-    await until(lambda: len(cloud.asked) == 2)
-    (first, _), (second, question) = cloud.asked
-    assert {first, second} == {"gpu-1", "gpu-2"}
-    assert question.patience <= 0.5
-    reply = Reply("w", str(second), "sit", 0.9)
-    cloud.reply(reply)
-    await until(lambda: cloud.cancelled)
-    assert cloud.cancelled == [(first, "w")]
-    cloud.reply(Reply("w", str(first), "run", 0.9))  # it had answered already
-    cloud.ask("after")
-    await until(partial(cloud.was_asked, 3))
-    assert cloud.events == [Answered("w", reply, "a second agent was asked")]
-
-
-async def test_without_budget_no_second_agent_is_asked(make: Callable[..., Cloud]) -> None:
-    cloud = make(hedge=0.0)
-    await cloud.ready()
-    await cloud.there("gpu-1", "gpu-2", direct=True)
-    cloud.ask("w", patience=0.2)
-    await until(lambda: cloud.events)
-    assert len(cloud.asked) == 1
-
-
-async def test_what_an_agent_had_that_went_away_goes_to_another_whatever_the_budget(make: Callable[..., Cloud]) -> None:
-    cloud = make(hedge=0.0)
-    await cloud.ready()
-    await cloud.there("gpu-1", "gpu-2", direct=True)
-    cloud.ask("w", patience=60.0)
-    await until(lambda: cloud.asked)
-    first = str(cloud.asked[0][0])
-    cloud.status("m", name=first, online=False)
-    await until(lambda: len(cloud.asked) == 2)
-    second = str(cloud.asked[1][0])
-    assert {first, second} == {"gpu-1", "gpu-2"}
-    cloud.status("m", name=second, direct=True, instance="another process")
-    await until(lambda: cloud.events)
-    assert cloud.events == [Unanswered("w", f"{second} went away")]
-
-
-async def test_one_of_a_group_that_went_away_has_its_questions_asked_again(cloud: Cloud) -> None:
-    await cloud.there("gpu-1", "gpu-2")
-    cloud.ask("w", patience=60.0)
-    await until(lambda: cloud.asked)
-    cloud.status("m", name="gpu-1", online=False)
-    await until(lambda: len(cloud.asked) == 2)
-    cloud.status("m", name="gpu-2", online=False)
-    await until(lambda: cloud.events)
-    (event,) = cloud.events
-    assert isinstance(event, Unanswered)
-    assert event.why in {"gpu-2 went away", "no cloud agent serves m"}  # the latter while others may still be told
-
-
 async def test_nobody_is_told_of_a_question_that_was_cancelled(cloud: Cloud) -> None:
     await cloud.there("gpu-1", direct=True)
     cloud.ask("w")
@@ -332,71 +238,3 @@ async def test_a_question_that_never_left_is_not_cancelled_on_the_wire(cloud: Cl
     await until(lambda: cloud.asked)
     assert [question.id for _, question in cloud.asked] == ["w"]
     assert cloud.cancelled == []
-
-
-# ---- shadows, cache, privacy, packing
-
-
-async def test_a_shadow_is_learned_from_and_nobody_is_told(cloud: Cloud) -> None:
-    await cloud.there("gpu-1", direct=True)
-    now = time.monotonic()
-    for _ in range(3):
-        cloud.client.explore("m", VALUES, now)
-    cloud.client.explore("unknown", VALUES, now)
-    await until(lambda: cloud.asked)
-    assert cloud.view().expected == 0.0
-    cloud.reply(Reply(cloud.asked[0][1].id, "gpu-1", "sit", 0.9))
-    await until(lambda: cloud.view().expected > 0.0)
-    assert len(cloud.asked) == 1, "one shadow in so many windows and seconds"
-    assert cloud.events == []
-
-
-async def test_a_client_that_explores_nothing_asks_no_shadows(make: Callable[..., Cloud]) -> None:
-    cloud = make(explore=0.0)
-    await cloud.ready()
-    await cloud.there()
-    cloud.client.explore("m", VALUES, time.monotonic())
-    assert cloud.client.open == 0
-
-
-async def test_an_answer_is_used_again_while_it_lives(make: Callable[..., Cloud]) -> None:
-    cloud = make(cache=60.0)
-    await cloud.ready()
-    await cloud.there()
-    cloud.ask("w1")
-    cloud.reply(Reply("w1", "gpu-1", "sit", 0.9))
-    await until(lambda: cloud.events)
-    cloud.ask("w2")
-    assert cloud.events[1] == Answered("w2", Reply("w2", "gpu-1", "sit", 0.9), "its answer of 0.0 s ago")
-    cloud.ask("w3", values=VALUES * 2)
-    await until(lambda: len(cloud.asked) == 2)
-    cloud.status("m", models={"m": "2"})
-    await until(lambda: len(cloud.client._cache) == 0)
-    cloud.ask("w4")
-    await until(lambda: len(cloud.asked) == 3)
-
-
-async def test_masked_channels_do_not_leave_and_the_packing_is_that_of_the_model(make: Callable[..., Cloud]) -> None:
-    cloud = make(models={"m": Sending("float16", (0.5, 0.25))})
-    await cloud.ready()
-    await cloud.there()
-    values = np.full((64, 2), 7.0, np.float32)
-    cloud.client.ask("w1", "m", values, time.monotonic() + 5, private=(1,))
-    await until(lambda: cloud.asked)
-    assert cloud.asked[0][1].values.tolist() == [[7.0, 0.25]] * 64
-    assert len(cloud.messages[0].payload) < values.nbytes
-    cloud.client.swap("m", Sending("float32"))
-    cloud.client.ask("w2", "m", values, time.monotonic() + 5, private=(1,))
-    await until(lambda: len(cloud.asked) == 2)
-    assert cloud.asked[1][1].values.tolist() == [[7.0, 0.0]] * 64
-    assert len(cloud.messages[1].payload) > values.nbytes
-
-
-async def test_a_window_that_is_under_way_is_not_asked_about_again(cloud: Cloud) -> None:
-    await cloud.there()
-    cloud.ask("w")
-    cloud.ask("w")
-    cloud.reply(Reply("w", "gpu-1", "sit", 0.9))
-    await until(lambda: cloud.events)
-    assert len(cloud.asked) == 1
-    assert len(cloud.events) == 1
