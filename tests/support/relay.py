@@ -122,6 +122,7 @@ class UdpRelay:
         self._upstream = (HOST, upstream)
         self._near = socket.socket(type=socket.SOCK_DGRAM)
         self._near.bind((HOST, 0))
+        self._near.setblocking(False)
         self.port: int = self._near.getsockname()[1]
         self._far: dict[tuple[str, int], socket.socket] = {}
         self._stop, self._stopped = socket.socketpair()
@@ -156,5 +157,6 @@ class UdpRelay:
             return
         if sender not in self._far:
             self._far[sender] = socket.socket(type=socket.SOCK_DGRAM)
+            self._far[sender].setblocking(False)  # the error that select told of may be gone: a send had it
             self._far[sender].connect(self._upstream)
         self._far[sender].send(data)
