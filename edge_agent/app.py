@@ -15,6 +15,7 @@ import msgspec
 
 from bridge.errors import StoreError
 from bridge.ranges import Range, text
+from bridge.store.lost import UNUSED
 from bridge.store.outbox import NOT_FINITE, Append, Limits, Outbox
 from edge_agent import config
 from edge_agent.feed import Feed
@@ -148,7 +149,7 @@ class App:
         return [one for _, ranges in await self.left() for one in ranges] if self.opened else []
 
     def _dropped(self) -> list[Range]:
-        return [(one.first, one.last) for one in self.keeper.box.dropped() if one.rule != NOT_FINITE]
+        return [(one.first, one.last) for one in self.keeper.box.dropped() if one.rule not in {NOT_FINITE, UNUSED}]
 
     async def _tell(self, ledger: Ledger) -> None:
         """Keeps the status true, until cancelled."""
@@ -257,12 +258,19 @@ class App:
         if chunk.skip:
             log.warning("stream %s: %d rows were not finite and are left out", stream.name, chunk.skip)
         append = Append(route.series.id, chunk.values, chunk.t, chunk.dt, chunk.skip, stream.rows_per_message)
-        return self.keeper.take(append, partial(self._accepted, route, len(chunk.values)))
+        count = len(chunk.values)
+        early = None if stream.source == "replay" else partial(self._promised, route, count)  # which can be read again
+        return self.keeper.take(append, partial(self._accepted, route, count), early)
+
+    def _promised(self, route: Route, count: int, first: int) -> None:
+        """So many rows will be on disk in a moment, from this number on."""
+        self.sender.grew(route, first + count)
 
     def _accepted(self, route: Route, count: int, first: int) -> None:
         """So many rows are on disk, from this number on."""
         self.accepted += count
-        self.sender.grew(route, first + count)
+        if route.lanes.live.end < first + count:
+            self.sender.grew(route, first + count)
         if count and route.stream.confirm:
             self._confirm(Confirmation(route.series.stream, route.series.epoch, (first, first + count - 1)))
 

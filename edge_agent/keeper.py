@@ -16,6 +16,7 @@ from bridge.errors import BridgeError, StoreError
 from bridge.store.age import AgeClock
 from bridge.store.database import Broken, Full
 from bridge.store.outbox import Append, Change, End, Outbox
+from edge_agent.early import Early
 from edge_agent.joining import Joined, join, merged
 from edge_agent.one_thread import OneThread
 from edge_agent.recent import Recent
@@ -88,6 +89,7 @@ class Keeper:
         self._committed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._early = Early()
         self.box: Outbox
 
     async def open(self) -> None:
@@ -136,14 +138,29 @@ class Keeper:
         """Returns when rows are taken; waits while too many wait for their commit already."""
         await self._waiting.room()
 
-    def take(self, append: Append, then: Callable[[int], None] = lambda _first: None) -> asyncio.Future[int]:
-        """As `append`, whether there is room or not: rows that come alone are on disk when this returns."""
+    def take(
+        self,
+        append: Append,
+        then: Callable[[int], None] = lambda _first: None,
+        early: Callable[[int], None] | None = None,
+    ) -> asyncio.Future[int]:
+        """As `append`, whether there is room or not: rows that come alone are on disk when this returns.
+
+        Args:
+            append: the rows.
+            then: as in `append`.
+            early: called with that number where it is certain before they are on disk; they may be sent then.
+        """
         done = self._add(append, then)
         if self._waiting.rows >= AT_ONCE:
             self._hurry.set()
         if self._is_lone():
+            if early is not None:
+                self._promise(append, early)
             with suppress(StoreError):  # `run` meets it again, and knows what to do
                 self._commit_lone()
+                if early is not None:
+                    self.box.reserve(append.series)
         if self._waiting:
             self._changed.set()
         return done
@@ -152,7 +169,15 @@ class Keeper:
         """Whether rows that have just come can be committed in the very call: a turn of the loop sooner."""
         quiet = self._mono() - self._committed_at >= LONE and not (self._commit_wait or self.trouble)
         alone = len(self._waiting) == 1 and not self._releases.ripe
-        return quiet and alone and self._noted is not None and self._thread.is_prompt
+        certain = self._noted is not None and not self._early
+        return quiet and alone and certain and self._thread.is_prompt
+
+    def _promise(self, append: Append, early: Callable[[int], None]) -> None:
+        first = self.box.promise(append)
+        if first is not None:
+            self.recent.add([append], [first])
+            self._early.begin(append)
+            early(first)
 
     def end(self, series: int) -> asyncio.Future[int]:
         """No more rows will come; the future is done once that is on disk."""
@@ -163,7 +188,8 @@ class Keeper:
     def release(self, changes: list[Release]) -> None:
         """Forgets rows, soon; a kill before that only has them sent again."""
         self._idle.clear()
-        self._releases.add(changes, at_once=self.box.bytes > self._ample)
+        if not self._early.holds(changes):
+            self._releases.add(changes, at_once=self.box.bytes > self._ample)
 
     def wind_down(self) -> None:
         """No more rows will come: what is released is forgotten at once."""
@@ -345,7 +371,11 @@ class Keeper:
 
     def _committed_these(self, joined: Joined, numbers: list[int | None]) -> None:
         """The first that waited are on disk."""
-        self.recent.add(joined.changes, numbers)
+        if not self._early.is_all(joined.changes):
+            self.recent.add(joined.changes, numbers)
+        released = self._early.end()
+        if released:
+            self.release(released)
         self._committed.set()
         self._look()
         self._waiting.committed(joined.places, numbers)

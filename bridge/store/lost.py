@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bridge.store.marks import Mark
 
 DAMAGED = "damaged"  # rule of rows that were lost with the store
+UNUSED = "unused"  # rule of numbers under which rows may have been sent, and none was accepted
 _END = 1 << 62
 
 
@@ -41,11 +42,30 @@ def give_up_lost(db: sqlite3.Connection, given_up: GivenUp, marks: Iterable[Mark
             continue
         db.execute("UPDATE series SET next = ? WHERE id = ?", (mark.next, number))
         first = max(after, mark.low)
-        if first < mark.next:
-            given_up.record(number, first, mark.next - 1, DAMAGED, at)
-            rows = f"rows {first} to {mark.next - 1} of stream {mark.stream}, epoch {mark.epoch}"
+        if first < mark.kept:
+            given_up.record(number, first, mark.kept - 1, DAMAGED, at)
+            rows = f"rows {first} to {mark.kept - 1} of stream {mark.stream}, epoch {mark.epoch}"
             said.append(f"its newest commits are gone, and with them {rows}, unless the bridge has them")
+        if (sent := max(first, mark.kept)) < mark.next:
+            given_up.record(number, sent, mark.next - 1, UNUSED, at)
     return said
+
+
+def give_up_to(db: sqlite3.Connection, given_up: GivenUp, series: tuple[int, int], rule: str, at: float) -> None:
+    """Gives up the numbers of a series that no row in the file has, up to one that is the next then.
+
+    Args:
+        db: the outbox, in a transaction.
+        given_up: its ledger.
+        series: its number, and the number that its next row gets.
+        rule: why.
+        at: seconds since 1970.
+    """
+    number, end = series
+    found = db.execute("SELECT next FROM series WHERE id = ?", (number,)).fetchone()
+    if found is not None and found[0] < end:
+        db.execute("UPDATE series SET next = ? WHERE id = ?", (end, number))
+        given_up.record(number, found[0], end - 1, rule, at)
 
 
 def _make(db: sqlite3.Connection, mark: Mark) -> int:

@@ -33,6 +33,7 @@ class Marked:
         self._file = Marks(path)
         self._store = store
         self._marks: dict[int, Mark] = {}
+        self._promised: dict[int, int] = {}  # number after the last one promised
 
     def earlier(self) -> Iterable[Mark]:
         """What is marked in the file, by an earlier life of this store or of one that was here before it."""
@@ -41,7 +42,7 @@ class Marked:
     def take_up(self, series: Iterable[Series]) -> None:
         """These series are as the outbox says, whatever was marked before."""
         for one in series:
-            self._marks[one.id] = Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next)
+            self._marks[one.id] = Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next, one.next)
             self.moved({one.id: one.next}, {one.id})
 
     def next(self, series: int) -> int | None:
@@ -49,9 +50,20 @@ class Marked:
         mark = self._marks.get(series)
         return None if mark is None else mark.next
 
+    @property
+    def promised(self) -> bool:
+        """Whether numbers are promised that no commit has moved yet."""
+        return any(end > self._marks[series].next for series, end in self._promised.items())
+
+    def promise(self, series: int, rows: int) -> None:
+        """The next so many numbers of a series are given, though no commit has moved it yet."""
+        mark = self._marks[series]
+        self._promised[series] = mark.next + rows
+        self._write(mark)
+
     def begun(self, one: Series) -> None:
         """This series may be new."""
-        self._marks.setdefault(one.id, Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next))
+        self._marks.setdefault(one.id, Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next, one.next))
 
     def moved(self, after: Mapping[int, int], released: set[int]) -> None:
         """A commit moved the next numbers of these series, and of these what is kept.
@@ -62,15 +74,22 @@ class Marked:
         for series in after.keys() | released:
             mark = self._marks.get(series)
             if mark is not None:
-                mark = replace(mark, next=after.get(series, mark.next))
+                end = after.get(series, mark.next)
+                mark = replace(mark, next=end, kept=end)
                 if series in released:
                     mark = replace(mark, low=self._low(mark))
                 self._marks[series] = mark
-                self._file.write(mark)
+                self._write(mark)
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+    def _write(self, mark: Mark) -> None:
+        promised = self._promised.get(mark.series, 0)
+        if promised > mark.next:
+            mark = replace(mark, next=promised)
+        self._file.write(mark)
 
     def _low(self, mark: Mark) -> int:
         query = """SELECT min(coalesce((SELECT min(first) FROM blobs WHERE series = ?1), ?2),

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEAD = struct.Struct("<QQQ12sHH")  # series, low, next, store, bytes of the stream's name, bytes of the epoch's
-_SLOT = 512  # bytes: written in one piece by any disk; the last four are the CRC-32 of the others
+_TAIL = struct.Struct("<QI")  # kept, of which older versions wrote nothing; CRC-32 of all before it
+_SLOT = 512  # bytes: written in one piece by any disk
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Mark(msgspec.Struct, frozen=True):
         store: name of the outbox.
         low: no row before this one was kept, or given up and untold.
         next: number that the next row gets.
+        kept: rows before this one were kept; those up to `next` were sent, and were to be kept in a moment.
     """
 
     series: int
@@ -43,6 +45,7 @@ class Mark(msgspec.Struct, frozen=True):
     store: str
     low: int
     next: int
+    kept: int
 
 
 class Marks:
@@ -74,9 +77,10 @@ class Marks:
         """Replaces the mark of a series; a disk that refuses leaves the old one, no error: the database counts."""
         stream, epoch = mark.stream.encode(), mark.epoch.encode()
         head = _HEAD.pack(mark.series, mark.low, mark.next, mark.store.encode(), len(stream), len(epoch))
-        data = (head + stream + epoch).ljust(_SLOT - 4, b"\0")
-        if len(data) > _SLOT - 4:  # names that no stream has
+        data = (head + stream + epoch).ljust(_SLOT - _TAIL.size, b"\0")
+        if len(data) > _SLOT - _TAIL.size:  # names that no stream has
             return
+        data += mark.kept.to_bytes(8, "little")
         try:
             os.pwrite(self._file, data + zlib.crc32(data).to_bytes(4, "little"), mark.series * _SLOT)
         except OSError:
@@ -95,4 +99,5 @@ def _parse(data: bytes) -> Mark | None:
     series, low, after, store, stream, epoch = _HEAD.unpack_from(data)
     names = data[_HEAD.size :]
     name, numbering = names[:stream].decode(), names[stream : stream + epoch].decode()
-    return Mark(series, name, numbering, store.rstrip(b"\0").decode(), low, after)
+    kept = _TAIL.unpack_from(data, _SLOT - _TAIL.size)[0] or after
+    return Mark(series, name, numbering, store.rstrip(b"\0").decode(), low, after, kept)

@@ -7,8 +7,9 @@ ever given twice. All methods block and belong into one thread; `apply` takes ma
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from bridge.store.arrivals import Arrivals
 from bridge.store.blobs import Blobs
 from bridge.store.database import Broken, condemn, transaction, translated
 from bridge.store.given_up import GivenUp
-from bridge.store.lost import DAMAGED, give_up_lost, rewind
+from bridge.store.lost import DAMAGED, UNUSED, give_up_lost, give_up_to, rewind
 from bridge.store.marked import Marked
 from bridge.store.outbox_file import MARKS, marks_of, name_of, note, noted, open_outbox
 from bridge.store.pieces import (
@@ -35,10 +36,10 @@ from bridge.store.pieces import (
     WhenFull,
     trim,
 )
+from bridge.store.promises import Promises, boot_id, forget, unclosed
 from bridge.store.room import Room
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
@@ -69,8 +70,20 @@ class Outbox:
         given_up: the ledger of rows dropped by rule.
     """
 
-    def __init__(self, path: Path, limits: Limits, *, tell: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, limits: Limits, *, tell: Callable[[str], None], boot: str | None = None) -> None:
+        """Opens the file, or makes it.
+
+        Args:
+            path: the file.
+            limits: how much is kept.
+            tell: takes a sentence for the owner.
+            boot: names this run of the kernel; None: as the kernel says.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
         self._path = path
+        self._boot = boot_id() if boot is None else boot
         self._name = str(path)
         self._limits = limits
         self._next: dict[int, int] = {}  # of the series that the transaction appended to
@@ -84,6 +97,7 @@ class Outbox:
         self._compare(tell)
         with translated(self._name):
             self._arrivals = Arrivals(self._db, self._blobs, self._marks)
+            self._promises = Promises(self._db, self._marks, self._boot)
 
     def _open(self, tell: Callable[[str], None]) -> None:
         self._db: sqlite3.Connection = open_outbox(self._path, tell)
@@ -102,6 +116,8 @@ class Outbox:
         """Closes the file; what was applied stays."""
         self._marks.close()
         with translated(self._name):
+            with suppress(sqlite3.Error):  # a disk that refuses: what is reserved stays so
+                self._promises.close()
             self._db.close()
 
     def begin(self, stream: str, epoch: str) -> Series:
@@ -111,6 +127,27 @@ class Outbox:
         found = next(one for one in self.series() if (one.stream, one.epoch) == (stream, epoch))
         self._marks.begun(found)
         return found
+
+    def promise(self, append: Append) -> int | None:
+        """The number that the first of these rows will get: they may be sent under it before `apply` keeps them.
+
+        `apply` must follow, with these rows before others of their series.
+
+        Returns:
+            None: they are to be kept first.
+        """
+        if append.skip or self.bytes + append.size > self._limits.max_bytes:
+            return None
+        return self._promises.make(append.series, len(append.values))
+
+    def reserve(self, series: int) -> None:
+        """Has numbers of a series ready for `promise`.
+
+        Raises:
+            StoreError: the disk refused; rows are kept before they are sent, then.
+        """
+        with translated(self._name):
+            self._promises.reserve(series)
 
     def rewind(self, series: int) -> int | None:
         """For a source that can hand over its rows again: its next number goes back to the first row that was lost.
@@ -309,6 +346,9 @@ class Outbox:
         """Rows that were given a number and are not in the file were lost with its newest commits."""
         with self._changing():
             said = give_up_lost(self._db, self.given_up, self._marks.earlier(), time.time())
+            for number, end in unclosed(self._db, self._boot):
+                give_up_to(self._db, self.given_up, (number, end), UNUSED, time.time())
+            forget(self._db)
         for sentence in said:
             tell(f"{self._name}: {sentence}")
         found = self.series()

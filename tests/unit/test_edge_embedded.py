@@ -12,7 +12,7 @@ import pytest
 import edge_agent
 from bridge.errors import ConfigError, StoreError, TakenOver
 from bridge.store.database import Broken
-from bridge.store.outbox import Limits, Outbox
+from bridge.store.outbox import Append, Limits, Outbox
 from edge_agent import EdgeAgent, cli, config, embedded, keeper, one_thread, waiting
 from edge_agent.config import Agent, Settings, Stream
 from edge_agent.fake import FakeUplink
@@ -131,6 +131,67 @@ async def test_rows_that_come_alone_have_left_when_the_call_returns(
             await asyncio.sleep(0)  # the sender waits for more
         else:
             pytest.fail("none had left")
+
+
+async def test_rows_that_come_alone_leave_before_they_are_on_disk_and_are_accepted_after(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LONE", 0.0)
+    monkeypatch.setattr(one_thread, "QUICK", 1e3)
+    gone_before: list[bool] = []
+    apply = Outbox.apply
+
+    def watched(box: Outbox, changes: Sequence[Change], *args: float) -> list[int | None]:
+        last = [change for change in changes if isinstance(change, Append)]
+        if last:
+            gone_before.append(float(last[-1].values[-1, 0]) in stand.arrived().values())
+        return apply(box, changes, *args)
+
+    monkeypatch.setattr(Outbox, "apply", watched)
+    async with stand.agent() as agent:
+        wrist = agent.stream("wrist")
+        for number in range(10 * one_thread.PROVEN):
+            assert await wrist.put(rows(2 * number)) == 2 * number
+            await stand.uplink.until(number + 1)
+            if gone_before[-1]:
+                break
+            await asyncio.sleep(0)
+        else:
+            pytest.fail("none had left")
+    assert stand.arrived() == {n: float(n) for n in range(2 * number + 2)}
+    assert stand.kept() == []
+
+
+async def test_rows_that_were_sent_and_that_the_disk_refuses_are_kept_later_under_their_numbers(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "LONE", 0.0)
+    monkeypatch.setattr(keeper, "RETRY", 0.01)
+    monkeypatch.setattr(one_thread, "QUICK", 1e3)
+    refused: list[int] = []
+    apply = Outbox.apply
+
+    def full(box: Outbox, changes: Sequence[Change], *args: float) -> list[int | None]:
+        last = [change for change in changes if isinstance(change, Append)]
+        value = float(last[-1].values[-1, 0]) if last else -1.0
+        if value in stand.arrived().values() and len(refused) < 3:
+            refused.append(int(value))
+            raise StoreError("no space left on device")
+        return apply(box, changes, *args)
+
+    monkeypatch.setattr(Outbox, "apply", full)
+    async with stand.agent() as agent:
+        wrist = agent.stream("wrist")
+        for number in range(10 * one_thread.PROVEN):
+            assert await wrist.put(rows(2 * number)) == 2 * number
+            await stand.uplink.until(number + 1)
+            if refused:
+                break
+            await asyncio.sleep(0)
+        assert len(refused) == 3
+        assert await wrist.put(rows(2 * number + 2)) == 2 * number + 2
+    assert stand.arrived() == {n: float(n) for n in range(2 * number + 4)}
+    assert stand.kept() == [], "what was receipted before it was kept is forgotten after"
 
 
 async def test_sources_of_which_nobody_awaits_the_calls_wait_for_room_in_their_order(

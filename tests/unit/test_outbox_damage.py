@@ -319,11 +319,11 @@ def test_a_store_that_may_not_be_written_says_so(path: Path) -> None:
 
 def test_marks_name_their_series_and_torn_ones_are_none(tmp_path: Path) -> None:
     marks = Marks(tmp_path / "m")
-    first, third = Mark(1, "wrist", "e", "one", 5, 10), Mark(3, "w" * 64, "é" * 64, "two", 0, 30)
+    first, third = Mark(1, "wrist", "e", "one", 5, 10, 10), Mark(3, "w" * 64, "é" * 64, "two", 0, 30, 30)
     for mark in (first, third):
         marks.write(mark)
     assert marks.read() == {1: first, 3: third}
-    marks.write(Mark(2, "w" * 500, "e", "one", 0, 1))
+    marks.write(Mark(2, "w" * 500, "e", "one", 0, 1, 1))
     marks.close()
     overwrite(tmp_path / "m", 512 + 8, b"\xff")
     torn = Marks(tmp_path / "m")

@@ -1,0 +1,92 @@
+"""Numbers under which rows may be sent before they are kept.
+
+A number that was sent must never be given to other rows: the bridge would take those for known. After a kill the marks
+tell how far numbers were given (`marks.py`), for what a process wrote is there, fsync or not. After a power loss they
+may not; so numbers are reserved in the outbox itself, durably, and after a boot in whose predecessor the outbox was
+not closed all that are reserved count as given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from bridge.store.marked import Marked
+
+RESERVED = 1_024  # numbers at once
+_KEY = "reserved "  # and the number of the series; the value: number after the last reserved one, and the boot
+
+
+def boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Names this run of the kernel; "" where nothing does."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+class Promises:
+    """See the module.
+
+    Args:
+        db: the outbox.
+        marks: know the next number of each series.
+        boot: as `boot_id` says.
+    """
+
+    def __init__(self, db: sqlite3.Connection, marks: Marked, boot: str) -> None:
+        self._db = db
+        self._marks = marks
+        self._boot = boot
+        self._reserved: dict[int, int] = {}
+
+    def make(self, series: int, rows: int) -> int | None:
+        """Promises the next numbers of a series to rows that are sent now and kept right afterwards.
+
+        Returns:
+            The first; None: rows of this series must be kept before they are sent.
+        """
+        first = self._marks.next(series)
+        if first is None or first + rows > self._reserved.get(series, 0):
+            return None
+        self._marks.promise(series, rows)
+        return first
+
+    def reserve(self, series: int) -> None:
+        """Sees to it that there are numbers to promise; one commit in some hundred rows.
+
+        Raises:
+            sqlite3.Error: the outbox refuses; nothing is reserved.
+        """
+        after = self._marks.next(series)
+        if not self._boot or after is None or self._reserved.get(series, 0) - after > RESERVED // 2:
+            return
+        end = after + RESERVED
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (f"{_KEY}{series}", f"{end} {self._boot}"))
+        self._reserved[series] = end
+
+    def close(self) -> None:
+        """What is reserved is free again, unless rows were sent that are not kept.
+
+        Raises:
+            sqlite3.Error: it stays reserved.
+        """
+        if not self._marks.promised:
+            forget(self._db)
+
+
+def unclosed(db: sqlite3.Connection, boot: str) -> Iterator[tuple[int, int]]:
+    """Series of which numbers may have been given in an earlier boot, each with the number after the last of them."""
+    for key, value in db.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall():
+        end, _, earlier = value.partition(" ")
+        if earlier != boot:
+            yield int(key.removeprefix(_KEY)), int(end)
+
+
+def forget(db: sqlite3.Connection) -> None:
+    """Nothing is reserved any more."""
+    db.execute("DELETE FROM meta WHERE key LIKE ?", (f"{_KEY}%",))
