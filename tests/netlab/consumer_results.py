@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.netlab import traffic
 from tests.netlab.log import Log
+from tests.netlab.priority import urgent
 from tests.netlab.traffic import ROWS
 
 TOPIC = "edge/v1/lab/d1/result/lab"
@@ -68,6 +69,7 @@ def connect(client: paho.Client, port: int) -> None:
 def main() -> None:
     """Note each arrival until the end of stdin."""
     task = traffic.task()
+    urgent()
     subscribed = threading.Event()
     client = paho.Client(CallbackAPIVersion.VERSION2, "consumer")
 
