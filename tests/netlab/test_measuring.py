@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -121,7 +122,16 @@ async def test_who_is_measured_runs_before_those_that_start_up(tmp_path: Path) -
     async with await Child.start(["cat"], tmp_path / "log") as child:
         priority.prefer([child.pid, 2**22 + 1])
         assert os.sched_getscheduler(child.pid) == os.SCHED_RR
-        assert os.sched_getparam(child.pid).sched_priority < priority.EMULATOR
+        assert os.sched_getparam(child.pid).sched_priority < priority.INSTRUMENT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask for real time")
+async def test_an_instrument_keeps_its_precedence(tmp_path: Path) -> None:
+    program = "from tests.netlab.priority import urgent; print(urgent(), flush=True); input()"
+    async with await Child.start([sys.executable, "-c", program], tmp_path / "log") as child:
+        await child.until(lambda said: said.strip() == "real time")
+        priority.prefer([child.pid])
+        assert os.sched_getscheduler(child.pid) == os.SCHED_FIFO
 
 
 async def keep_telling(child: Child) -> None:
