@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.store.outbox import Append, Change, Release
 
@@ -15,21 +17,21 @@ class Early:
 
     def __init__(self) -> None:
         self._append: Append | None = None
+        self._first = 0
         self._held: list[Release] = []
 
     def __bool__(self) -> bool:
         return self._append is not None
 
-    def begin(self, append: Append) -> None:
-        """These rows are sent."""
-        self._append = append
+    def begin(self, append: Append, first: int) -> None:
+        """These rows are sent, under numbers from this one on."""
+        self._append, self._first = append, first
 
-    def holds(self, releases: Sequence[Release]) -> bool:
-        """Whether what is to be forgotten must wait: it may not be on disk yet."""
+    def hold(self, releases: Sequence[Release]) -> Sequence[Release]:
+        """What of these can be forgotten now: all but rows that are not on disk yet, which are kept here."""
         if self._append is None:
-            return False
-        self._held += releases
-        return True
+            return releases
+        return [part for one in releases for part in self._on_disk(one)]
 
     def is_all(self, changes: Sequence[Change]) -> bool:
         """Whether a commit was of these rows alone."""
@@ -39,3 +41,11 @@ class Early:
         """They are on disk; returns what was held."""
         held, self._append, self._held = self._held, None, []
         return held
+
+    def _on_disk(self, release: Release) -> Iterable[Release]:
+        """The part of it before those rows."""
+        append, first = self._append, self._first
+        if append is None or release.series != append.series or release.last < first:
+            return [release]
+        self._held.append(replace(release, first=max(release.first, first)))
+        return [replace(release, last=first - 1)] if release.first < first else []

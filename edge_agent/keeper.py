@@ -176,7 +176,7 @@ class Keeper:
         first = self.box.promise(append)
         if first is not None:
             self.recent.add([append], [first])
-            self._early.begin(append)
+            self._early.begin(append, first)
             early(first)
 
     def end(self, series: int) -> asyncio.Future[int]:
@@ -188,8 +188,7 @@ class Keeper:
     def release(self, changes: list[Release]) -> None:
         """Forgets rows, soon; a kill before that only has them sent again."""
         self._idle.clear()
-        if not self._early.holds(changes):
-            self._releases.add(changes, at_once=self.box.bytes > self._ample)
+        self._releases.add(self._early.hold(changes), at_once=self.box.bytes > self._ample)
 
     def wind_down(self) -> None:
         """No more rows will come: what is released is forgotten at once."""
