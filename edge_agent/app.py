@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -133,11 +133,14 @@ class App:
             helpers = [self.keeper.run(), self.keeper.keep_house(), self.sender.run(), self._uplink.run(self.sender)]
             await _while_running(self._work(), *helpers, self._tell(ledger))
         finally:
-            with suppress(StoreError):  # a damaged file tells no more
-                await self._uplink.tell(await self.keeper.call(ledger.facts), at_once=False)
-                self.dropped = await self.keeper.call(self._dropped)
-            await self._uplink.close()
-            await self.keeper.close()
+            async with (
+                AsyncExitStack() as stack
+            ):  # cancelled or failing on the way, it lets go of the file all the same
+                stack.push_async_callback(self.keeper.close)
+                stack.push_async_callback(self._uplink.close)
+                with suppress(StoreError):  # a damaged file tells no more
+                    await self._uplink.tell(await self.keeper.call(ledger.facts), at_once=False)
+                    self.dropped = await self.keeper.call(self._dropped)
 
     async def left(self) -> list[tuple[Series, list[Range]]]:
         """Rows that are not receipted, by series; the outbox must be open."""

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bridge.store.outbox import Piece
+from bridge.store.pieces import trim
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -26,6 +29,14 @@ class Early:
     def begin(self, append: Append, first: int) -> None:
         """These rows are sent, under numbers from this one on."""
         self._append, self._first = append, first
+
+    def rows(self, series: int, first: int, last: int) -> Piece | None:
+        """Those of rows `first`…`last` that are not on disk yet; they are the last of all."""
+        append = self._append
+        if append is None or append.series != series:
+            return None
+        whole = Piece(self._first, append.values, append.t, append.dt)
+        return trim(whole, first, last) if whole.first <= last and first <= whole.last else None
 
     def hold(self, releases: Sequence[Release]) -> Sequence[Release]:
         """What of these can be forgotten now: all but rows that are not on disk yet, which are kept here."""

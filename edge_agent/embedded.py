@@ -133,7 +133,9 @@ class EdgeAgent:
 
     async def _live(self, app: App) -> None:
         """The agent's life; whoever waits for it hears of its end."""
-        why: BridgeError = StoreError("the agent ended before these rows were on disk: they are not accepted")
+        why: BridgeError = StoreError(
+            "the agent ended before it knew that these rows are on disk: not accepted, perhaps kept"
+        )
         failed = False
         try:
             await app.run()

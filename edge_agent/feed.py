@@ -73,7 +73,8 @@ class Feed:
             TypeError: no numbers.
             RuntimeError: the agent has ended.
             TakenOver: another client uses this agent's name; by the future too, as the next.
-            StoreError: the outbox is damaged.
+            StoreError: the outbox is damaged; by the future: the agent ended first, and it is not known whether these
+                rows are on disk, to be sent by the next life.
         """
         if self._why is not None:
             raise self._why

@@ -16,10 +16,9 @@ from bridge.errors import BridgeError, StoreError
 from bridge.store.age import AgeClock
 from bridge.store.database import Broken, Full
 from bridge.store.outbox import Append, Change, End, Outbox
-from edge_agent.early import Early
 from edge_agent.joining import Joined, join, merged
+from edge_agent.newest import Newest
 from edge_agent.one_thread import OneThread
-from edge_agent.recent import Recent
 from edge_agent.releases import Releases
 from edge_agent.waiting import Waiting
 
@@ -54,7 +53,7 @@ class Keeper:
 
     Attributes:
         trouble: why the store refuses, while it does.
-        recent: the newest rows that are on disk, to be read only.
+        newest: the newest rows, as the sender reads them.
     """
 
     def __init__(
@@ -78,7 +77,6 @@ class Keeper:
         self._opened = False
         self._full = False
         self.trouble = ""
-        self.recent = Recent()
         self._commit_wait = commit_wait
         self._ample = ample
         self._thread = OneThread("outbox", mono)
@@ -89,7 +87,7 @@ class Keeper:
         self._committed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._early = Early()
+        self.newest = Newest(lambda: self.box, self.call)
         self.box: Outbox
 
     async def open(self) -> None:
@@ -155,8 +153,9 @@ class Keeper:
         if self._waiting.rows >= AT_ONCE:
             self._hurry.set()
         if self._is_lone():
-            if early is not None:
-                self._promise(append, early)
+            first = None if early is None else self.newest.promise(append)
+            if first is not None and early is not None:
+                early(first)
             with suppress(StoreError):  # `run` meets it again, and knows what to do
                 self._commit_lone()
                 if early is not None:
@@ -169,15 +168,8 @@ class Keeper:
         """Whether rows that have just come can be committed in the very call: a turn of the loop sooner."""
         quiet = self._mono() - self._committed_at >= LONE and not (self._commit_wait or self.trouble)
         alone = len(self._waiting) == 1 and not self._releases.ripe
-        certain = self._noted is not None and not self._early
+        certain = self._noted is not None and not self.newest.early
         return quiet and alone and certain and self._thread.is_prompt
-
-    def _promise(self, append: Append, early: Callable[[int], None]) -> None:
-        first = self.box.promise(append)
-        if first is not None:
-            self.recent.add([append], [first])
-            self._early.begin(append, first)
-            early(first)
 
     def end(self, series: int) -> asyncio.Future[int]:
         """No more rows will come; the future is done once that is on disk."""
@@ -188,7 +180,7 @@ class Keeper:
     def release(self, changes: list[Release]) -> None:
         """Forgets rows, soon; a kill before that only has them sent again."""
         self._idle.clear()
-        self._releases.add(self._early.hold(changes), at_once=self.box.bytes > self._ample)
+        self._releases.add(self.newest.early.hold(changes), at_once=self.box.bytes > self._ample)
 
     def wind_down(self) -> None:
         """No more rows will come: what is released is forgotten at once."""
@@ -235,6 +227,7 @@ class Keeper:
             try:
                 if self._releases:  # what is safe was not given up
                     await self._apply([])
+                    self._rest()
                 dropped = await self.call(lambda: self.box.expire(*self._now()))
                 self._look()
                 if dropped:
@@ -253,10 +246,14 @@ class Keeper:
 
     async def close(self) -> None:
         """Closes the file."""
-        with suppress(StoreError):  # ages count from the note before, then
-            await self._note()
-        await self.call(self.box.close)
-        self._thread.close()
+        try:
+            with suppress(StoreError):  # ages count from the note before, then
+                await self._note()
+        finally:
+            try:
+                await self.call(self.box.close)
+            finally:
+                self._thread.close()
 
     def _now(self) -> tuple[float, float]:
         """The moment, by the clock of ages and by the wall."""
@@ -272,7 +269,7 @@ class Keeper:
         """Tells whether rows were given up since it looked last."""
         if self.box.given_up.version != self._version:
             self._version = self.box.given_up.version
-            self.recent.clear()
+            self.newest.recent.clear()
             self._committed.set()
             self._given_up()
 
@@ -370,15 +367,17 @@ class Keeper:
 
     def _committed_these(self, joined: Joined, numbers: list[int | None]) -> None:
         """The first that waited are on disk."""
-        if not self._early.is_all(joined.changes):
-            self.recent.add(joined.changes, numbers)
-        released = self._early.end()
-        if released:
+        if joined.changes and (released := self.newest.committed(joined.changes, numbers)):
             self.release(released)
         self._committed.set()
         self._look()
         self._waiting.committed(joined.places, numbers)
         if not self._waiting and not self._releases.ripe:
             self._changed.clear()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Tells who waits for the end of all, if that is reached."""
         if not self._waiting and not self._releases:
+            self._committed.set()
             self._idle.set()

@@ -185,7 +185,7 @@ class Sender:
             return False
         if live.is_overdue(now) or self._blocked(route, live=True):
             return False
-        recent, series = self._keeper.recent, route.series.id
+        recent, series = self._keeper.newest.recent, route.series.id
         first, last = live.cursor, live.end - 1
         pieces = recent.rows(series, first, last)
         if pieces is None:
@@ -285,14 +285,12 @@ class Sender:
         return due if self._blocked(route, live=True) else min(due, route.lanes.live.next_due())
 
     async def _send(self, route: Route, span: Span) -> None:
-        box, series, lanes = self._keeper.box, route.series.id, route.lanes
+        series, lanes = route.series.id, route.lanes
         try:
-            pieces = self._keeper.recent.rows(series, span.first, span.last)
-            if pieces is None:
-                pieces = await self._keeper.call(lambda: list(box.read(series, span.first, span.last)))
+            pieces = await self._keeper.newest.read(series, span.first, span.last)
             self._send_rows(route, span, pieces)
             if not pieces and lanes.of(span.first) is lanes.backlog:
-                lanes.backlog.go_on(await self._keeper.call(lambda: box.next_kept(series, span.first)))
+                lanes.backlog.go_on(await self._keeper.newest.next_kept(series, span.first))
         finally:
             lanes.read(untold=self._outcomes.untold(route))
 

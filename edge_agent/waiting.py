@@ -71,15 +71,15 @@ class Waiting:
         """
         taken = self._taken[: len(places)]
         del self._taken[: len(taken)]
-        for one, (place, away) in zip(taken, places, strict=True):
-            number = numbers[place]
-            first = -1 if number is None else number + away
-            one.then(first)
+        firsts = [-1 if (number := numbers[place]) is None else number + away for place, away in places]
+        for one, first in zip(taken, firsts, strict=True):
             if not one.done.done():
                 one.done.set_result(first)
             if isinstance(one.change, Append):
                 self.rows -= len(one.change.values)
         self._room.set()
+        for one, first in zip(taken, firsts, strict=True):  # last: should one fail, the others are on disk all the same
+            one.then(first)
 
     def abandon(self, why: BridgeError) -> None:
         """There will be no commit: whoever waits for it is told why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -9,7 +10,6 @@ from msgspec.structs import replace
 from bridge.store.marks import Mark, Marks
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
@@ -55,22 +55,22 @@ class Marked:
         """Whether numbers are promised that no commit has moved yet."""
         return any(end > self._marks[series].next for series, end in self._promised.items())
 
-    def promise(self, series: int, rows: int) -> None:
-        """The next so many numbers of a series are given, though no commit has moved it yet."""
+    def promise(self, series: int, rows: int) -> bool:
+        """The next so many numbers of a series are given, though no commit has moved it yet; whether that is marked."""
         mark = self._marks[series]
-        self._promised[series] = mark.next + rows
-        self._write(mark)
+        before = self._promised.get(series, 0)
+        self._promised[series] = max(before, mark.next + rows)
+        if not self._write(mark):
+            self._promised[series] = before
+            return False
+        return True
 
     def begun(self, one: Series) -> None:
         """This series may be new."""
         self._marks.setdefault(one.id, Mark(one.id, one.stream, one.epoch, self._store, one.next, one.next, one.next))
 
     def moved(self, after: Mapping[int, int], released: set[int]) -> None:
-        """A commit moved the next numbers of these series, and of these what is kept.
-
-        Raises:
-            sqlite3.Error: the outbox cannot be read.
-        """
+        """A commit moved the next numbers of these series, and of these what is kept."""
         for series in after.keys() | released:
             mark = self._marks.get(series)
             if mark is not None:
@@ -85,13 +85,17 @@ class Marked:
         """Closes the file."""
         self._file.close()
 
-    def _write(self, mark: Mark) -> None:
+    def _write(self, mark: Mark) -> bool:
         promised = self._promised.get(mark.series, 0)
         if promised > mark.next:
             mark = replace(mark, next=promised)
-        self._file.write(mark)
+        return self._file.write(mark)
 
     def _low(self, mark: Mark) -> int:
+        """A lower one is right too, where the outbox cannot be read: what is committed is not to count as refused."""
         query = """SELECT min(coalesce((SELECT min(first) FROM blobs WHERE series = ?1), ?2),
             coalesce((SELECT min(first) FROM untold WHERE series = ?1), ?2))"""
-        return int(self._db.execute(query, (mark.series, mark.next)).fetchone()[0])
+        try:
+            return int(self._db.execute(query, (mark.series, mark.next)).fetchone()[0])
+        except sqlite3.Error:
+            return mark.low

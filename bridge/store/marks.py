@@ -73,18 +73,22 @@ class Marks:
             return {}
         return {number: mark for number, mark in enumerate(found, 1) if mark is not None and mark.series == number}
 
-    def write(self, mark: Mark) -> None:
-        """Replaces the mark of a series; a disk that refuses leaves the old one, no error: the database counts."""
+    def write(self, mark: Mark) -> bool:
+        """Replaces the mark of a series; a disk that refuses leaves the old one, no error: the database counts.
+
+        Returns:
+            Whether it is written.
+        """
         stream, epoch = mark.stream.encode(), mark.epoch.encode()
         head = _HEAD.pack(mark.series, mark.low, mark.next, mark.store.encode(), len(stream), len(epoch))
         data = (head + stream + epoch).ljust(_SLOT - _TAIL.size, b"\0")
         if len(data) > _SLOT - _TAIL.size:  # names that no stream has
-            return
+            return False
         data += mark.kept.to_bytes(8, "little")
         try:
-            os.pwrite(self._file, data + zlib.crc32(data).to_bytes(4, "little"), mark.series * _SLOT)
+            return os.pwrite(self._file, data + zlib.crc32(data).to_bytes(4, "little"), mark.series * _SLOT) == _SLOT
         except OSError:
-            return
+            return False
 
     def close(self) -> None:
         """Closes the file."""

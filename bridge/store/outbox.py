@@ -345,8 +345,10 @@ class Outbox:
     def _compare(self, tell: Callable[[str], None]) -> None:
         """Rows that were given a number and are not in the file were lost with its newest commits."""
         with self._changing():
-            said = give_up_lost(self._db, self.given_up, self._marks.earlier(), time.time())
-            for number, end in unclosed(self._db, self._boot):
+            marks = list(self._marks.earlier())
+            said = give_up_lost(self._db, self.given_up, marks, time.time())
+            marked = {mark.series for mark in marks if mark.store == self.store}
+            for number, end in unclosed(self._db, self._boot, marked):
                 give_up_to(self._db, self.given_up, (number, end), UNUSED, time.time())
             forget(self._db)
         for sentence in said:

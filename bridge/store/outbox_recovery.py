@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bridge.store import promises
 from bridge.store.database import transaction
 from bridge.store.lost import DAMAGED, holes
 from bridge.store.marks import Mark, Marks
@@ -59,6 +60,7 @@ def recover(old: sqlite3.Connection, new: sqlite3.Connection, *, marks: Path) ->
     certain = store is not None and bool(series) and _confirm(series, known, store)
     _add_marked(series, known)
     with transaction(new):
+        certain = certain and _copy_reserved(old, new, series)
         new.execute("INSERT INTO meta VALUES('store', ?)", (store if certain else secrets.token_hex(4),))
         copied = sum(_copy(new, blob, series) for blob in readable(old, "blobs", _BLOB))
         _copy_ledger(old, new, series)
@@ -134,6 +136,14 @@ def _copy(new: sqlite3.Connection, blob: _Row, series: dict[int, _Found]) -> int
     else:
         one.ranges.append((first, first + count - 1))
     return int(count)
+
+
+def _copy_reserved(old: sqlite3.Connection, new: sqlite3.Connection, series: dict[int, _Found]) -> bool:
+    """Numbers that may have been sent and are neither in the file nor in its marks, after a power loss."""
+    try:
+        return promises.copy(old, new, {number: one.next for number, one in series.items()})
+    except _UNREADABLE:
+        return False
 
 
 def _copy_ledger(old: sqlite3.Connection, new: sqlite3.Connection, series: dict[int, _Found]) -> None:

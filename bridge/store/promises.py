@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from bridge.store.marked import Marked
 
@@ -53,8 +53,7 @@ class Promises:
         first = self._marks.next(series)
         if first is None or first + rows > self._reserved.get(series, 0):
             return None
-        self._marks.promise(series, rows)
-        return first
+        return first if self._marks.promise(series, rows) else None
 
     def reserve(self, series: int) -> None:
         """Sees to it that there are numbers to promise; one commit in some hundred rows.
@@ -79,12 +78,41 @@ class Promises:
             forget(self._db)
 
 
-def unclosed(db: sqlite3.Connection, boot: str) -> Iterator[tuple[int, int]]:
-    """Series of which numbers may have been given in an earlier boot, each with the number after the last of them."""
+def unclosed(db: sqlite3.Connection, boot: str, marked: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Series of which more numbers may have been given than the marks tell, each with the number after the last one.
+
+    Args:
+        db: the outbox.
+        boot: as `boot_id` says.
+        marked: series whose marks can be read.
+    """
     for key, value in db.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall():
         end, _, earlier = value.partition(" ")
-        if earlier != boot:
-            yield int(key.removeprefix(_KEY)), int(end)
+        series = int(key.removeprefix(_KEY))
+        if earlier != boot or series not in marked:
+            yield series, int(end)
+
+
+def copy(old: sqlite3.Connection, new: sqlite3.Connection, nexts: Mapping[int, int]) -> bool:
+    """Takes what is reserved over from a damaged outbox.
+
+    Args:
+        old: the damaged one.
+        new: the one that takes its place.
+        nexts: next number of each series, as far as it is known.
+
+    Returns:
+        Whether it can be read, and believed.
+
+    Raises:
+        sqlite3.Error: one of them cannot be used.
+    """
+    for key, value in old.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall():
+        series, end = key.removeprefix(_KEY), str(value).partition(" ")[0]
+        if not (series.isdecimal() and end.isdecimal() and int(end) <= nexts.get(int(series), -1) + RESERVED):
+            return False
+        new.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
+    return True
 
 
 def forget(db: sqlite3.Connection) -> None:

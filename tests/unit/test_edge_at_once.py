@@ -96,6 +96,19 @@ async def test_what_the_store_refuses_in_the_very_call_is_committed_later_under_
     assert keeper.box.rows(series.id) == series.next + 5
 
 
+async def test_one_listener_that_fails_hides_no_commit_from_the_others(ticking: tuple[Keeper, list[float]]) -> None:
+    keeper, _ = ticking
+    series = keeper.box.series()[0]
+
+    def fail(_first: int) -> None:
+        raise LookupError("a bug")
+
+    await keeper.append(Append(series.id, rows(0, 1)))  # so that the next are not alone
+    taken = [await keeper.append(Append(series.id, rows(n, 1)), fail) for n in (1, 2)]
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*taken) == [series.next + 1, series.next + 2]
+
+
 @pytest.mark.parametrize("hindered", ["", "way", "overdue", "awake", "old"])
 async def test_rows_on_disk_leave_in_the_very_call_unless_something_is_to_go_first(
     ticking: tuple[Keeper, list[float]], hindered: str
@@ -116,7 +129,7 @@ async def test_rows_on_disk_leave_in_the_very_call_unless_something_is_to_go_fir
     if hindered == "awake":
         sender.gave_up()
     if hindered == "old":
-        keeper.recent.clear()
+        keeper.newest.recent.clear()
     done = await keeper.append(Append(series.id, rows(0, 5)), lambda first: sender.grew(route, first + 5))
     assert done.done()
     assert route.lanes.live.under_way() == (not hindered)

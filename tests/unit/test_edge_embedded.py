@@ -333,6 +333,31 @@ async def test_a_program_that_is_cancelled_while_it_leaves_ends_at_once_and_keep
     assert stand.kept() == [(0, 1)]
 
 
+@pytest.mark.parametrize("ends", ["late", "failing"])
+async def test_an_uplink_that_does_not_close_holds_no_outbox(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    closing = asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        if ends == "failing":
+            raise OSError("no socket")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stand.uplink, "close", close)
+    agent = stand.agent(drain=1.0)
+    await agent.__aenter__()
+    await agent.stream("wrist").put(rows(0))
+    if ends == "failing":
+        with pytest.raises(OSError, match="no socket"):
+            await agent.__aexit__(None, None, None)
+    else:
+        await agent.__aexit__(None, None, None)
+    assert closing.is_set()
+    assert stand.kept() == [], "the next can open it"
+
+
 async def test_what_the_bridge_refuses_is_dropped_and_the_rest_goes_on(stand: Stand) -> None:
     def answer(_stream: str, message: Observation) -> Outcome:
         return Outcome("refused", "no_route") if message.seq == 0 else SAFE

@@ -183,7 +183,7 @@ async def test_rows_are_told_of_once_they_are_on_disk_and_are_in_memory_too(keep
         )
         assert await done == seen[-1][0]
     assert seen == [(0, 5), (5, 10), (10, 15)]
-    found = keeper.recent.rows(series, 5, 14)
+    found = keeper.newest.recent.rows(series, 5, 14)
     assert found is not None
     assert [piece.first for piece in found] == [5, 10]
 

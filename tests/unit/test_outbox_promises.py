@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from bridge.errors import StoreError
+from bridge.store.database import condemn
+from bridge.store.marked import Marked
 from bridge.store.outbox import MARKS, Append, Limits, Outbox, Release
 from bridge.store.promises import RESERVED, boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
     from bridge.messages import Rows
+    from bridge.store.outbox import Change
 
 
 def rows(count: int) -> Rows:
@@ -167,3 +173,71 @@ def test_the_kernel_tells_its_boot_and_what_cannot_be_read_is_none(tmp_path: Pat
 
 def _refuse(*_: object, **__: object) -> int:
     raise StoreError("no space left on device")
+
+
+def test_what_no_mark_can_tell_is_not_promised(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = lives.open()
+    series = fed(box)
+
+    def refuse(*_: object) -> int:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        assert box.promise(Append(series, rows(5))) is None
+        full.setattr(os, "pwrite", lambda *_: 100)
+        assert box.promise(Append(series, rows(5))) is None, "half a mark"
+    box.close()
+    assert lives.open("b2").series()[0].next == 8, "nothing was promised"
+
+
+@pytest.mark.parametrize("gone", ["mark", "marks"])
+def test_where_the_mark_cannot_be_read_all_that_was_reserved_counts_as_given(lives: Lives, gone: str) -> None:
+    box = lives.open()
+    assert box.promise(Append(fed(box), rows(5))) == 8
+    lives.marks.write_bytes(lives.marks.read_bytes()[:1000] if gone == "mark" else b"")
+    assert lives.open().series()[0].next == 8 + RESERVED
+
+
+@pytest.mark.parametrize(
+    ("value", "goes_on"), [(None, True), ("12x b1", False), (f"{9 + RESERVED} b1", False), (b"\xff", False)]
+)
+def test_what_was_reserved_before_a_power_loss_counts_in_a_damaged_outbox_too(
+    lives: Lives, value: str | bytes | None, goes_on: bool
+) -> None:
+    box = lives.open()
+    series = fed(box)
+    marks = lives.marks.read_bytes()
+    assert box.promise(Append(series, rows(5))) == 8
+    if value is not None:
+        box._db.execute("UPDATE meta SET value = ? WHERE key LIKE 'reserved %'", (value,))  # the damage
+    lives.marks.write_bytes(marks)
+    condemn(lives.path)
+    told: list[str] = []
+    again = lives.open("b2", told.append)
+    assert (again.store == box.store) == goes_on
+    assert again.series()[0].next == (8 + RESERVED if goes_on else 8)
+    assert told
+
+
+def test_what_is_committed_is_not_refused_because_the_mark_cannot_tell_what_is_kept(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = lives.open()
+    series = fed(box)
+    moved = Marked.moved
+
+    class Deaf:
+        def execute(self, *_: object) -> Any:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def blind(self: Marked, *args: Any) -> None:
+        with monkeypatch.context() as failing:
+            failing.setattr(self, "_db", Deaf())
+            moved(self, *args)
+
+    monkeypatch.setattr(Marked, "moved", blind)
+    changes: list[Change] = [Release(series, 0, 3), Append(series, rows(2))]
+    assert box.apply(changes, 1.0) == [None, 8]
+    assert box.apply([Append(series, rows(2))], 1.0) == [10]
+    assert box.kept(series) == [(4, 11)]
