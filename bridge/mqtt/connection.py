@@ -212,6 +212,7 @@ class Connection:
     async def _live_once(self, backoff: Backoff) -> BridgeError | None:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
+        connects = self.session.connects
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await loop.create_connection(
@@ -231,8 +232,9 @@ class Connection:
             self._drop(LinkError(f"TLS failed: {why}"))
         except OSError as why:
             self._drop(LinkError(f"cannot connect: {why.strerror or why}"))
-        if not self._ended.done():
+        if self.session.connects != connects:  # though it may have ended in the same read
             backoff.succeeded()
+        if not self._ended.done():
             keeper = asyncio.ensure_future(self._keep_alive())
             await asyncio.wait([self._ended])
             keeper.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,6 @@ async def test_what_was_not_acknowledged_comes_again_after_the_link_breaks(
 
 
 @pytest.mark.real
-@pytest.mark.real
 async def test_a_topic_for_which_mosquitto_ends_the_connection_is_refused_and_the_rest_arrives(
     mosquitto: RunningBroker, line: Callable[..., Line]
 ) -> None:
@@ -198,6 +198,25 @@ async def test_a_takeover_ends_it(line: Callable[..., Line]) -> None:
             async with asyncio.timeout(SOON):
                 await me.running
     assert (len(calls), me.connection.connected) == (2, False)
+
+
+async def test_a_connection_that_ends_in_the_read_in_which_it_began_is_no_failure_to_connect(
+    line: Callable[..., Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.PROTOCOL_ERROR)
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(mqtt5.ConnAckPacket().write() + ended.write())
+        writer.close()
+
+    server = await asyncio.start_server(speak, HOST, 0)
+    async with server:
+        me = line(server.sockets[0].getsockname()[1], "me")
+        await until(lambda: me.connection.session.connects >= 4, SOON)
+    waits = [float(found) for found in re.findall(r"trying again in ([0-9.]+) s", caplog.text)]
+    assert len(waits) >= 3
+    assert max(waits) <= 0.25
 
 
 @pytest.mark.real
