@@ -285,6 +285,18 @@ def test_without_live_messages_the_backlogs_own_progress_raises_its_rate() -> No
     assert beside.rate == START
 
 
+def test_a_backlog_that_gave_way_is_at_speed_seconds_after_the_last_live_message() -> None:
+    pace = learned(0.1)
+    for _ in range(50):
+        pace.live(10.0, 12.0, backlog=True)
+    assert pace.rate == LEAST
+    now = 14.0
+    while pace.rate < 200.0:
+        now += 1 / pace.rate
+        pace.safe(now)
+    assert now < 21.0
+
+
 def test_a_breath_shows_anew_what_is_normal() -> None:
     pace = learned(0.1)
     pace.live(50.0, 50.1, backlog=True)
