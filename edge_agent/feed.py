@@ -55,9 +55,9 @@ class Feed:
     def put(self, rows: ArrayLike, *, t: Times | None = None) -> asyncio.Future[int]:
         """Takes rows; `await` it to know that they are accepted: on disk, to be sent until the bridge has them.
 
-        What can be done at once is done in the very call, sending too. Rows keep the order of calls. Rows of calls that
-        nobody awaits are taken all the same: a source that must not wait need not, but what it is ahead of the
-        disk stays in memory.
+        What can be done at once is done in the very call (with `commit_wait = 0`), sending too. Rows keep the order of
+        calls. Rows of calls that nobody awaits are taken all the same: a source that must not wait need not, but what
+        it is ahead of the disk stays in memory.
 
         Args:
             rows: numbers, shape (rows, channels), as float32; they are copied. A row with NaN or ±∞ takes a number, and
