@@ -112,11 +112,12 @@ class Chooser:
         for bound, one in self._bounds:
             if bound <= most:
                 break  # not even a perfect path would lift the rest
-            if one is self._current or self._utility(one, margin * predictor.least(one), one.bytes_s) <= most:
+            bytes_s = predictor.bytes_s(one)
+            if one is self._current or self._utility(one, margin * predictor.least(one), bytes_s) <= most:
                 continue
             seen = predictor.of(one)
             fresh = margin * seen.p95 if margin * seen.utilisation < 1 else math.inf
-            value = self._utility(one, fresh, seen.bytes_s)
+            value = self._utility(one, fresh, bytes_s)
             if value > most:
                 found, most = (one, seen, value), value
         return cast("tuple[Traffic, Prediction, float]", found)  # the first is above −∞

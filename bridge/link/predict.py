@@ -115,6 +115,10 @@ class Predictor:
         sure = before + (traffic.blocks - 0.5) * view.base + traffic.once / view.rate
         return sure + self._tail(traffic, view) if traffic.coap else sure
 
+    def bytes_s(self, traffic: Traffic) -> float:
+        """Bytes a second that the profile takes, both ways, with retransmissions and copies; quickly known."""
+        return traffic.messages * traffic.once * self._transmissions(traffic) + traffic.beside + traffic.down
+
     def _transmissions(self, traffic: Traffic) -> float:
         """Of each message: CoAP repeats until an answer comes, TCP until an acknowledgement of anything later does."""
         copies = traffic.profile.copies

@@ -52,6 +52,8 @@ def coap_tail(
     steps = [(0.0, late)]
     extra, timer = 0.0, rto
     for _ in range(DEPTH):
+        if late <= 1 - max(POINTS):
+            break
         extra += timer
         late *= still_lost(loss, spell, timer) if spell > 0 else loss**copies
         steps.append((extra, late))
