@@ -22,6 +22,7 @@ if sys.platform != "win32":
 LONGEST_RTO: Final = 1.0
 """Seconds between two retransmissions, of a SYN too; Linux backs off to 2 minutes, and learns of the link's return so
 late. A second is the least that it takes."""
+LONGEST_RTT: Final = 10.0  # seconds that a round trip is believed
 PROBES: Final = 3  # of the kernel's keep-alive until it gives up, where there is no user time-out
 
 _TCP_RTO_MAX_MS, _TCP_RTO_MIN_US = 44, 45  # linux/tcp.h, since Linux 6.15; the module socket does not name them
@@ -101,21 +102,34 @@ def tune(sock: Any, *, patience_s: float) -> None:
     _set(sock, _TCP_THIN_LINEAR_TIMEOUTS, 1)
 
 
-def follow(sock: Any, *, idle: float, apart: float, give_up: float) -> None:
-    """Keeps asking a silent peer whether it is there, retransmits at least each second, gives up in the end.
+def repeat_within(rtt: float, rttvar: float) -> float:
+    """Seconds between two retransmissions, at most: 1, or RFC 6298's RTO and half a round trip more.
+
+    A cap below the round trip has all sent twice and thrice: at 2 s and 20 kbit/s each PINGREQ and each status was.
+
+    Args:
+        rtt: seconds, smoothed.
+        rttvar: its mean deviation.
+    """
+    return min(LONGEST_RTT, max(LONGEST_RTO, 1.5 * rtt + 4 * rttvar))
+
+
+def follow(sock: Any, *, idle: float, apart: float, give_up: float, repeat: float = LONGEST_RTO) -> None:
+    """Keeps asking a silent peer whether it is there, gives up in the end.
 
     Args:
         sock: the connection's.
         idle: seconds of silence after which the kernel asks.
         apart: seconds between two such questions.
         give_up: seconds without an acknowledgement after which it ends the connection.
+        repeat: seconds after which it retransmits at the latest.
     """
     _set(sock, socket.SO_KEEPALIVE, 1, socket.SOL_SOCKET)
     _set(sock, "TCP_KEEPIDLE", max(1, round(idle)))
     _set(sock, "TCP_KEEPINTVL", max(1, round(apart)))
     _set(sock, "TCP_KEEPCNT", PROBES)
     wait(sock, give_up)
-    cap(sock)
+    cap(sock, repeat)
 
 
 def wait(sock: Any, patience_s: float) -> None:

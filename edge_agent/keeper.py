@@ -152,17 +152,22 @@ class Keeper:
         done = self._add(append, then)
         if self._waiting.rows >= AT_ONCE:
             self._hurry.set()
-        if self._is_lone():
-            first = None if early is None else self.newest.promise(append)
-            if first is not None and early is not None:
-                early(first)
-            with suppress(StoreError):  # `run` meets it again, and knows what to do
-                self._commit_lone()
-                if early is not None:
-                    self.box.reserve(append.series)
-        if self._waiting:
-            self._changed.set()
+        try:
+            if self._is_lone():
+                self._take_lone(append, early)
+        finally:
+            if self._waiting:
+                self._changed.set()
         return done
+
+    def _take_lone(self, append: Append, early: Callable[[int], None] | None) -> None:
+        first = None if early is None else self.newest.promise(append)
+        if first is not None and early is not None:
+            early(first)
+        with suppress(StoreError):  # `run` meets it again, and knows what to do
+            self._commit_lone()
+            if early is not None:
+                self.box.reserve(append.series)
 
     def _is_lone(self) -> bool:
         """Whether rows that have just come can be committed in the very call: a turn of the loop sooner."""

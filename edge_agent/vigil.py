@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from bridge.tcp import LONGEST_RTO, LONGEST_RTT
+
 if TYPE_CHECKING:
     from bridge.tcp import Look
 
@@ -28,11 +30,9 @@ ASIDE = 0.5  # seconds beside 2 round trips: early enough to be there one round 
 NOTICE = 0.85  # seconds beside 3 round trips; the bound is 1, less what a loaded event loop is late by
 GONE = 10.0  # seconds beside 3 round trips
 FIRST_SYN = 0.3  # seconds beside a round trip in which the first of its SYNs was answered, and not a later one
-REPEAT = 1.0  # seconds beside a round trip until the next repetition is answered; `tcp.LONGEST_RTO`
 TICK, SOON = 0.1, 0.01  # seconds between looks once a question is out, at most and at least
 LATE = 0.2  # seconds by which a look may be late until the lateness is taken for ours and not the broker's
 UNKNOWN = 0.5  # seconds for a round trip of which nothing is known, twice the worst mobile link's
-LONGEST = 10.0  # seconds that a round trip is believed
 LEAST_PATIENCE, MOST_PATIENCE = 15.0, 60.0
 LEAST_MARGIN, LINUX_MARGIN = 0.05, 0.2
 
@@ -48,14 +48,6 @@ def patience(rtt: float, rttvar: float) -> float:
     minute hardly a broker keeps its own end (one and a half keep-alives).
     """
     return min(MOST_PATIENCE, LEAST_PATIENCE + 10 * (rtt + 4 * rttvar))
-
-
-def repeat_within(rtt: float, rttvar: float) -> float:
-    """Seconds between two retransmissions, at most: 1, or RFC 6298's RTO and half a round trip more.
-
-    A cap below the round trip has all sent twice and thrice: at 2 s and 20 kbit/s each PINGREQ and each status was.
-    """
-    return min(LONGEST, max(REPEAT, 1.5 * rtt + 4 * rttvar))
 
 
 def margin(least: float) -> float:
@@ -89,7 +81,7 @@ class Vigil:
     def round_trip(self) -> float:
         """Seconds: the kernel's, else that of answers."""
         known = self._answers if self._rtt is None else self._rtt
-        return UNKNOWN if known is None else min(known, LONGEST)
+        return UNKNOWN if known is None else min(known, LONGEST_RTT)
 
     def owed(self, now: float) -> None:
         """Something left that the broker answers."""
@@ -152,7 +144,7 @@ class Vigil:
 
     def _judge(self, now: float, silent: float, seen: Look | None, opened: float | None) -> Verdict:
         taken = seen is not None and self._target is not None and seen.acked >= self._target
-        trip = self.round_trip if not taken else max(self.round_trip, min(self._answers or 0.0, LONGEST))
+        trip = self.round_trip if not taken else max(self.round_trip, min(self._answers or 0.0, LONGEST_RTT))
         if silent < 3 * trip + NOTICE + self._leniency:
             return "wait"
         if taken or silent >= 3 * trip + GONE + self._leniency or self._is_passed_over(now, opened):
@@ -167,7 +159,7 @@ class Vigil:
         if opened is None or self._beside is None:
             return False
         at_once = opened - self._beside <= self.round_trip + FIRST_SYN
-        return at_once or now - opened >= self.round_trip + REPEAT
+        return at_once or now - opened >= self.round_trip + LONGEST_RTO  # the next repetition is answered by then
 
     def _weigh(self, now: float, seen: Look) -> None:
         """Whether what arrived since the last look is a sign of life."""

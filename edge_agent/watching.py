@@ -114,7 +114,7 @@ class Watch:
         if abs(patience - self._patience) > CHANGE * self._patience:
             self._patience = patience
             tcp.wait(sock, patience)
-        cap = vigil.repeat_within(seen.info.rtt, seen.info.rttvar)
+        cap = tcp.repeat_within(seen.info.rtt, seen.info.rttvar)
         if abs(cap - self._cap) > CHANGE * self._cap:
             self._cap = cap
             tcp.cap(sock, cap)

@@ -47,21 +47,26 @@ class _Flight(NamedTuple):
     carried: int | None = None  # bytes on the wire when it had left
 
 
-def replace_after(loss: float, rtt: float) -> float:
+def replace_after(loss: float, rtt: float, repeat: float = tcp.LONGEST_RTO) -> float:
     """Seconds of silence that repetitions lost in a row do not explain; never less than what counts as silence.
 
     Of a segment and its acknowledgement one is lost with 1 − (1 − p)²; the kernel repeats after RTT + 0.2 s, then
-    doubling (RFC 6298 section 5.5) up to `tcp.LONGEST_RTO`.
+    doubling (RFC 6298 section 5.5) up to `repeat`.
 
     Args:
         loss: p, of a packet, one way.
         rtt: seconds.
+        repeat: seconds after which it repeats at the latest.
     """
     failed = 1 - (1 - min(loss, 0.5)) ** 2
     times = max(1, math.ceil(math.log(EXPLAINED) / math.log(failed))) if failed > 0 else 1
     timer = rtt + KERNEL_EXTRA
-    explained = sum(max(timer, min(timer * 2.0**n, tcp.LONGEST_RTO)) for n in range(times))
+    explained = sum(max(timer, min(timer * 2.0**n, repeat)) for n in range(times))
     return max(TRIPS * rtt + BEYOND, explained)
+
+
+def _differs(timer: float, before: float) -> bool:
+    return abs(timer - before) > CHANGED * before
 
 
 class Link:
@@ -86,7 +91,7 @@ class Link:
         self._drained = (0, -math.inf)  # the last message that the peer's kernel had taken, and when that was seen
         self._sent_at = self._kernel_at = self._knocked_at = -math.inf
         self._taken_at: float | None = None  # since when a second connection is taken while this one is silent
-        self._give_up = 0.0
+        self._give_up, self._repeat = 0.0, tcp.LONGEST_RTO  # of the kernel
         self._timer: asyncio.TimerHandle | None = None
         self._knocking: asyncio.Task[None] | None = None
 
@@ -97,7 +102,7 @@ class Link:
         self._flights.clear()
         self._drained = (self._number, now)
         self.silent, self._taken_at = False, None
-        self._give_up = 0.0
+        self._give_up, self._repeat = 0.0, tcp.LONGEST_RTO
         self._estimator.on(Disconnected("mqtt", now))
         self._estimator.on(Connected("mqtt", now))
         self._belief.pairs.anew()
@@ -182,18 +187,19 @@ class Link:
         estimate = self._belief.look(self._estimator.estimate(now))
         self._choices.look(now, time.time(), estimate, self._connection.session.receive_maximum)
         rtt = estimate.mqtt.rtt if estimate.mqtt.samples or told is None else told.info.rtt
-        self._tune(sock, rtt)
+        self._tune(sock, rtt, told)
         self._listen(now, rtt, told)
 
-    def _tune(self, sock: Any, rtt: float) -> None:
+    def _tune(self, sock: Any, rtt: float, told: tcp.Look | None) -> None:
         estimate = self._belief.estimate
-        give_up = max(GIVE_UP, GIVE_UP_TIMES * replace_after(estimate.loss, rtt))
-        if sock is None or abs(give_up - self._give_up) <= CHANGED * self._give_up:
+        repeat = tcp.LONGEST_RTO if told is None else tcp.repeat_within(told.info.rtt, told.info.rttvar)
+        give_up = max(GIVE_UP, GIVE_UP_TIMES * replace_after(estimate.loss, rtt, repeat))
+        if sock is None or not (_differs(give_up, self._give_up) or _differs(repeat, self._repeat)):
             return
-        self._give_up = give_up
+        self._give_up, self._repeat = give_up, repeat
         affordable = KEEP_ALIVE_BYTES / (KEEP_ALIVE_SHARE * estimate.goodput) if estimate.goodput_known else 0.0
         idle = max(KEEP_ALIVE, affordable)
-        tcp.follow(sock, idle=idle, apart=max(1.0, rtt), give_up=give_up)
+        tcp.follow(sock, idle=idle, apart=max(1.0, rtt), give_up=give_up, repeat=repeat)
 
     def _listen(self, now: float, rtt: float, told: tcp.Look | None) -> None:
         if not self._connection.connected:
@@ -213,7 +219,7 @@ class Link:
             self._knocked_at = now
             self._knocking = asyncio.ensure_future(self._knock())
             self._knocking.add_done_callback(self._knocked)
-        if self._taken_at is not None and now - self._taken_at >= tcp.LONGEST_RTO + 2 * rtt:
+        if self._taken_at is not None and now - self._taken_at >= self._repeat + 2 * rtt:
             self._replace(quiet, rtt, told)
 
     def _quiet(self, now: float, told: tcp.Look | None) -> float:
@@ -247,7 +253,7 @@ class Link:
             task.result()
 
     def _replace(self, quiet: float, rtt: float, told: tcp.Look | None) -> None:
-        patience = replace_after(self._belief.estimate.loss, rtt)
+        patience = replace_after(self._belief.estimate.loss, rtt, self._repeat)
         if told is not None and not told.held:  # a relay took it all, and a thin link may be behind it
             patience += sum(flight.size for flight in self._flights.values()) / THINNEST
         if quiet >= patience:

@@ -204,6 +204,14 @@ def test_reads_only_what_is_its_own(
         assert reading.topics == [full[index] for index in arrive]
 
 
+def test_a_cloud_agent_sees_what_is_said_in_its_name(plain: RunningBroker) -> None:
+    own = "edge/v1/_cloud/gpu-1/status"
+    with Client(plain, "gpu-1") as agent:
+        agent.subscribe(own)
+        assert agent.publish(own) < 0x80
+        agent.wait(lambda: agent.topics == [own])
+
+
 def test_only_a_bridge_can_make_an_agent_forget(plain: RunningBroker) -> None:
     """A receipt by anybody else is refused and does not arrive; that it is not merely late, the bridge's own shows."""
     receipts = "edge/v1/plant/wrist-8/receipt/wrist"

@@ -79,4 +79,5 @@ def test_what_loss_explains_is_waited_for() -> None:
     assert patience == sorted(patience)
     assert patience[3] > 4 * tcp.LONGEST_RTO
     assert patience[-1] < 60.0
+    assert replace_after(0.2, 2.0, tcp.repeat_within(2.0, 0.1)) > replace_after(0.2, 2.0)
     assert replace_after(0.001, 1.0) == pytest.approx(TRIPS + BEYOND)

@@ -109,6 +109,22 @@ async def test_one_listener_that_fails_hides_no_commit_from_the_others(ticking: 
         assert await asyncio.gather(*taken) == [series.next + 1, series.next + 2]
 
 
+async def test_rows_are_kept_though_whoever_sends_them_before_that_fails(ticking: tuple[Keeper, list[float]]) -> None:
+    keeper, now = ticking
+    series = keeper.box.series()[0]
+    keeper.take(Append(series.id, rows(0, 1)), early=lambda _first: None)  # reserves numbers
+    now[0] += 2 * LONE
+
+    def fail(_first: int) -> None:
+        raise LookupError("a bug")
+
+    committed = keeper.next_commit()
+    with pytest.raises(LookupError):
+        keeper.take(Append(series.id, rows(1, 1)), early=fail)
+    await asyncio.wait_for(committed.wait(), 5)
+    assert keeper.box.rows(series.id) == series.next + 2
+
+
 @pytest.mark.parametrize("hindered", ["", "way", "overdue", "awake", "old"])
 async def test_rows_on_disk_leave_in_the_very_call_unless_something_is_to_go_first(
     ticking: tuple[Keeper, list[float]], hindered: str

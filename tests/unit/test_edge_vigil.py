@@ -10,17 +10,14 @@ from bridge.tcp import Look
 from edge_agent.vigil import (
     GONE,
     LEAST_PATIENCE,
-    LONGEST,
     MARGIN,
     MOST_PATIENCE,
     NOTICE,
-    REPEAT,
     UNKNOWN,
     Verdict,
     Vigil,
     margin,
     patience,
-    repeat_within,
 )
 
 BOUND = 1.0  # seconds beside 3 round trips
@@ -189,12 +186,6 @@ def test_the_kernels_patience_follows_the_round_trip_between_its_bounds() -> Non
     assert patience(0.6, 0.05) == pytest.approx(LEAST_PATIENCE + 8.0)
     assert patience(30.0, 1.0) == MOST_PATIENCE
     assert LEAST_PATIENCE > GONE
-
-
-def test_nothing_is_sent_twice_because_the_way_is_long() -> None:
-    assert [repeat_within(rtt, 0.02) for rtt in (0.0, 0.05, 0.6)] == [REPEAT] * 3
-    assert repeat_within(2.0, 0.05) == pytest.approx(3.2)
-    assert repeat_within(60.0, 9.0) == LONGEST
 
 
 def test_a_retransmission_comes_a_round_trip_late_but_neither_before_delayed_answers_nor_after_linux_own_time() -> None:

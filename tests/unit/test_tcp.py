@@ -91,6 +91,12 @@ def test_the_timers_of_a_connection_that_is_kept_alive(pair: tuple[socket.socket
     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7_500
 
 
+def test_nothing_is_sent_twice_because_the_way_is_long() -> None:
+    assert [tcp.repeat_within(rtt, 0.02) for rtt in (0.0, 0.05, 0.6)] == [tcp.LONGEST_RTO] * 3
+    assert tcp.repeat_within(2.0, 0.05) == pytest.approx(3.2)
+    assert tcp.repeat_within(60.0, 9.0) == tcp.LONGEST_RTT
+
+
 def test_the_timers_of_a_connection_that_is_watched(pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     tcp.tune(near, patience_s=7.0)
