@@ -3,7 +3,7 @@
 ::
 
     BridgeError
-    ├── Refused              the peer erred: a message that cannot be taken, with the contract's reason
+    ├── Refused              the peer erred: a message that cannot be taken, with a reason of the contract
     ├── ConfigError          the owner erred: a setting, named by file and key
     ├── ModelError           a model folder or graph cannot be used as its manifest says
     ├── LocalProtocolError   we erred: an operation our own state does not allow
@@ -12,6 +12,8 @@
     │   ├── ConnectionRefusedByPeer  the peer answered and said no, with a reason code
     │   └── TakenOver                another client uses our identity; coming back would fight it for ever
     └── StoreError           the disk or the database refused
+
+The contract is `docs/protocol.md`.
 
 Errors of third-party libraries are translated at the adapter that imports the library, and nowhere else.
 """

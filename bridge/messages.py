@@ -134,7 +134,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=False, gc=False):
-    """The public answer for one window (CONTRACT: Result).
+    """The public answer for one window (docs/protocol.md: Result).
 
     `local` is an extension: what the bridge's own model said of a window that the cloud answered.
     """

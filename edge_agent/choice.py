@@ -163,9 +163,7 @@ class Choice:
         except ConfigError as why:
             there = f"ways are {', '.join(sorted(ways))}, encodings {', '.join(one.name for one in needs.encodings)}"
             raise InvalidKey(
-                key,
-                f"{what}: {there} (what loses something needs link.fidelity), rows a message 1, 2, 4 … 128, "
-                "as far as freshness and link.hop allow",
+                key, f"{what}: {there} (what loses something needs link.fidelity), {self._counted}"
             ) from why
 
     def _check_budget(self, allowed: Iterable[Profile]) -> None:
@@ -179,6 +177,14 @@ class Choice:
                 f"stream {self.stream.name!r}: {what} leaves {name} at best, which costs {cost:g} of accuracy by "
                 f"link.fidelity, and the budget is {link.budget:g}: raise it, or let in what costs less",
             )
+
+    @property
+    def _counted(self) -> str:
+        """What the last part of a profile's name counts."""
+        if self.stream.windows == "whole":
+            return "one whole window a message, 1"
+        units = "rows" if self._unit == 1 else f"bursts of {self._unit} rows"
+        return f"{units} a message 1, 2, 4 … 128, as far as freshness and link.hop allow"
 
     @property
     def profile(self) -> Profile | None:

@@ -151,7 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--receipt-timeout", type=float, metavar="S", help="before rows are sent again; default: 10")
     play.add_argument("--timeout", type=float, default=60.0, metavar="S", help="without a receipt; default: 60")
     for one in (run, play):
-        one.add_argument("--log", choices=["debug", "info", "warning", "error"], default="info", help=argparse.SUPPRESS)
+        one.add_argument(
+            "--log",
+            choices=["debug", "info", "warning", "error"],
+            default="info",
+            help="least severe messages on stderr; default: %(default)s",
+        )
     return parser
 
 

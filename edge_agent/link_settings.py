@@ -16,10 +16,11 @@ ENCODINGS = ("json", "float32", "float16", "int8", "int4")
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Freshness and fidelity that are wanted; profiles are named `coap-con/float16+zstd/8`: way, encoding, rows."""
+    """Freshness and fidelity that are wanted; profiles are named `coap-con/float16+zstd/8`: way, encoding, units."""
 
     freshness: Annotated[
-        Seconds, Meta(description="Seconds from a row's birth until it is safe that 95 % of the rows must keep.")
+        Seconds,
+        Meta(description="Seconds from the commit of a row until it is safe at the bridge, for 95 % of the rows."),
     ] = 1.0
     pin: Annotated[Pattern, Meta(description="Pattern over profile names; only these are used.")] = "*"
     exclude: Annotated[list[Pattern], Meta(description="Patterns over profile names; none of these is used.")] = []

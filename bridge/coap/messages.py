@@ -40,7 +40,7 @@ class CoapRequest(msgspec.Struct, frozen=True):
 
 
 class CoapReply(msgspec.Struct, frozen=True):
-    """What a request is answered with (CONTRACT: CoAP answers).
+    """What a request is answered with (docs/protocol.md: CoAP).
 
     Attributes:
         code: changed 2.04, content 2.05, malformed 4.00, no_route 4.04, too_large 4.13, unknown_format 4.15,

@@ -12,7 +12,7 @@ __all__ = ["CoapReply", "CoapRequest", "CoapServer", "Handler", "Limits"]
 
 
 class CoapServer:
-    """Takes Observations, offers Results (CONTRACT: CoAP answers).
+    """Takes Observations, offers Results (docs/protocol.md: CoAP).
 
     POST and PUT on a data path reach the handler with the whole body; GET and Observe on a result path are answered
     from what was published here. A repeated request within `Limits.duplicate_age_s` gets the same answer again and

@@ -49,7 +49,7 @@ class Stream(msgspec.Struct, frozen=True):
 
     Attributes:
         rate_hz: rows a second, above 0.
-        freshness: seconds from a row's birth until it is safe at the bridge that 95 % must keep, above 0.
+        freshness: seconds from when a row can be sent until it is safe at the bridge that 95 % must keep, above 0.
         budget: accuracy an encoding may cost: the manifest's `budget.accuracy`.
         encodings: what is on offer, best liked first.
         hop: rows from window to window; a message never holds more.

@@ -226,7 +226,9 @@ def test_what_the_example_says_of_the_link_can_be_used(tmp_path: Path) -> None:
         '[agent]\nsite = "s"\ndevice = "d"\nurl = "mqtt://h"\ncoap = "coap://h"\n'
         f'[[streams]]\nname = "wrist"\nsource = "stdin"\n{link}\n'
     )
-    assert config.load(file).link == Link(exclude=["coap-non*"], fidelity={"float16": 0.0, "int8": 0.0044})
+    assert config.load(file).link == Link(
+        exclude=["coap-non*"], fidelity={"float16": 0.0, "int8": 0.0018, "int4": 0.0044}
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -156,6 +157,21 @@ def test_what_is_too_large_for_all_that_is_left_goes_all_the_same(
 def test_a_pin_that_needs_a_fidelity_says_so() -> None:
     with pytest.raises(InvalidKey, match=r"pin: no profile matches '\*/int8/\*': .* needs link.fidelity"):
         choice(link=Link(pin="*/int8/*"))
+
+
+@pytest.mark.parametrize(
+    ("link", "stream", "counted"),
+    [
+        (Link(pin="*/5"), {}, "rows a message 1, 2, 4 … 128, as far as"),
+        (Link(pin="*/5", burst=5), {}, "bursts of 5 rows a message 1, 2, 4 … 128, as far as"),
+        (Link(pin="*/128"), {"windows": "whole", "rows_per_message": 128}, "one whole window a message, 1"),
+    ],
+)
+def test_a_pin_that_leaves_nothing_says_what_a_profile_s_last_part_counts(
+    link: Link, stream: dict[str, Any], counted: str
+) -> None:
+    with pytest.raises(InvalidKey, match=re.escape(counted)):
+        choice(link=link, **stream)
 
 
 def test_a_link_that_becomes_lossy_and_thin_changes_the_profile_and_says_why() -> None:
