@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bridge.mqtt.messages import Publish
+from bridge.seldom import Seldom
 from bridge.wire.offload import MOST, Reply, encode_replies
-from cloud_agent.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

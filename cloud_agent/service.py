@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from bridge.batch import Queue
 from bridge.errors import BridgeError, Refused
+from bridge.seldom import Seldom
 from bridge.wire.offload import ENGINE_FAILED, OVERLOAD, STOPPING, TOO_LATE, Reply
 from cloud_agent import intake
 from cloud_agent.forecast import Forecast
 from cloud_agent.replies import Answer, Replies
-from cloud_agent.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

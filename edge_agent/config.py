@@ -200,22 +200,23 @@ def _bad_name(text: str) -> str:
 
 
 def parse_url(text: str, key: str = "url") -> Url:
-    """Scheme, host and port.
+    """Scheme, host and port; no error repeats any of it, for it may hold a password.
 
     Raises:
         InvalidKey: for the key, with why.
     """
+    if "@" in text:
+        raise InvalidKey(key, "must not hold credentials; use username and password_file")
+    expected = "must be mqtt://host[:port], mqtts://host[:port] or coap://host[:port], the port up to 65535"
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as why:
-        raise InvalidKey(key, str(why)) from why
+    except ValueError:
+        raise InvalidKey(key, expected) from None
     if parts.scheme not in PORTS or not parts.hostname:
-        raise InvalidKey(key, "must be mqtt://host[:port], mqtts://host[:port] or coap://host[:port]")
-    if "@" in parts.netloc:
-        raise InvalidKey(key, "must not hold credentials; use username and password_file")
+        raise InvalidKey(key, expected)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise InvalidKey(key, f"nothing may follow the port, not {parts.path or parts.query or parts.fragment!r}")
+        raise InvalidKey(key, "nothing may follow the port")
     return Url(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 

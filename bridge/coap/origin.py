@@ -22,7 +22,7 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Origin:
-        """Read `coap://host[:port]`.
+        """Read `coap://host[:port]`; no error repeats any of it, for it may hold a password.
 
         Raises:
             ConfigError: it is not such a URL.
@@ -30,14 +30,14 @@ class Origin:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as e:
-            raise ConfigError(f"{url!r} is not a URL: {e}") from e
+        except ValueError:
+            raise ConfigError("this is not a URL of the form coap://host[:port], the port up to 65535") from None
         if parts.scheme == "coaps":
-            raise ConfigError(f"{url!r}: DTLS is not offered; use coap:// inside a tunnel or VPN, or mqtts://")
+            raise ConfigError("coaps://: DTLS is not offered; use coap:// inside a tunnel or VPN, or mqtts://")
         if parts.scheme != "coap" or not parts.hostname:
-            raise ConfigError(f"{url!r} is not of the form coap://host[:port]")
+            raise ConfigError("this URL is not of the form coap://host[:port]")
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-            raise ConfigError(f"{url!r}: nothing may follow or precede coap://host[:port]")
+            raise ConfigError("nothing may follow or precede coap://host[:port]")
         return cls(parts.hostname, port or _PORT)
 
     def __str__(self) -> str:

@@ -40,7 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def parse_url(url: str, *, key: str) -> tuple[str, str, int]:
-    """Scheme, host and port of a broker URL.
+    """Scheme, host and port of a broker URL; no error repeats any of it, for it may hold a password.
 
     Args:
         url: mqtt://host[:port] or mqtts://host[:port].
@@ -49,16 +49,17 @@ def parse_url(url: str, *, key: str) -> tuple[str, str, int]:
     Raises:
         ConfigError: not such a URL, or one with credentials in it.
     """
+    if "@" in url:
+        raise ConfigError(f"{key}: credentials in a URL end up in logs; give username and password_file instead")
+    expected = f"{key}: must be mqtt://host[:port] or mqtts://host[:port], the port 1 to 65535"
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as why:
-        raise ConfigError(f"{key}: {why}") from why
+    except ValueError:
+        raise ConfigError(expected) from None
     beyond = parts.path not in {"", "/"} or parts.query or parts.fragment
     if parts.scheme not in _PORTS or not parts.hostname or port == 0 or beyond:
-        raise ConfigError(f"{key}: {parts.scheme}://… is not mqtt://host[:port] or mqtts://host[:port]")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(f"{key}: credentials in a URL end up in logs; give username and password_file instead")
+        raise ConfigError(expected)
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
 
 

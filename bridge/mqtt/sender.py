@@ -84,6 +84,11 @@ class Sender:
         return self._receive_maximum
 
     @property
+    def maximum_packet(self) -> int | None:
+        """Bytes of the largest packet that the broker takes on this connection; None: it did not say."""
+        return self._maximum_packet
+
+    @property
     def oldest(self) -> int | None:
         """Packet id of the first message under way."""
         return next(iter(self._flying), None)

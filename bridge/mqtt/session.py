@@ -101,6 +101,11 @@ class Session:
         return self._sender.receive_maximum
 
     @property
+    def maximum_packet(self) -> int | None:
+        """Bytes of the largest packet that the broker takes; None: it did not say."""
+        return self._sender.maximum_packet
+
+    @property
     def heard_at(self) -> float:
         """Monotonic seconds at which the broker's last bytes came; of the connection's beginning before any."""
         return self._live.received

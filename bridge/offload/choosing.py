@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -256,14 +257,16 @@ class Choices:
         needs = Stream(known.rate_hz, freshness, budget, known.encodings, hop=hop, name_bytes=known.name_bytes)
         alone = msgspec.structs.replace(needs, hop=1)
         often = msgspec.structs.replace(needs, rate_hz=max(needs.rate_hz, MOST / freshness), hop=MOST)
-        tries = [] if self._thin else [(alone, [*self._exclude, "mqtt-0/*"]), (alone, self._exclude)]
-        for stream, exclude in (*tries, (needs, self._exclude), (often, self._exclude)):
+        large = msgspec.structs.replace(self._limits, most_bytes=sys.maxsize)  # a question cannot be divided
+        gathered = [(needs, self._limits, self._exclude), (often, self._limits, self._exclude)]
+        lone = [(alone, large, [*self._exclude, "mqtt-0/*"]), (alone, large, self._exclude)]
+        for stream, limits, exclude in [*gathered, *lone[1:]] if self._thin else [*lone, *gathered]:
             try:
-                return Chooser(stream, self._limits, pin=self._pin, exclude=exclude)
+                return Chooser(stream, limits, pin=self._pin, exclude=exclude)
             except ConfigError:
                 continue
         log.warning("cloud: %s: no encoding that was measured for it fits [cloud] pin and exclude: not heeded", model)
-        return Chooser(alone, self._limits, exclude=[NO_COAP, "mqtt-0/*"])
+        return Chooser(alone, large, exclude=[NO_COAP, "mqtt-0/*"])
 
     def facts(self) -> dict[str, Any]:
         """For the status: words and numbers."""

@@ -21,7 +21,7 @@ from bridge.offload.cache import Cache
 from bridge.offload.choosing import Choices
 from bridge.offload.desk import AWAY, Desk
 from bridge.offload.hedging import Budget
-from bridge.offload.judge import Judge
+from bridge.offload.judge import Judge, shown
 from bridge.offload.link import GIVE_UP, Link
 from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.offload.outgoing import Outgoing
@@ -29,6 +29,7 @@ from bridge.offload.questions import Open
 from bridge.offload.sending import PLAIN
 from bridge.place.decide import CloudView
 from bridge.place.explore import Explore
+from bridge.seldom import Seldom
 from bridge.wire.answers import decode_status
 from bridge.wire.offload import decode_replies
 
@@ -48,6 +49,7 @@ __all__ = ["Answered", "Ask", "CloudClient", "Unanswered"]
 log = logging.getLogger("bridge.offload")
 
 SHADOW_PATIENCE = 5.0  # seconds for which the answer to a shadow is waited for: also how late is worth knowing
+UNREADABLE, NEWS = 4, 16  # lines in the log each 10 s: of what cannot be read; of agents that come and go
 NOT_THERE = CloudView(there=False, why=AWAY)
 SILENT = CloudView(there=False, why="the cloud's broker is silent")
 
@@ -98,6 +100,7 @@ class CloudClient:
         self._cache = Cache(cache)
         self._agents = Agents()
         self._crowded = False  # and that was said
+        self._unreadable, self._news = Seldom(log, most=UNREADABLE), Seldom(log, most=NEWS)
         settings = Settings(
             client_id=f"{bridge}-cloud",
             username=endpoint.username,
@@ -232,7 +235,8 @@ class CloudClient:
                     for reply in decode_replies(delivery.payload):
                         self._desk.replied(reply, now)
             except Refused as why:
-                log.warning("cloud: %s: %s", delivery.topic, why)
+                text = f"cloud: {shown(delivery.topic)}: {shown(str(why))}"
+                self._unreadable.warn(text, now=time.monotonic())
 
     def _status(self, name: str, payload: bytes) -> None:
         status = decode_status(payload) if payload else {"online": False}
@@ -248,12 +252,13 @@ class CloudClient:
                 self._cache.forget(model)
             if news.fresh:
                 models = ", ".join(news.agent.models) or "nothing"
-                log.info("cloud agent %s serves %s on %s", name, models, status.get("engine"))
+                engine = shown(str(status.get("engine")))
+                self._news.say(f"cloud agent {name} serves {shown(models)} on {engine}", now=now)
             if news.replaced is not None:
                 self._desk.gone(news.replaced, name, now)
             self._desk.told(news.agent, now)
             return
         agent = self._agents.gone(name)
         if agent is not None:
-            log.warning("cloud agent %s is gone", name)
+            self._news.say(f"cloud agent {name} is gone", now=now, level=logging.WARNING)
             self._desk.gone(agent, name, now)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from bridge import topics
 from bridge.link.traffic import OVERHEAD
 from bridge.mqtt.messages import Publish
+from bridge.mqtt.sender import PACKET_TOO_LARGE
 from bridge.offload.sending import PLAIN
-from bridge.wire.offload import Asking, Question, pack_asking
+from bridge.wire.offload import MAX_BYTES, Asking, Question, pack_asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.wire.offload import Packed
 
 CONTENT_TYPE = "application/cbor"
-PROPERTIES: Final = 24  # bytes of a message's properties and of the map around questions, but for the texts
+PROPERTIES: Final = 24  # bytes of a message's header, properties and the map around questions, but for the texts
 SURE_EVERY: Final = 0.25  # seconds, and
 SURE_OF: Final = 4  # messages to an agent, of which one is acknowledged whatever the profile: it measures the link,
 # and tells when nobody is subscribed
@@ -55,6 +56,7 @@ class Outgoing:
     ) -> None:
         self._reply_to = topics.reply(bridge)
         self._tiny = topics.tiny(bridge)
+        self._beside = PROPERTIES + len(CONTENT_TYPE + self._reply_to)  # bytes of a message but for topic and payload
         self._connection = connection
         self._models = models
         self._choices = choices
@@ -65,6 +67,7 @@ class Outgoing:
         self._new: dict[_Where, int] = {}  # questions since the last flush
         self._due_at: dict[_Where, float] = {}  # of those that wait for others
         self._sure: dict[str, tuple[float, int]] = {}  # by agent: when a message was acknowledged last; since then
+        self._leaving: set[int] = set()  # numbers of what is being published, but for what the broker would not take
         self._pairing = False  # the next message with questions leaves right behind a tiny one
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -119,9 +122,9 @@ class Outgoing:
             asks = self._asks.get((agent, model))
             if asks:
                 one = next(iter(asks.values()))
-                topic, beside = topics.escalate(model, agent or None), PROPERTIES + len(CONTENT_TYPE + self._reply_to)
+                topic = topics.escalate(model, agent or None)
                 question = Question(one.id, model, one.values, one.deadline - now)
-                self._choices.came(question, count, now, topic=len(topic), beside=beside)
+                self._choices.came(question, count, now, topic=len(topic), beside=self._beside)
         self._new.clear()
 
     def _ripe(self, where: _Where, now: float) -> bool:
@@ -150,12 +153,18 @@ class Outgoing:
         questions = [Question(one.id, model, one.values, one.deadline - now) for one in asks.values()]
         packing, zstd = self._choices.coding(model, self._models.get(model, PLAIN))
         rows = self._choices.rows(model)
-        most = rows if rows > 1 else len(questions)  # where the link is wide, what came together stays together
-        for begin in range(0, max(len(questions), 1), max(most, 1)):
-            asking = Asking(questions[begin : begin + most], cancels)
-            for packed in pack_asking(asking, packing=packing, zstd=zstd):
+        together = rows if rows > 1 else len(questions)  # where the link is wide, what came together stays together
+        for begin in range(0, max(len(questions), 1), max(together, 1)):
+            asking = Asking(questions[begin : begin + together], cancels)
+            for packed in pack_asking(asking, packing=packing, zstd=zstd, most=self._room(where)):
                 yield self._message(agent, model, packed, now)
             cancels = []
+
+    def _room(self, where: _Where) -> int:
+        """Bytes that a payload to there may have, for the broker to take it."""
+        agent, model = where
+        largest = self._connection.session.maximum_packet
+        return MAX_BYTES if largest is None else largest - len(topics.escalate(model, agent or None)) - self._beside
 
     def _pair(self, numbered: list[tuple[int, Publish]]) -> None:
         """A tiny message that nobody reads, and in the loop's next turn what follows: in a segment of its own."""
@@ -172,12 +181,14 @@ class Outgoing:
         if not self._connection.connected:
             return  # questions are asked anew when the connection is back
         now = time.monotonic()
+        self._leaving = {number for number, _ in numbered}
         self._connection.publish([message for _, message in numbered])
         held = self._connection.session.queued  # these leave when others are acknowledged: their times tell nothing
         for number, message in numbered[: max(0, len(numbered) - held)]:
-            names = len(message.topic) + PROPERTIES + len(CONTENT_TYPE + self._reply_to)
-            size = len(message.payload) + names + OVERHEAD["mqtt-1" if message.qos else "mqtt-0"][0]
-            self._link.sent(number, size, now, answered=message.qos > 0)
+            if number in self._leaving:
+                size = len(message.payload) + len(message.topic) + self._beside
+                size += OVERHEAD["mqtt-1" if message.qos else "mqtt-0"][0]
+                self._link.sent(number, size, now, answered=message.qos > 0)
 
     def _message(self, agent: str, model: str, packed: Packed, now: float) -> tuple[int, Publish]:
         ids = [question.id for question in packed.questions]
@@ -185,7 +196,9 @@ class Outgoing:
         number, qos = self._link.number(), self._qos(agent, model, now) if ids else 0
 
         def done(code: int) -> None:
-            if qos:
+            if code == PACKET_TOO_LARGE:  # the session's own word, often while it is being published
+                self._leaving.discard(number)
+            elif qos:
                 self._link.acked(number, time.monotonic())
             if code and ids:
                 self._on_failed(agent, ids, code)

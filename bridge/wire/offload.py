@@ -8,8 +8,9 @@ One message holds several of either::
     {"ask": [{"id", "model", "values", "patience", …}, …], "cancel": [id, …]}
     {"replies": [{"id", "cloud", "label", …}, …]}
 
-or one of them bare, without the map around it. A message of several is bounded (`MOST`, `MAX_BYTES`); a bare question
-is bounded by the connection's Maximum Packet Size alone, for a window cannot be divided.
+or one of them bare, without the map around it. A message of several is bounded (`MOST`, `MAX_BYTES`, or less where the
+broker takes less); a bare question is bounded by the connection's Maximum Packet Size alone, for a window cannot be
+divided.
 
 Questions may be in a zstd frame (`bridge.wire.zstd`), whose content has at most `MAX_BYTES`. That is for agents that
 say in their status which dictionaries they know: an older one takes no frame.
@@ -177,7 +178,9 @@ def encode_asking(asking: Asking, *, packing: Packing = "float32") -> bytes:
     return payload
 
 
-def pack_asking(asking: Asking, *, packing: Packing = "float32", zstd: bool = False) -> list[Packed]:
+def pack_asking(
+    asking: Asking, *, packing: Packing = "float32", zstd: bool = False, most: int = MAX_BYTES
+) -> list[Packed]:
     """As few messages as hold everything, in this order; none for nothing.
 
     What is cancelled comes first, in the same message where it fits. A question too large for company travels bare.
@@ -186,10 +189,11 @@ def pack_asking(asking: Asking, *, packing: Packing = "float32", zstd: bool = Fa
         asking: what to pack.
         packing: number type of the rows.
         zstd: those with questions in frames, where that is smaller; bounds are of what is in them.
+        most: bytes of a message that holds several; of what is above `MAX_BYTES` nothing is used.
     """
     *rest, cancel = [asking.cancel[i : i + MOST] for i in range(0, len(asking.cancel), MOST)] or [[]]
     messages = [Packed(joined([], some), ()) for some in rest]
-    room = MAX_BYTES - len(joined([], cancel)) - FRAME
+    room = min(most, MAX_BYTES) - len(joined([], cancel)) - FRAME
     each = [(question, encode_question(question, packing=packing)) for question in asking.questions]
     for group in divided(each, room, MOST):
         encoded = [payload for _, payload in group]

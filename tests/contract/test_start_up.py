@@ -71,6 +71,11 @@ REFUSED = [
         f'{BRIDGE}[cloud]\nurl = "mqtts://me:{SECRET}@127.0.0.1"\n',
         ["cloud.url", "username and password_file"],
     ),
+    (
+        "credentials that are none to a parser of URLs",
+        f'{BRIDGE}[mqtt]\nurl = "mqtt://me:{SECRET}/more@127.0.0.1"\n',
+        ["mqtt.url", "username and password_file"],
+    ),
     ("a URL of something else", f'{BRIDGE}[mqtt]\nurl = "http://127.0.0.1"\n', ["mqtt.url", "mqtt://host"]),
     ("a cloud without a URL", f"{BRIDGE}[cloud]\n", ["cloud.url", "missing"]),
     (

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from bridge import tcp
 from bridge.offload.link import BEYOND, TICK, TRIPS, replace_after
-from bridge.offload.messages import Answered
+from bridge.offload.messages import Answered, Ask, Unanswered
 from bridge.wire.offload import Reply
-from tests.support.hand_cloud import Cloud
+from tests.support.brokers import start_mosquitto
+from tests.support.hand_cloud import Cloud, clouds
 from tests.support.paho_client import until
 from tests.support.relay import TcpRelay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.support.brokers import RunningBroker
 
@@ -71,6 +75,32 @@ async def test_a_stalled_path_is_not_replaced_before_it_was_given_time(mosquitto
             await until(lambda: not cloud.client.facts()["link"]["silent"])
             assert cloud.view().there
             assert cloud.client.connection.session.connects == connects
+
+
+async def test_a_broker_that_takes_small_packets_gets_them_and_what_fits_none_is_no_silence(tmp_path: Path) -> None:
+    with start_mosquitto(tmp_path, extra="max_packet_size 16384") as broker:
+        async with clouds(broker.port) as make:
+            cloud = make()
+            cloud.client._max_open = 10
+            await cloud.ready()
+            await cloud.there(direct=True)
+            deadline = time.monotonic() + 30.0
+            windows = [np.full((256, 4), n, np.float32) for n in range(6)]  # 4 KiB each, 24 KiB together
+            cloud.client.ask_all([Ask(f"w{n}", "m", one, deadline) for n, one in enumerate(windows)])
+            await until(lambda: cloud.was_asked(6) or cloud.events)
+            assert [len(message.payload) < 16_384 for message in cloud.messages] == [True, True]
+            assert [question.id for _, question in cloud.asked] == [f"w{n}" for n in range(6)]
+            cloud.reply(*(Reply(f"w{n}", "gpu-1", "sit", 0.9, "1") for n in range(6)))
+            await until(lambda: len(cloud.events) == 6)
+            assert all(isinstance(event, Answered) for event in cloud.events)
+
+            cloud.ask("large", patience=30.0, values=np.zeros((1_024, 5), np.float32))
+            await until(lambda: len(cloud.events) == 7)
+            assert cloud.events[6] == Unanswered("large", "the cloud's broker refused the question (0x95)")
+            await asyncio.sleep(BEYOND + 5 * TICK)  # after which what is under way would count as silence
+            assert cloud.view().there
+            assert cloud.client.facts()["link"]["silent"] is False
+            assert cloud.client.connection.session.connects == 1
 
 
 def test_what_loss_explains_is_waited_for() -> None:

@@ -127,17 +127,22 @@ LENGTHS = st.lists(st.integers(1, 40_000) | st.integers(1, 9), max_size=8)
 
 
 @steady
-@given(LENGTHS, st.integers(0, 3), st.integers(0, 200), st.sampled_from(["float32", "int8", "int4"]), st.booleans())
+@given(
+    LENGTHS, st.integers(0, 3), st.integers(0, 200), st.sampled_from(["float32", "int8", "int4"]), st.booleans(),
+    st.just(MAX_BYTES) | st.integers(-99, 300_000),
+)  # fmt: skip
 def test_however_divided_everything_arrives_in_its_order(
-    rows: list[int], times: int, cancel: int, packing: Any, zstd: bool
+    rows: list[int], times: int, cancel: int, packing: Any, zstd: bool, most: int
 ) -> None:
     few = [Question(f"w{i}", "m", np.ones((n, 2), np.float32), 1.0) for i, n in enumerate(rows)]
     many = [Question("same", "m", np.ones((1, 1), np.float32), 1.0)] * (30 * times)
     names = [f"{i:0256}" for i in range(cancel)]
-    messages = pack_asking(Asking([*few, *many], names), packing=packing, zstd=zstd)
+    messages = pack_asking(Asking([*few, *many], names), packing=packing, zstd=zstd, most=most)
     arrived = [decode_asking(message.payload) for message in messages]
     assert [one.id for questions, _ in arrived for one in questions] == [one.id for one in (*few, *many)]
     assert [name for _, cancelled in arrived for name in cancelled] == names
+    several = [message.payload for message in messages if len(message.questions) > 1]
+    assert all(len(payload) <= min(most, MAX_BYTES) for payload in several)
     assert all(len(message.payload) <= MAX_BYTES or len(message.questions) == 1 for message in messages)
 
 

@@ -237,9 +237,14 @@ def test_what_the_example_says_of_the_link_can_be_used(tmp_path: Path) -> None:
         ("mqtt://h", "mqtt://h", "agent.coap: is the second way"),
         ("coap://h", "coap://h", "agent.coap: is the second way"),
         ("mqtt://h", "coap://h/x", "agent.coap: nothing may follow the port"),
+        ("mqtt://h/hunter2", "coap://h", "agent.url: nothing may follow the port"),
+        ("mqtt://h:hunter2", "coap://h", "agent.url: must be mqtt://host"),
+        ("mqtt://me:hunter2/3@h", "coap://h", "agent.url: must not hold credentials"),
+        ("mqtt://me:1/hunter2@h", "coap://h", "agent.url: must not hold credentials"),
+        ("mqtt://h", "coap://me:[hunter2@h", "agent.coap: must not hold credentials"),
     ],
 )
-def test_a_second_way_is_coap_beside_mqtt(tmp_path: Path, url: str, coap: str, says: str) -> None:
+def test_a_second_way_is_coap_and_no_url_is_repeated(tmp_path: Path, url: str, coap: str, says: str) -> None:
     file = tmp_path / "edge_agent.toml"
     file.write_text(
         f'[agent]\nsite = "s"\ndevice = "d"\nurl = "{url}"\ncoap = "{coap}"\n'
@@ -248,6 +253,7 @@ def test_a_second_way_is_coap_beside_mqtt(tmp_path: Path, url: str, coap: str, s
     with pytest.raises(ConfigError) as caught:
         config.load(file)
     assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("more", [{"ca": "ca.pem"}, {"cert": "c.pem", "key": "k.pem"}])

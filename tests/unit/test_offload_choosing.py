@@ -38,6 +38,7 @@ class Scene:
         self.models = {MODEL: sending}
         self.told: list[str] = []
         self.choices = Choices(self.models, on_switch=lambda: self.told.append(self.profile), **options)
+        self.values = VALUES
         self.now = 100.0
         self.due = 0.0
 
@@ -59,7 +60,7 @@ class Scene:
             self.due += 0.1 * rate
             while self.due >= 1:
                 self.due -= 1
-                question = Question("site/device/wrist/123", MODEL, VALUES, PATIENCE)
+                question = Question("site/device/wrist/123", MODEL, self.values, PATIENCE)
                 self.choices.came(question, 1, self.now, topic=30, beside=60)
             self.choices.look(self.now, 1e9 + self.now, estimate, 20)
 
@@ -165,6 +166,18 @@ def test_what_is_excluded_is_not_used() -> None:
     scene.goes_on(5, thin(8_000))
     assert scene.profile.startswith("mqtt-1/float16/")
     assert scene.choices.rows(MODEL) > 1
+
+
+@pytest.mark.parametrize(("pin", "encoding"), [("*", "int8"), ("*/float32/*", "float32")])
+def test_a_question_larger_than_a_message_of_several_leaves_alone(
+    pin: str, encoding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(Sending("int8", costs=MEASURED), pin=pin)
+    scene.values = np.linspace(0, 1, 300_000, dtype=np.float32).reshape(-1, 1)
+    for estimate in (WIDE, thin(800_000), WIDE):
+        scene.goes_on(3, estimate)
+        assert scene.profile.endswith(f"/{encoding}/1")
+    assert "not heeded" not in caplog.text
 
 
 def test_an_exclusion_that_excludes_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import cbor2
 import pytest
 
 from bridge import topics
 from bridge.offload.agents import MAX_AGENTS
-from bridge.offload.client import Answered, Ask, Unanswered
+from bridge.offload.client import NEWS, UNREADABLE, Answered, Ask, Unanswered
 from bridge.offload.desk import MOST_AGAIN
+from bridge.offload.judge import LONGEST_WORDS
 from bridge.wire.offload import Reply
 from tests.support.hand_cloud import VALUES, Cloud, clouds
 from tests.support.paho_client import until
@@ -169,6 +172,27 @@ async def test_nonsense_is_logged_and_harms_nobody(cloud: Cloud, caplog: pytest.
     await until(lambda: cloud.events)
     assert isinstance(cloud.events[0], Answered)
     assert caplog.text.count("malformed") == 2
+
+
+async def test_who_says_much_does_not_fill_the_log(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "bridge.offload")
+    page = "\n" + "x" * 10_000
+    for n in range(100):
+        cloud.tell(topics.reply("gw-1"), cbor2.dumps({"id": "w", page: page}))
+        cloud.tell(topics.reply("gw-1"), cbor2.dumps({"id": "w", "cloud": "c", "label": [page]}))
+        cloud.tell(f"edge/v1/_cloud/{page}/status", b"\xff")
+        cloud.status("n", page, name="gpu-2", engine=page, instance=n)
+        cloud.status(name="gpu-2", online=False)
+    await cloud.there()
+    cloud.ask("w")
+    cloud.reply(Reply("w", "gpu-1", "sit", 0.9))
+    await until(lambda: cloud.events)
+    assert isinstance(cloud.events[0], Answered)
+    lines = [record.getMessage() for record in caplog.records if record.name == "bridge.offload"]
+    assert len([line for line in lines if line.startswith("cloud: edge/")]) == UNREADABLE
+    assert len([line for line in lines if line.startswith("cloud agent ")]) == NEWS
+    assert max(map(len, lines)) < 3 * LONGEST_WORDS
+    assert all(line.isprintable() for line in lines)
 
 
 async def test_a_lost_broker_is_told(cloud: Cloud, embedded: RunningBroker) -> None:

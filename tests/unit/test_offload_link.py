@@ -7,7 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pytest
 
+from bridge.mqtt import codec
+from bridge.mqtt.sender import PACKET_TOO_LARGE
 from bridge.offload.belief import REFUTED
 from bridge.offload.choosing import Choices
 from bridge.offload.link import TICK, Link
@@ -26,11 +29,12 @@ VALUES = np.linspace(0, 1, 128 * 6, dtype=np.float32).reshape(128, 6)
 
 
 class Paper:
-    """A connection and its session: keeps what is published."""
+    """A connection and its session: keeps what is published, and refuses what is too large for its broker at once."""
 
     connected = True
     socket = None
     receive_maximum = 20
+    maximum_packet: int | None = None
     queued = 0
     heard_at = 0.0
     bytes_in_flight = 0
@@ -43,7 +47,11 @@ class Paper:
         return self
 
     def publish(self, messages: Iterable[Publish]) -> None:
-        self.published += messages
+        for message in messages:
+            if self.maximum_packet is None or len(codec.publish(message, 1)) <= self.maximum_packet:
+                self.published.append(message)
+            elif message.done is not None:
+                message.done(PACKET_TOO_LARGE)
 
 
 class Scene:
@@ -200,6 +208,46 @@ async def test_what_the_broker_s_receive_maximum_holds_back_is_not_timed() -> No
     scene.outgoing.flush()
     assert len(scene.paper.published) == 1
     assert len(scene.link._flights) == before
+
+
+@pytest.mark.parametrize("reliable", [True, False])
+async def test_a_question_larger_than_the_broker_takes_is_told_and_nothing_waits_for_it(reliable: bool) -> None:
+    scene = Scene("mqtt-1/int8/1" if reliable else "mqtt-0/int8/1")
+    scene.settle()
+    scene.link.connected(now := time.monotonic())
+    scene.outgoing._sure["gpu-1"] = (now, 0)  # one without a PUBACK is due
+    scene.paper.maximum_packet = 500
+    scene.ask(1)
+    scene.outgoing.flush()
+    assert scene.failed == [("gpu-1", ["w0"], PACKET_TOO_LARGE)]
+    assert scene.paper.published == []
+    scene.link.look(now + 30)
+    assert not scene.link.silent
+    assert scene.link.facts()["link"]["round_trip"] is None, "no broker answered"
+
+
+def packed_within(limit: int) -> Scene:
+    """Five questions, of about 900 bytes each, to a broker that takes packets of so many bytes."""
+    scene = Scene("mqtt-1/int8/1")
+    scene.paper.maximum_packet = limit
+    scene.ask(5)
+    scene.outgoing.flush()
+    return scene
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(1_000, [1] * 5), (2_000, [2, 2, 1]), (3_000, [3, 2]), (9_000, [5])])
+async def test_questions_are_packed_for_what_the_broker_takes(limit: int, sizes: list[int]) -> None:
+    scene = packed_within(limit)
+    assert [len(ids) for ids in scene.asked()] == sizes
+    assert [name for ids in scene.asked() for name in ids] == [f"w{n}" for n in range(5)]
+
+
+async def test_no_message_of_several_is_a_byte_too_large() -> None:
+    (together,) = packed_within(9_000).paper.published
+    size = len(codec.publish(together, 1))
+    scenes = [packed_within(limit) for limit in range(size - 40, size + 40)]
+    assert [scene.failed for scene in scenes] == [[]] * 80
+    assert {len(scene.paper.published) for scene in scenes} == {1, 2}
 
 
 class Paired(Scene):

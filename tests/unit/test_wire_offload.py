@@ -156,11 +156,11 @@ def test_more_than_a_message_holds_is_not_encoded() -> None:
         encode_asking(Asking([question(rows=40_000)]))
 
 
-def packed(asking: Asking) -> list[tuple[list[str], list[str]]]:
-    messages = pack_asking(asking)
+def packed(asking: Asking, most: int = MAX_BYTES) -> list[tuple[list[str], list[str]]]:
+    messages = pack_asking(asking, most=most)
     for message in messages:
         bare = "ask" not in (found := cbor2.loads(message.payload)) and "cancel" not in found
-        assert len(message.payload) <= MAX_BYTES or bare
+        assert len(message.payload) <= min(most, MAX_BYTES) or bare
         assert [one.id for one in message.questions] == ids(message.payload)[0]
     return [ids(message.payload) for message in messages]
 
@@ -174,6 +174,17 @@ def test_as_many_messages_as_needed() -> None:
     assert packed(Asking([question()], names)) == [([], names[:MOST]), (["w"], names[MOST:])]
     asking = Asking([question(name, rows=12_000) for name in "abcd"], ["x"])
     assert packed(asking) == [(["a", "b"], ["x"]), (["c", "d"], [])]
+
+
+def test_a_broker_that_takes_less_gets_smaller_messages() -> None:
+    asking = Asking([question(name, rows=100) for name in "abc"], ["x"])  # each about 850 bytes
+    assert packed(asking, 3_000) == [(["a", "b", "c"], ["x"])]
+    assert packed(asking, 2_000) == [(["a", "b"], ["x"]), (["c"], [])]
+    assert packed(asking, 1_000) == [(["a"], ["x"]), (["b"], []), (["c"], [])]
+    assert packed(asking, 100) == [([], ["x"]), (["a"], []), (["b"], []), (["c"], [])]
+    assert packed(Asking([question(name, rows=12_000) for name in "abcd"]), 9 * MAX_BYTES) == [
+        (["a", "b"], []), (["c", "d"], []),
+    ]  # fmt: skip
 
 
 def test_a_question_too_large_for_company_travels_bare() -> None:

@@ -17,11 +17,17 @@ from bridge.errors import ConfigError
         ("coap://h/path", "nothing may follow"),
         ("coap://me@h", "nothing may follow"),
         ("coap://h:99999", "not a URL"),
+        ("coap://me:hunter2@h", "nothing may follow"),
+        ("coap://me:hunter2/3@h", "not a URL"),
+        ("coap://me:1/hunter2@h", "nothing may follow"),
+        ("coaps://me:hunter2@h", "DTLS"),
+        ("hunter2://me@h", "coap://host"),
     ],
 )
-def test_wrong_urls_are_refused_at_once(url: str, word: str) -> None:
-    with pytest.raises(ConfigError, match=word):
+def test_wrong_urls_are_refused_at_once_and_not_repeated(url: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=word) as caught:
         CoapClient(url)
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_addresses_are_not_asked_for_twice() -> None:
