@@ -150,6 +150,12 @@ def forget(sock: Any) -> None:
     _set(sock, socket.SO_LINGER, _RESET, socket.SOL_SOCKET)
 
 
+def sever(sock: Any) -> None:
+    """Ends both directions at once: whoever waits to read or to write is woken. TLS is not told: it has its thread."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
 def cap(sock: Any, seconds: float = LONGEST_RTO) -> None:
     """Retransmits after so many seconds at the latest; where an answer takes longer, all is sent twice."""
     _set(sock, _TCP_RTO_MAX_MS, round(seconds / _MILLI))

@@ -126,4 +126,6 @@ def _outcome(reply: CoapReply) -> Outcome:
     if reply.refusal is None:
         text = reply.payload[:200].decode(errors="replace")
         raise RemoteProtocolError(f"refused ({reply.code}) without a bridge's reason: {text!r}")
+    if reply.code == "no_route":  # the owner's matter: a route may be mended, rows that are given up may not
+        return Outcome("barred", reply.refusal)
     return Outcome("refused", reply.refusal)

@@ -118,7 +118,7 @@ class Confirming:
     def answered(self, carried: object, outcome: Outcome, now: float) -> None:
         """By the bridge, unless a broker has taken it, of which the receipt is still to come, or says to wait."""
         name, _ = self._open[carried]
-        if outcome.kind == "taken" or (name == "mqtt" and outcome.kind == "wait"):
+        if outcome.kind == "taken" or (name == "mqtt" and outcome.kind in {"wait", "barred"}):
             del self._open[carried]
             self._records[name].said = outcome.detail
         else:

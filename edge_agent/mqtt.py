@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from bridge import topics
 from bridge.errors import LinkError, Refused, TakenOver
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_SUBSCRIBERS = 0x10
+QUOTA_EXCEEDED = 0x97  # other refusals (an ACL's 0x87) are of one topic
+REFUSED_WAIT = 5.0  # seconds
 HINT_AT = 2  # attempts in a row that found no broker of our protocol, before we wonder aloud
 STEADY = 5.0  # seconds after which a connection counts as good, and back-off begins anew
 LOST_AT_ONCE = 3  # connections lost within that time, one after the other, that look like a twin's
@@ -166,7 +168,8 @@ class MqttUplink:
         topic = topics.data(self._site, self._device, stream)
         code = await self._connection.publish(topic, payload, timeout=self._timeout)
         if code >= 0x80:
-            return Outcome("wait", f"the broker refused with reason 0x{code:02x}", 5.0)
+            kind: Literal["wait", "barred"] = "wait" if code == QUOTA_EXCEEDED else "barred"
+            return Outcome(kind, f"the broker refused with reason 0x{code:02x}", REFUSED_WAIT)
         if code == NO_SUBSCRIBERS and not self._unheard:
             log.warning("%s: nobody listens to %s; rows are kept until a bridge does", self._login.url, topic)
         self._unheard = code == NO_SUBSCRIBERS

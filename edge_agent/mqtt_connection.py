@@ -38,6 +38,7 @@ _T = TypeVar("_T")
 
 TAKEN_OVER, PACKET_TOO_LARGE = 0x8E, 0x95
 CONNECT_TIMEOUT = 10.0  # seconds for TCP, TLS, CONNACK and SUBACK
+LET_GO, LET_GO_DEAD = 1.0, 0.1  # seconds for DISCONNECT to be written; where nobody hears it
 SESSION = 86_400  # seconds a broker keeps our receipts while we are away
 
 
@@ -230,19 +231,33 @@ class Connection:
         return self._watch.take()
 
     async def close(self) -> None:
-        """Disconnects, without the will if the broker still hears us."""
+        """Disconnects, without the will if the broker still hears us.
+
+        Paho's thread ends when it has written that: a full send buffer would hold it until the kernel gives up.
+        """
         self._wanted = False
         if self._watching is not None:
             self._watching.cancel()
         for unused in (self._dialled, self._watch.take()):
             if unused is not None:
                 dialling.spare(unused)
-        if self.ended.done() and isinstance(self.ended.result(), Unanswered):
+        dead = self.ended.done() and isinstance(self.ended.result(), Unanswered)
+        if dead:
             tcp.forget(self._socket())
         self._client.disconnect()
         stopped = asyncio.create_task(asyncio.to_thread(self._client.loop_stop))
-        stopped.add_done_callback(lambda _: self._client.release())  # also if nobody waits for it any more
+        severing = self._loop.call_later(LET_GO_DEAD if dead else LET_GO, self._sever)
+
+        def ended(_: object) -> None:  # also if nobody waits for it any more
+            severing.cancel()
+            self._client.release()
+
+        stopped.add_done_callback(ended)
         await asyncio.shield(stopped)
+
+    def _sever(self) -> None:
+        if (sock := self._socket()) is not None:
+            tcp.sever(sock)
 
     def _socket(self) -> Any:
         return self._client.socket()

@@ -119,6 +119,9 @@ class Outcomes:
         if outcome.kind == "wait":
             return self._overloaded(outcome, sent)
         self._way.answered(sent)
+        if outcome.kind == "barred":
+            return self._barred(route, outcome, sent)
+        self._admitted(route, sent)
         return outcome
 
     def _overloaded(self, outcome: Outcome, sent: float) -> Outcome:
@@ -128,6 +131,27 @@ class Outcomes:
         wait = self._way.overloaded(outcome.wait, sent, now, self._dice())
         log.log(level, "nothing is sent for %.1f s (asked for: %.0f s): %s", wait, outcome.wait, outcome.detail)
         return msgspec.structs.replace(outcome, wait=wait)
+
+    def _barred(self, route: Route, outcome: Outcome, sent: float) -> Outcome:
+        """Holds this series back, within bounds; told as it begins, and when the reason is another."""
+        now = self._clock()
+        wait = route.hold.begin(outcome.wait, sent, now, self._dice())
+        if outcome.detail != route.barred:
+            if not route.barred:
+                route.barred_at = sent
+            route.barred = outcome.detail
+            stream = route.series.stream
+            log.warning("stream %s is not taken: %s; rows are kept and tried again until it is", stream, outcome.detail)
+        return msgspec.structs.replace(outcome, wait=wait)
+
+    def _admitted(self, route: Route, sent: float) -> None:
+        route.hold.answered(sent)
+        if not route.barred or sent < route.hold.until:  # it was under way together with what was not taken
+            return
+        route.barred, away = "", self._clock() - route.barred_at
+        log.info("stream %s is taken again", route.series.stream)
+        if away > self._backlog_after:
+            self.split(route, f"kept while it was not taken, for {away:.0f} s")
 
     def back(self, away: float) -> None:
         """Messages come through again after so many seconds."""
@@ -161,8 +185,17 @@ class Outcomes:
         return route.series.id in self._keeper.box.given_up.series
 
     def refused(self, route: Route, first: int, why: str) -> bool:
-        """Gives up the message that begins with this row, or lets go of a Skip; whether there was such a one."""
-        rows = route.lanes.of(first).forget(first)
+        """Gives up the message that begins with this row, or lets go of a Skip; whether there was such a one.
+
+        A message that is too large is sent again as shorter ones, where that can be.
+        """
+        lane = route.lanes.of(first)
+        rows = lane.rows(first)
+        if rows is not None and why.startswith("too_large") and route.shorten(rows[1] - rows[0] + 1):
+            log.warning("stream %s: rows %s go as shorter messages: %s", route.series.stream, text([rows]), why)
+            lane.again(first, self._clock())
+            return True
+        lane.forget(first)
         told = [] if rows is not None else route.skips.refused(first)
         if rows is not None:
             log.error("stream %s: the bridge refused rows %s: %s; dropped", route.series.stream, text([rows]), why)

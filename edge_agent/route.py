@@ -13,6 +13,7 @@ from edge_agent.sampler import cut, halves
 from edge_agent.skips import Skips
 from edge_agent.sources.replay import RATE
 from edge_agent.uplink import Writing
+from edge_agent.way import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +45,9 @@ class Route:
 
     Attributes:
         refused: rows that the bridge refused.
+        hold: until when nothing is sent of it, because nobody takes it.
+        barred: why, as told last; empty while it is taken.
+        barred_at: monotonic seconds since when.
     """
 
     def __init__(
@@ -63,6 +67,9 @@ class Route:
         )
         self.skips = Skips(receipt_timeout=receipt_timeout)
         self.refused: list[tuple[int, int]] = []
+        self.hold = Hold()
+        self.barred, self.barred_at = "", 0.0
+        self._most_rows: int | None = None
         self._rate = stream.rate or (RATE if stream.source == "replay" else None)
 
     @property
@@ -77,19 +84,31 @@ class Route:
         self.writing = writing
         self.lanes.pack(writing.rows, writing.longest_wait)
 
-    def messages(self, pieces: Iterable[Piece], most: int | None) -> Iterator[Written]:
+    def shorten(self, rows: int) -> bool:
+        """So many are too large for a message: it has at most half as many from now on.
+
+        Returns:
+            False if that cannot be: a single row, or a window, which is a message.
+        """
+        if rows < 2 or self.stream.windows == "whole":
+            return False
+        self._most_rows = rows // 2 if self._most_rows is None else min(self._most_rows, rows // 2)
+        return True
+
+    def messages(self, pieces: Iterable[Piece], most: int | None, *, untold: bool = False) -> Iterator[Written]:
         """Rows as messages, halved until each fits what the other side takes.
 
         Args:
             pieces: from the outbox, in order.
             most: bytes of a message; None: any.
+            untold: rows of this series were given up, and the bridge does not know of all of them.
         """
         if isinstance(pieces, list) and len(pieces) == 1 and self._is_message(pieces[0]):
-            yield from self._encoded(pieces[0], most)
+            yield from self._encoded(pieces[0], most, untold=untold)
             return
         whole = self.stream.windows == "whole"
         for message in cut(pieces, self.writing.rows, whole=whole):
-            yield from self._encoded(message, most)
+            yield from self._encoded(message, most, untold=untold)
 
     def _is_message(self, piece: Piece) -> bool:
         """Whether `cut` would leave it as it is."""
@@ -100,8 +119,10 @@ class Route:
         """A Skip in the format of this stream."""
         return encode_skip(skip, self.writing.form)
 
-    def _encoded(self, piece: Piece, most: int | None) -> Iterator[Written]:
+    def _encoded(self, piece: Piece, most: int | None, *, untold: bool) -> Iterator[Written]:
         late = self.lanes.of(piece.first) is self.lanes.backlog
+        # who says where the live lane begins is believed also where it comes far beyond the rows that the bridge knows
+        says_seam = untold or not late
         observation = Observation(
             piece.values,
             seq=piece.first,
@@ -110,12 +131,14 @@ class Route:
             dt=piece.dt,
             receipt=True,
             lane="backlog" if late else "live",
-            live_from=None if late else self.lanes.live_from,
+            live_from=self.lanes.live_from if says_seam else None,
         )
         form, packing, zstd = self.writing.form, self.writing.packing, self.writing.zstd
         payload = encode_observation(observation, form, packing=packing, zstd=zstd)
-        if most is None or len(payload) <= most or len(piece.values) == 1:
+        rows = len(piece.values)
+        fits = (most is None or len(payload) <= most) and (self._most_rows is None or rows <= self._most_rows)
+        if fits or rows == 1:
             yield Written(piece.first, piece.last, observation, payload, form)
         else:
             for half in halves(piece):
-                yield from self._encoded(half, most)
+                yield from self._encoded(half, most, untold=untold)

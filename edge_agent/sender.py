@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TOLD_AGAIN = 600.0  # seconds until a refusal of the same stream for the same reason is a warning again
+
 
 class Sender:
     """Sends all series of one agent over one uplink; see `edge_agent.uplink.Listener` for what it hears.
@@ -66,6 +68,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = 0
         self._pace = Pace()
+        self._told: dict[tuple[str | None, str], float] = {}  # by stream and reason
         self.routes: list[Route] = []
         self._outcomes = Outcomes(
             keeper,
@@ -132,18 +135,29 @@ class Sender:
         self._wake.set()
 
     def refusal(self, error: Error) -> None:
-        """Gives up the message that the bridge refused; one that came at a bad time is sent again."""
+        """Gives up the message that the bridge refused; one that came at a bad time, or has no route, is sent again."""
         found = False
         for route in self.routes:
             if route.series.stream == error.stream and error.seq is not None:
                 if error.reason == "overload":
                     route.lanes.of(error.seq).again(error.seq, self._clock() + backoff.delay(4, self._dice()))
                     found = True
-                else:
+                elif error.reason != "no_route":
                     found |= self._outcomes.refused(route, error.seq, f"{error.reason}: {error.detail}")
         if not found:
-            log.warning("the bridge refused something of this device's: %s: %s", error.reason, error.detail)
+            self._tell(error)
         self._wake.set()
+
+    def _tell(self, error: Error) -> None:
+        """That the bridge refused what gives up no rows, which it may say of each message, for as long as it lasts."""
+        now = self._clock()
+        ours = any(route.series.stream == error.stream for route in self.routes)
+        what = (error.stream if ours else None, error.reason)  # others' names are without number
+        news = now >= self._told.get(what, -math.inf)
+        if news:
+            self._told[what] = now + TOLD_AGAIN
+        level = logging.WARNING if news else logging.DEBUG
+        log.log(level, "the bridge refused something of this device's: %s: %s", error.reason, error.detail)
 
     async def run(self) -> None:
         """Sends, until cancelled."""
@@ -159,7 +173,8 @@ class Sender:
 
     async def _send_some(self) -> bool:
         """One round over the series; whether anything was sent."""
-        routes = self.routes[self._turn :] + self.routes[: self._turn]
+        now = self._clock()
+        routes = [route for route in self.routes[self._turn :] + self.routes[: self._turn] if route.hold.until <= now]
         self._turn = (self._turn + 1) % max(1, len(self.routes))
         for route in routes:
             self._write(route)
@@ -183,7 +198,7 @@ class Sender:
             return False
         if not self._is_open() or (self._tasks and not self._room()):
             return False
-        if live.is_overdue(now) or self._blocked(route, live=True):
+        if route.hold.until > now or live.is_overdue(now) or self._blocked(route, live=True):
             return False
         recent, series = self._keeper.newest.recent, route.series.id
         first, last = live.cursor, live.end - 1
@@ -251,12 +266,12 @@ class Sender:
         return span is not None
 
     def _backlog_due(self, route: Route) -> float:
-        """When this series may send backlog: not while a live message of any series waits."""
+        """When this series may send backlog: not while a live message waits, of any series that is taken."""
         now, lanes = self._clock(), route.lanes
         if (
             not lanes.backlog
             or self._blocked(route, live=False)
-            or any(one.lanes.live.waits(now) for one in self.routes)
+            or any(one.lanes.live.waits(now) for one in self.routes if one.hold.until <= now)
         ):
             return math.inf
         return max(self._pace.next(), lanes.backlog.due(fresh=self._awaited() < self._uplink.window))
@@ -282,7 +297,9 @@ class Sender:
     def _due(self, route: Route) -> float:
         """When this series may have something to send."""
         due = min(self._backlog_due(route), route.skips.due() if self._outcomes.untold(route) else math.inf)
-        return due if self._blocked(route, live=True) else min(due, route.lanes.live.next_due())
+        if not self._blocked(route, live=True):
+            due = min(due, route.lanes.live.next_due())
+        return max(due, route.hold.until)
 
     async def _send(self, route: Route, span: Span) -> None:
         series, lanes = route.series.id, route.lanes
@@ -295,7 +312,7 @@ class Sender:
             lanes.read(untold=self._outcomes.untold(route))
 
     def _send_rows(self, route: Route, span: Span, pieces: Iterable[Piece], *, at_once: bool = False) -> None:
-        for written in route.messages(pieces, self._uplink.most_bytes):
+        for written in route.messages(pieces, self._uplink.most_bytes, untold=self._outcomes.untold(route)):
             lane = route.lanes.of(written.first)
             lane.sent(written.first, written.last, span.attempts, self._clock(), unanswered=span.unanswered)
             late = lane is route.lanes.backlog

@@ -25,12 +25,13 @@ class Outcome(msgspec.Struct, frozen=True):
     """What became of a message.
 
     Attributes:
-        kind: `safe` with the bridge; `taken` by a broker, a receipt must follow; `refused` for ever; `wait`: try again.
+        kind: `safe` with the bridge; `taken` by a broker, a receipt must follow; `refused` for ever; `wait`: the other
+            side has too much to do, try again; `barred`: nobody takes this stream now, try again.
         detail: why it was refused or must wait.
         wait: seconds to wait.
     """
 
-    kind: Literal["safe", "taken", "refused", "wait"]
+    kind: Literal["safe", "taken", "refused", "wait", "barred"]
     detail: str = ""
     wait: float = 0.0
 

@@ -92,12 +92,21 @@ async def test_every_row_arrives_in_order(tmp_path: Path, server: tuple[Data, st
 async def test_refused_is_dropped_and_overload_waits(tmp_path: Path, server: tuple[Data, str]) -> None:
     data, url = server
     busy = Message(code=SERVICE_UNAVAILABLE, max_age=1)
-    data.codes = {100: [Message(code=NOT_FOUND, payload=b"no_route: stream 'wrist' has no route")], 200: [busy]}
+    data.codes = {100: [Message(code=BAD_REQUEST, payload=b"shape: 3 channels, not 6")], 200: [busy]}
     code, out, err = await replay(tmp_path, url, "--rows-per-message", "100")
     assert code == 1
     assert json.loads(out.removeprefix("replayed "))["refused"] == [[100, 199]]
-    assert "no_route" in err
+    assert "shape: 3 channels" in err
     assert data.firsts == [0, 100, 200, 200, 300, 400, 500]
+
+
+async def test_rows_without_a_route_wait_for_it(tmp_path: Path, server: tuple[Data, str]) -> None:
+    data, url = server
+    data.codes = {100: [Message(code=NOT_FOUND, payload=b"no_route: stream 'wrist' has no route")] * 2}
+    code, _, err = await replay(tmp_path, url, "--rows-per-message", "100")
+    assert code == 0, err
+    assert err.count("stream wrist is not taken: no_route") == 1
+    assert data.firsts == [0, 100, 100, 100, 200, 300, 400, 500]
 
 
 @pytest.mark.parametrize("answer", [NOT_FOUND, BAD_REQUEST, UNSUPPORTED_CONTENT_FORMAT, METHOD_NOT_ALLOWED])

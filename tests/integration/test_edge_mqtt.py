@@ -136,6 +136,24 @@ async def test_a_connection_that_has_ended_holds_no_socket(mosquitto: RunningBro
         assert (client.socket(), client._sockpairR, client._sockpairW) == (None, None, None)
 
 
+@pytest.mark.parametrize("how", ["dropped", "closed"])
+async def test_a_connection_that_takes_no_more_bytes_holds_nobody_up(relay: TcpCut, how: str) -> None:
+    async with uplink(f"mqtt://127.0.0.1:{relay.port}") as (made, heard):
+        connection = made._connection
+        assert connection is not None
+        relay.cut()
+        made.post("wrist", bytes(1 << 26))  # more than the kernels take
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        if how == "dropped":
+            made.drop("silent")
+            await heard.until(lambda: heard.ends)
+            while connection._client.socket() is not None or connection._client._sockpairR is not None:
+                await asyncio.sleep(0.01)
+                assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5
+
+
 @pytest.fixture
 async def relay(mosquitto: RunningBroker) -> AsyncIterator[TcpCut]:
     async with tcp_cut(mosquitto.port) as made:

@@ -45,7 +45,6 @@ async def sent(made: CoapUplink) -> Outcome:
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        ("no_route", "no_route: stream 'x' has no route"),
         ("malformed", "shape: 3 channels, not 6"),
         ("unknown_format", "unknown_format: 42"),
         ("too_large", "too_large: at most 65536 bytes a message"),
@@ -67,6 +66,11 @@ async def test_rows_are_safe_whatever_the_answer_says(code: ReplyCode) -> None:
     reply = CoapReply(code, b"shape: of a result")
     assert reply.refusal is None
     assert await sent(uplink(reply)) == SAFE
+
+
+async def test_rows_without_a_route_wait_for_it() -> None:
+    text = "no_route: stream 'x' has no route; there are: y"
+    assert await sent(uplink(CoapReply("no_route", text.encode()))) == Outcome("barred", text)
 
 
 async def test_it_waits_for_what_is_asked() -> None:

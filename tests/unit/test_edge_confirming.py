@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -179,12 +179,13 @@ def test_over_mqtt_only_the_bridges_word_on_what_went_there_confirms(said: Any, 
     assert bool(waiting.confirming.look(4.0, BOTH_WELL).mqtt.unconfirmed) == deaf
 
 
-def test_a_receipt_of_what_went_over_to_coap_says_nothing_of_mqtt() -> None:
+@pytest.mark.parametrize("kind", ["wait", "barred"])
+def test_a_receipt_of_what_went_over_to_coap_says_nothing_of_mqtt(kind: Literal["wait", "barred"]) -> None:
     waiting = Waiting("mqtt")
     for number, one in enumerate(waiting.carried[:2]):
         waiting.confirming.begins(one, "coap", message(4 * number), 1.0)
     waiting.confirming.receipt("wrist", Receipt("e", [(0, 7)]), 2.9)
-    waiting.confirming.answered(waiting.carried[2], Outcome("wait", "reason 0x87", 5.0), 2.9)
+    waiting.confirming.answered(waiting.carried[2], Outcome(kind, "reason 0x87", 5.0), 2.9)
     waiting.confirming.ends(waiting.carried[2])
     assert waiting.confirming.look(4.0, BOTH_WELL).mqtt.unconfirmed.endswith("last: reason 0x87")
 
