@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from bridge import extras
 from bridge.errors import BridgeError, ConfigError, ModelError, StoreError
 
 
@@ -21,6 +22,25 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["run"]:
         _ignore_hang_up()
+    try:
+        return _dispatch(_parser().parse_args(arguments))
+    except (ConfigError, ModelError) as why:
+        sys.stderr.write(f"inference-bridge: {why}\n")
+        return 2
+    except ModuleNotFoundError as why:
+        sys.stderr.write(f"inference-bridge: {extras.advice(why)}\n")
+        return 2
+    except (BridgeError, StoreError) as why:
+        sys.stderr.write(f"inference-bridge: {why}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # `watch | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter flushes into it at exit
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     from bridge import models_cli  # takes a while to load, and by default SIGHUP ends a process
 
     parser = argparse.ArgumentParser(prog="inference-bridge", description="Sensors in, inferences out.")
@@ -37,20 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch.add_argument("--ca", type=Path, help="PEM file of certificates to trust")
     _add_ledger(commands)
     models_cli.add_parser(commands)
-    chosen = parser.parse_args(arguments)
-    try:
-        return _dispatch(chosen)
-    except (ConfigError, ModelError) as why:
-        sys.stderr.write(f"inference-bridge: {why}\n")
-        return 2
-    except (BridgeError, StoreError) as why:
-        sys.stderr.write(f"inference-bridge: {why}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:  # `watch | head`: the reader has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter flushes into it at exit
-        return 0
+    return parser
 
 
 def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge import loop
+from bridge import extras, loop
 from bridge.errors import ConfigError, ModelError
 from cloud_agent import config
 
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return loop.run(app.run(settings, endpoint))
     except (ConfigError, ModelError) as why:
         print(f"cloud-agent: {why}", file=sys.stderr)  # noqa: T201 # a command's own words, no log line
+        return USAGE_ERROR
+    except ModuleNotFoundError as why:
+        print(f"cloud-agent: {extras.advice(why)}", file=sys.stderr)  # noqa: T201 # likewise
         return USAGE_ERROR
 
 

@@ -16,7 +16,8 @@ import msgspec
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: a thread pool we never use costs memory
 
-from bridge.errors import BridgeError, ConfigError  # see above
+from bridge import extras  # see above
+from bridge.errors import BridgeError, ConfigError
 from bridge.ranges import text
 from edge_agent import config
 from edge_agent.app import App, Confirmation
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None, *, estimator: Estimator | None = Non
         return asyncio.run(_until_signalled(_run(args, estimator) if args.command == "run" else _replay(args)))
     except ConfigError as why:
         sys.stderr.write(f"edge-agent: {why}\n")
+        return 2
+    except ModuleNotFoundError as why:
+        sys.stderr.write(f"edge-agent: {extras.advice(why)}\n")
         return 2
     except BridgeError as why:
         sys.stderr.write(f"edge-agent: {why}\n")
