@@ -116,7 +116,8 @@ class App:
     async def run(self) -> None:
         """Until every source has ended and every row is receipted or dropped by rule; or cancelled.
 
-        When cancelled, what was handed over is committed first.
+        Where a message is a window, one that stdin or a program has begun waits for the next life. When cancelled, what
+        was handed over is committed first.
 
         Raises:
             ConfigError: a recording cannot be used.
@@ -166,8 +167,16 @@ class App:
             await asyncio.sleep(TELL)
 
     async def _pending(self) -> bool:
-        series = [route.series.id for route in self.sender.routes]
-        return await self.keeper.call(lambda: any(self.keeper.box.holds(one) for one in series))
+        """Whether something is still to be sent, or told to the bridge."""
+        begun = [(route.series.id, route.lanes.live.begun) for route in self.sender.routes]
+        return await self.keeper.call(lambda: any(self._holds(*one) for one in begun))
+
+    def _holds(self, series: int, begun: int | None) -> bool:
+        box = self.keeper.box
+        if begun is None or series in box.given_up.series:
+            return box.holds(series)
+        row = box.next_kept(series, 0)
+        return row is not None and row < begun
 
     async def _take_up(self) -> None:
         """What an earlier life left behind is sent, beside what comes new."""
@@ -180,7 +189,8 @@ class App:
                 log.warning("stream %s is not configured any more; its rows stay in the outbox", series.stream)
                 continue
             route = self._route(series, stream, ranges[0][0] if ranges else series.next)
-            route.lanes.live.ended = series.ended or series.epoch not in self._epochs(stream)  # else its source goes on
+            goes_on = series.epoch in self._epochs(stream) and (not series.ended or _completes(stream))
+            route.lanes.live.ended = not goes_on
             log.info("stream %s, epoch %s: rows %s to send", series.stream, series.epoch, text(ranges))
 
     def _rewind(self) -> None:
@@ -250,10 +260,20 @@ class App:
             async for chunk in source.chunks(time.time, time.monotonic):
                 await self.keeper.room()
                 take(chunk)
+        if _completes(stream):
+            await self.keeper.flush()
+            self._tell_begun(route)
+            return
         ended = self.keeper.end(series.id)
         await self.keeper.flush()
         await ended
         self.sender.grew(route, route.lanes.live.end, ended=True)
+
+    def _tell_begun(self, route: Route) -> None:
+        live = route.lanes.live
+        if live.begun is not None:
+            rows = text([(live.begun, live.end - 1)])
+            log.info("stream %s: rows %s are no whole window yet: kept, for the next start", route.stream.name, rows)
 
     def _keep(self, route: Route, chunk: Chunk) -> asyncio.Future[int]:
         """The number of its first row, once it is on disk."""
@@ -276,6 +296,11 @@ class App:
             self.sender.grew(route, first + count)
         if count and route.stream.confirm:
             self._confirm(Confirmation(route.series.stream, route.series.epoch, (first, first + count - 1)))
+
+
+def _completes(stream: Stream) -> bool:
+    """Whether the source goes on in the next life with the very window that it has begun in this one."""
+    return stream.windows == "whole" and stream.source != "replay"
 
 
 async def _while_running(work: Coroutine[Any, Any, None], *helpers: Coroutine[Any, Any, None]) -> None:

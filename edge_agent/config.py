@@ -145,7 +145,10 @@ class Stream(Wishes, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = 1.0
     windows: Annotated[
         Literal["rows", "whole"],
-        Meta(description="whole: the route takes each message as one window, so only full messages are sent."),
+        Meta(
+            description="whole: the route takes each message as one window, so only full messages are sent; one that "
+            "stdin or a program has begun at the end waits for the next start."
+        ),
     ] = "rows"
     encoding: Annotated[Literal["cbor", "json"], Meta(description="How messages are written.")] = "cbor"
     packing: Annotated[

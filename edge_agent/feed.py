@@ -69,7 +69,8 @@ class Feed:
             that still wait for room.
 
         Raises:
-            ValueError: another shape, no row, a number beyond float32, or a time that is not finite; nothing is taken.
+            ValueError: another shape, no row, a number beyond float32, or times that are no seconds since 1970; nothing
+                is taken.
             TypeError: no numbers.
             RuntimeError: the agent has ended.
             TakenOver: another client uses this agent's name; by the future too, as the next.
@@ -77,7 +78,7 @@ class Feed:
                 rows are on disk, to be sent by the next life.
         """
         if self._why is not None:
-            raise self._why
+            raise self._why.with_traceback(None)  # else the frames of all calls, and their rows, hang on it
         if self._ended:
             raise RuntimeError(f"{self.name}: the agent has ended, it takes no rows any more")
         chunks = self._rows.chunks(rows, t, self._clock())

@@ -214,6 +214,12 @@ class Flights(Awaited):
         self._wait = float("inf") if whole else longest_wait
         self._since = 0.0  # when the row at the cursor came
 
+    @property
+    def begun(self) -> int | None:
+        """First row of a message that waits until it is full, however long that takes; None: there is none."""
+        start = self.end - self.end % self._rows
+        return start if self._wait == float("inf") and not self.ended and start < self.end else None
+
     def pack(self, rows: int, longest_wait: float) -> None:
         """How new rows are packed from now on; whole messages still wait until they are full."""
         self._rows = rows

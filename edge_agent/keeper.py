@@ -223,8 +223,9 @@ class Keeper:
                 stuck = not (isinstance(why, Full) and await self._make_room())
                 if stuck:
                     self._ill(str(why))
-            if stuck:
-                await self._pause(RETRY)
+            if stuck and await self._pause(RETRY):  # a hurry must not become a busy loop while the store refuses
+                self._hurry.clear()
+                await asyncio.sleep(RETRY)
 
     async def keep_house(self) -> None:
         """Drops what is too old, until cancelled."""
@@ -308,15 +309,12 @@ class Keeper:
             await self._pause(self._commit_wait)
         self._hurry.clear()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
+    async def _pause(self, seconds: float) -> bool:
+        """Whether a hurry ended it."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            return
-        if seconds == RETRY:  # a hurry must not become a busy loop while the store refuses
-            self._hurry.clear()
-            await asyncio.sleep(RETRY)
+                return await self._hurry.wait()
+        return False
 
     async def _apply(self, changes: Sequence[Change], *, releasing: bool = True) -> list[int | None]:
         """One transaction, with the releases if they are to be in it; what came of each of the changes.

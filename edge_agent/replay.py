@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import argparse
 
     from bridge.ranges import Range
+    from bridge.store.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ async def replay(found: Settings, *, epoch: str, timeout: float) -> Report:  # n
     Args:
         found: one agent with one stream.
         epoch: name of the numbering.
-        timeout: seconds without a receipt, while some are due, after which it gives up.
+        timeout: seconds without a receipt, while one is due, after which it gives up.
 
     Raises:
         ConfigError: the recording cannot be used.
@@ -141,6 +142,11 @@ async def replay(found: Settings, *, epoch: str, timeout: float) -> Report:  # n
     return report
 
 
+def _is_due(box: Outbox) -> bool:
+    """Whether receipts are due: for rows, or for what was given up."""
+    return box.bytes > 0 or bool(box.given_up.series)
+
+
 async def _watched(app: App, timeout: float) -> tuple[str | None, list[Range]]:  # noqa: ASYNC109 # as above
     """Why it ended early, and which rows have no receipt."""
     work = asyncio.create_task(app.run())
@@ -149,12 +155,12 @@ async def _watched(app: App, timeout: float) -> tuple[str | None, list[Range]]: 
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=LOOK)
-            pending = not work.done() and app.opened and app.keeper.box.bytes > 0
+            pending = not work.done() and app.opened and _is_due(app.keeper.box)
             due_since = (due_since or time.monotonic()) if pending else None
             if due_since is not None and time.monotonic() - max(due_since, app.sender.progressed) > timeout:
                 missing = await app.missing()
-                why = f"no receipt for {timeout:.0f} s; missing: rows {text(missing)}"
-                return why, missing
+                what = f"; missing: rows {text(missing)}" if missing else " for rows that were given up"
+                return f"no receipt for {timeout:.0f} s{what}", missing
         work.result()
     except asyncio.CancelledError:
         missing = await app.missing()

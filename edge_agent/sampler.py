@@ -49,7 +49,7 @@ class Stamper:
 
     def stamp(self, count: int, now: float) -> float:
         """Time of the first of `count` rows, the last of which has just come, at `now`."""
-        t = now - (count - 1) * self._dt
+        t = max(0.0, now - (count - 1) * self._dt)  # a clock that was not set yet: there is no time before 1970
         if self._next is not None and abs(t - self._next) <= self._slack:
             t = self._next
         self._next = t + count * self._dt

@@ -36,9 +36,14 @@ class Moment(msgspec.Struct, frozen=True):
         return cls(age, math.inf)
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """The moment that `text` wrote; earlier versions noted no allowance."""
-        return cls(*map(float, text.split()))
+    def read(cls, text: str) -> Self | None:
+        """The moment that `text` wrote, earlier versions without an allowance; None: these words are none."""
+        try:
+            found = cls(*map(float, text.split()))
+        except (TypeError, ValueError):
+            return None
+        known = math.isfinite(found.age) and not math.isnan(found.wall)
+        return found if known and (found.allowance is None or found.allowance >= 0.0) else None
 
     def text(self) -> str:
         """For `read`."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.store.pieces import OVERHEAD, Piece, Release, checksum, trim
+from bridge.store.database import Broken
+from bridge.store.pieces import LONGEST, OVERHEAD, Piece, Release, checksum, is_count, is_intact, trim
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,23 +29,29 @@ class Blobs:
     Attributes:
         bytes: of rows, with what a blob costs beside them.
         counts: rows of each series.
-        rotten: blobs that turned out damaged when they were read.
+        rotten: blobs that turned out damaged when they were read: series and first row.
+
+    Raises:
+        Broken: a blob says that it has as many rows as none can have.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        query = "SELECT series, sum(count), sum(length(data)) + count(*) * ? FROM blobs GROUP BY series"
-        found = db.execute(query, (OVERHEAD,)).fetchall()
-        self.bytes: int = sum(size for _, _, size in found)
-        self.counts: dict[int, int] = {series: count for series, count, _ in found}
-        self.rotten: list[Release] = []
+        query = """SELECT series, sum(count), sum(length(data)) + count(*) * ?1,
+            sum(typeof(count) = 'integer' AND count BETWEEN 1 AND ?2) = count(*) FROM blobs GROUP BY series"""
+        found = db.execute(query, (OVERHEAD, LONGEST)).fetchall()
+        if not all(sound for *_, sound in found):
+            raise Broken("a blob of the outbox has a number of rows that cannot be")
+        self.bytes: int = sum(size for _, _, size, _ in found)
+        self.counts: dict[int, int] = {series: count for series, count, *_ in found}
+        self.rotten: set[tuple[int, int]] = set()
 
     def read(self, series: int, first: int, last: int) -> Iterator[Piece]:
         """What is still kept of rows `first`…`last`, in order; the caller bounds the range, so the memory."""
         query = f"SELECT first, count, t, dt, data, crc FROM blobs WHERE {_OVERLAP} ORDER BY first"  # noqa: S608 # constants only
         for start, count, t, dt, data, crc in self._db.execute(query, (series, first, last)):
-            if crc is not None and crc != checksum(start, data):
-                self.rotten.append(Release(series, start, start + count - 1, rule="damaged"))
+            if not is_intact(start, count, data, crc):
+                self.rotten.add((series, start))
                 continue
             rows = np.frombuffer(data, dtype="<f4").reshape(count, -1)
             yield trim(Piece(start, rows, t, dt), first, last)
@@ -79,12 +86,12 @@ class Blobs:
 
     def insert(self, series: int, piece: Piece, kept: float, blob: int | None = None) -> None:
         """Keeps a piece that came at `kept` on the clock of ages, as blob number `blob` or as the newest."""
-        data = piece.values.tobytes()
+        data, rows = piece.values.tobytes(), len(piece.values)
         self._db.execute(
             "INSERT INTO blobs(id, series, first, count, t, dt, kept, data, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (blob, series, piece.first, len(piece.values), piece.t, piece.dt, kept, data, checksum(piece.first, data)),
+            (blob, series, piece.first, rows, piece.t, piece.dt, kept, data, checksum(piece.first, rows, data)),
         )
-        self.came(series, len(piece.values), len(data))
+        self.came(series, rows, len(data))
 
     def came(self, series: int, rows: int, size: int) -> None:
         """Counts a blob of so many bytes that was kept."""
@@ -92,7 +99,7 @@ class Blobs:
         self.bytes += size + OVERHEAD
 
     def release(self, gone: Release) -> list[tuple[int, int]]:
-        """Deletes and splits blobs; the ranges that were still there."""
+        """Deletes and splits blobs; the ranges that were still there. A damaged one is not split, and stays, rotten."""
         edges = (gone.series, gone.first, gone.last)
         whole = """DELETE FROM blobs WHERE series = ?1 AND first BETWEEN ?2 AND ?3 AND first + count - 1 <= ?3
             RETURNING first, count, length(data)"""
@@ -100,8 +107,11 @@ class Blobs:
         for first, count, size in self._db.execute(whole, edges).fetchall():
             self._gone(gone.series, count, size)
             removed.append((first, first + count - 1))
-        part = f"SELECT id, first, count, t, dt, kept, data FROM blobs WHERE {_OVERLAP}"  # noqa: S608 # constants only
-        for blob, first, count, t, dt, kept, data in self._db.execute(part, edges).fetchall():
+        part = f"SELECT id, first, count, t, dt, kept, data, crc FROM blobs WHERE {_OVERLAP}"  # noqa: S608 # constants only
+        for blob, first, count, t, dt, kept, data, crc in self._db.execute(part, edges).fetchall():
+            if not is_intact(first, count, data, crc):
+                self.rotten.add((gone.series, first))
+                continue
             piece = Piece(first, np.frombuffer(data, dtype="<f4").reshape(count, -1), t, dt)
             self._db.execute("DELETE FROM blobs WHERE id = ?", (blob,))
             self._gone(gone.series, count, len(data))
@@ -111,6 +121,30 @@ class Blobs:
                     self.insert(gone.series, trim(piece, start, stop), kept, blob)
                     blob = None  # the first part keeps its place among the oldest
         return removed
+
+    def discard(self, series: int, first: int) -> tuple[int, int] | None:
+        """Deletes a damaged blob; its first and last row. None: it is gone, or whole after all.
+
+        Raises:
+            Broken: nobody can say which rows it had.
+        """
+        one = (series, first)
+        query = "SELECT id, count, data, crc FROM blobs WHERE series = ? AND first = ?"
+        blob, *found = self._db.execute(query, one).fetchone() or (None,)
+        if blob is None or is_intact(first, *found):
+            return None
+        count, data, crc = found
+        own = self._db.execute("SELECT series, first FROM blobs WHERE id = ?", (blob,)).fetchone()  # not the index's
+        if own != one or not is_count(count) or not isinstance(data, bytes):
+            raise Broken(f"the blob of row {first} of series {series} is damaged")
+        self._db.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+        self._gone(series, count, len(data))
+        sizes = (rows for rows in range(1, LONGEST + 1) if len(data) % (4 * rows) == 0)
+        rows = next((rows for rows in sizes if crc == checksum(first, rows, data)), count)  # if `count` is damaged
+        after = """SELECT coalesce((SELECT min(first) FROM blobs WHERE series = ?1 AND first > ?2),
+            (SELECT next FROM series WHERE id = ?1))"""
+        (stop,) = self._db.execute(after, one).fetchone()
+        return first, min(first + rows, stop) - 1
 
     def drop_oldest(self, most: int, *, older_than: float | None = None) -> Iterator[tuple[int, int, int]]:
         """Deletes blobs, at most so many, and only those that came before `older_than`: series, first and last row."""

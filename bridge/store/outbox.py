@@ -20,7 +20,7 @@ from bridge.store.arrivals import Arrivals
 from bridge.store.blobs import Blobs
 from bridge.store.database import Broken, condemn, transaction, translated
 from bridge.store.given_up import GivenUp
-from bridge.store.lost import DAMAGED, UNUSED, give_up_lost, give_up_to, rewind
+from bridge.store.lost import UNUSED, give_up_lost, give_up_to, rewind
 from bridge.store.marked import Marked
 from bridge.store.outbox_file import MARKS, marks_of, name_of, note, noted, open_outbox
 from bridge.store.pieces import (
@@ -87,25 +87,30 @@ class Outbox:
         self._name = str(path)
         self._limits = limits
         self._next: dict[int, int] = {}  # of the series that the transaction appended to
+        self._db: sqlite3.Connection = open_outbox(path, tell)
         try:
-            self._open(tell)
+            self._take_up(tell)
         except Broken:  # of a file too large to be checked all through before it is used
             self._db.close()
             condemn(path)
-            self._open(tell)
-        self._marks = Marked(self._db, marks_of(path), self.store)
-        self._compare(tell)
-        with translated(self._name):
-            self._arrivals = Arrivals(self._db, self._blobs, self._marks)
-            self._promises = Promises(self._db, self._marks, self._boot)
+            self._db = open_outbox(path, tell)
+            self._take_up(tell)
 
-    def _open(self, tell: Callable[[str], None]) -> None:
-        self._db: sqlite3.Connection = open_outbox(self._path, tell)
+    def _take_up(self, tell: Callable[[str], None]) -> None:
         with translated(self._name):
             self.store = name_of(self._db)
             self.given_up = GivenUp(self._db)
             self._blobs = Blobs(self._db)
         self._room = Room(self._db, self._limits, self._blobs, self.given_up)
+        self._marks = Marked(self._db, marks_of(self._path), self.store)
+        try:
+            self._compare(tell)
+            with translated(self._name):
+                self._arrivals = Arrivals(self._db, self._blobs, self._marks)
+                self._promises = Promises(self._db, self._marks, self._boot)
+        except StoreError:
+            self._marks.close()
+            raise
 
     @property
     def bytes(self) -> int:
@@ -160,10 +165,8 @@ class Outbox:
         with translated(self._name):
             for _ in self._blobs.read(series, 0, 1 << 62):
                 pass  # reading finds those that are damaged
-        rotten, self._blobs.rotten = self._blobs.rotten, []
         with self._changing():
-            for gone in rotten:
-                self._room.give_up(gone.series, gone.first, gone.last, DAMAGED, time.time())
+            self._room.give_up_damaged(time.time())
             row = rewind(self._db, self._blobs, self.given_up, series)
         if row is not None:
             with translated(self._name):
@@ -267,13 +270,11 @@ class Outbox:
             Rows dropped.
         """
         age, at = self._limits.max_age, now if wall is None else wall
-        rotten, before = list(self._blobs.rotten), self.rows()
+        before = self.rows()
         with self._changing():
-            for gone in rotten:
-                self._room.give_up(gone.series, gone.first, gone.last, gone.rule or "", at)
+            self._room.give_up_damaged(at)
             if age is not None:
                 self._room.drop_oldest("age", at, most, older_than=now - age)
-        del self._blobs.rotten[: len(rotten)]
         with translated(self._name):
             self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         return before - self.rows()
@@ -299,13 +300,15 @@ class Outbox:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """A transaction, after whose failure what is counted in memory is as before."""
-        counted, counts, given_up = self.bytes, dict(self._blobs.counts), self.given_up.version
+        counted, counts, rotten = self.bytes, dict(self._blobs.counts), set(self._blobs.rotten)
+        given_up = self.given_up.version
         self._next = {}
         try:
             with translated(self._name), transaction(self._db):
                 yield
         except StoreError as why:
             self._blobs.bytes, self._blobs.counts = counted, counts
+            self._blobs.rotten |= rotten
             if self.given_up.version != given_up and not isinstance(why, Broken):
                 self.given_up.reload()
             raise

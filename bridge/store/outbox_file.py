@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKS = ".marks"  # beside the outbox
-VERSION = 2
+VERSION = 3
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS series(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, epoch TEXT NOT NULL,
@@ -56,7 +56,7 @@ def name_of(db: sqlite3.Connection) -> str:
 
 
 def noted(db: sqlite3.Connection) -> Moment | None:
-    """The moment that was noted last; None: there is none."""
+    """The moment that was noted last; None: there is none, or none that can be read."""
     found = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
     return None if found is None else Moment.read(str(found[0]))
 
@@ -66,6 +66,7 @@ def note(db: sqlite3.Connection, moment: Moment) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES('clock', ?)", (moment.text(),))
 
 
-def _convert(db: sqlite3.Connection, _version: int) -> None:
-    """Version 1 had no checksums."""
-    db.execute("ALTER TABLE blobs ADD COLUMN crc INTEGER")
+def _convert(db: sqlite3.Connection, version: int) -> None:
+    """Version 1 had no checksums; those of version 2 are taken as they are (`is_intact`)."""
+    if version < 2:
+        db.execute("ALTER TABLE blobs ADD COLUMN crc INTEGER")

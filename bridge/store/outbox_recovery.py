@@ -14,14 +14,13 @@ from bridge.store import promises
 from bridge.store.database import transaction
 from bridge.store.lost import DAMAGED, holes
 from bridge.store.marks import Mark, Marks
-from bridge.store.pieces import checksum
+from bridge.store.pieces import LONGEST, is_intact
 from bridge.store.salvage import readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-LONGEST = 8192  # rows a blob has at most: no message is longer
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter for a message that quotes a damaged schema
 _Row = tuple[Any, ...]
 
@@ -116,17 +115,7 @@ def _copy(new: sqlite3.Connection, blob: _Row, series: dict[int, _Found]) -> int
     """Rows of one blob, if it is whole."""
     _, number, first, count, _, _, _, data, crc = blob
     one = series.get(number)
-    whole = (
-        one is not None
-        and isinstance(data, bytes)
-        and isinstance(first, int)
-        and isinstance(count, int)
-        and 0 < count <= LONGEST
-        and len(data) > 0
-        and len(data) % (4 * count) == 0
-        and (crc is None or crc == checksum(first, data))
-    )
-    if not whole or one is None:
+    if one is None or not is_intact(first, count, data, crc):
         return 0
     done = new.execute("INSERT OR IGNORE INTO blobs VALUES(NULL, ?, ?, ?, ?, ?, ?, ?, ?)", blob[1:])
     if not done.rowcount:

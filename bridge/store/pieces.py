@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +12,8 @@ from bridge.messages import Rows
 
 WhenFull: TypeAlias = Literal["refuse_new", "drop_oldest", "thin_out"]
 OVERHEAD = 64  # bytes of a blob's row and its index entry, roughly
+LONGEST = 8192  # rows a blob has at most: no message is longer
+_HEAD = struct.Struct("<qq")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -111,6 +114,26 @@ def trim(piece: Piece, first: int, last: int) -> Piece:
     return Piece(start, values, t, piece.dt)
 
 
-def checksum(first: int, data: bytes) -> int:
-    """CRC-32 of a blob's rows and their number: SQLite itself would hand out a damaged one."""
-    return zlib.crc32(data, first & 0xFFFFFFFF)
+def checksum(first: int, count: int, data: bytes) -> int:
+    """CRC-32 of a blob's rows, of the first one's number and of how many they are.
+
+    SQLite itself would hand out a damaged blob.
+    """
+    return zlib.crc32(data, zlib.crc32(_HEAD.pack(first, count)))
+
+
+def is_intact(first: Any, count: Any, data: Any, crc: Any) -> bool:
+    """Whether a blob, as read from the file, is as it was kept.
+
+    The checksum of version 2 knew nothing of `count`; version 1 had none.
+    """
+    if not (isinstance(first, int) and is_count(count) and isinstance(data, bytes)):
+        return False
+    if not data or len(data) % (4 * count):
+        return False
+    return crc is None or crc == checksum(first, count, data) or crc == zlib.crc32(data, first & 0xFFFFFFFF)
+
+
+def is_count(count: Any) -> bool:
+    """Whether a blob may have so many rows."""
+    return isinstance(count, int) and 0 < count <= LONGEST

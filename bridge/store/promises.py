@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.store.database import Broken
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator, Mapping
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.store.marked import Marked
 
 RESERVED = 1_024  # numbers at once
+_ALL = "SELECT key, value FROM meta WHERE key LIKE ?"
 _KEY = "reserved "  # and the number of the series; the value: number after the last reserved one, and the boot
 
 
@@ -85,12 +88,18 @@ def unclosed(db: sqlite3.Connection, boot: str, marked: Collection[int]) -> Iter
         db: the outbox.
         boot: as `boot_id` says.
         marked: series whose marks can be read.
+
+    Raises:
+        Broken: what is reserved cannot be read, or not believed.
     """
-    for key, value in db.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall():
-        end, _, earlier = value.partition(" ")
-        series = int(key.removeprefix(_KEY))
+    nexts = dict(db.execute("SELECT id, next FROM series").fetchall())
+    for key, value in db.execute(_ALL, (f"{_KEY}%",)).fetchall():
+        found = _read(key, value, nexts)
+        if found is None:
+            raise Broken(f"the outbox cannot have {key!r}: {value!r}")
+        series, end, earlier = found
         if earlier != boot or series not in marked:
-            yield series, int(end)
+            yield series, end
 
 
 def copy(old: sqlite3.Connection, new: sqlite3.Connection, nexts: Mapping[int, int]) -> bool:
@@ -107,12 +116,19 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection, nexts: Mapping[int, i
     Raises:
         sqlite3.Error: one of them cannot be used.
     """
-    for key, value in old.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{_KEY}%",)).fetchall():
-        series, end = key.removeprefix(_KEY), str(value).partition(" ")[0]
-        if not (series.isdecimal() and end.isdecimal() and int(end) <= nexts.get(int(series), -1) + RESERVED):
+    for key, value in old.execute(_ALL, (f"{_KEY}%",)).fetchall():
+        if _read(key, value, nexts) is None:
             return False
         new.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, value))
     return True
+
+
+def _read(key: str, value: object, nexts: Mapping[int, int]) -> tuple[int, int, str] | None:
+    """The series, the number after the last reserved one, and the boot; None: that cannot be."""
+    series, (end, _, boot) = key.removeprefix(_KEY), str(value).partition(" ")
+    if not (series.isdecimal() and end.isdecimal() and int(end) <= nexts.get(int(series), -1) + RESERVED):
+        return None
+    return int(series), int(end), boot
 
 
 def forget(db: sqlite3.Connection) -> None:

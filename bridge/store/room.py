@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.store.lost import DAMAGED
 from bridge.store.pieces import Release
 from bridge.store.thinning import Thinning
 
@@ -35,6 +36,15 @@ class Room:
         """Gives up what is still kept of these rows; `at` is in seconds since 1970, as everywhere here."""
         for start, stop in sorted(self._blobs.release(Release(series, first, last))):
             self._given_up.record(series, start, stop, rule, at)
+        self.give_up_damaged(at)
+
+    def give_up_damaged(self, at: float) -> None:
+        """Gives up the blobs that were found damaged."""
+        while self._blobs.rotten:
+            series, first = self._blobs.rotten.pop()
+            gone = self._blobs.discard(series, first)
+            if gone is not None:
+                self._given_up.record(series, *gone, DAMAGED, at)
 
     def make(self, at: float, size: int) -> None:
         """Gives up rows by the rule until so many bytes are free, or nothing is left."""

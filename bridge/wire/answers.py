@@ -8,6 +8,7 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Error, Receipt, Result
+from bridge.wire.fields import MAX_SEQ
 from bridge.wire.formats import Format
 from bridge.wire.parse import finite, parse
 
@@ -40,9 +41,18 @@ def decode_answer(payload: bytes, kind: type[_T]) -> _T:
     """
     form = Format.JSON if payload[:1] == b"{" else Format.CBOR
     try:
-        return finite(msgspec.convert(parse(payload, form), kind))
+        found = finite(msgspec.convert(parse(payload, form), kind))
     except msgspec.ValidationError as why:
         raise Refused("malformed", f"not a {kind.__name__}: {why}") from why
+    if isinstance(found, Receipt):
+        _check_rows(found)
+    return found
+
+
+def _check_rows(receipt: Receipt) -> None:
+    for first, last in receipt.safe:
+        if not 0 <= first <= last <= MAX_SEQ:
+            raise Refused("malformed", f"not a Receipt: rows {first} to {last}; rows are numbers from 0 to {MAX_SEQ}")
 
 
 def decode_status(payload: bytes) -> dict[str, Any]:

@@ -6,12 +6,12 @@ A line that is no row is told with its number and left out; the lines after it c
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from bridge.wire.fields import MAX_TIME
 from edge_agent.sampler import Chunk, Stamper, split
 from edge_agent.sources.reads import reads
 
@@ -106,8 +106,10 @@ class LineParser:
     def _check(self, row: _Row) -> str | None:
         if not row.values:
             return "a row without a number"
-        if max(map(abs, row.values)) >= TOO_LARGE or (row.t is not None and not math.isfinite(row.t)):
+        if max(map(abs, row.values)) >= TOO_LARGE:
             return "a number beyond float32, or not finite"
+        if row.t is not None and not 0.0 <= row.t < MAX_TIME:
+            return f"t is seconds since 1970, not {row.t}; milliseconds are to be divided by 1000"
         if self.channels is None:
             self.channels = len(row.values)
         if len(row.values) != self.channels:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from bridge.wire.fields import MAX_TIME
 from edge_agent.sampler import Chunk, Stamper, split
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Program:
             now: seconds since 1970.
 
         Raises:
-            ValueError: another shape than that, or than the first rows had; numbers beyond float32; a time that is not
-                finite, or not one a row.
+            ValueError: another shape than that, or than the first rows had; numbers beyond float32; a time that no
+                bridge takes, or not one a row.
             TypeError: no numbers.
         """
         values = self._values(rows)
@@ -104,8 +105,12 @@ class Program:
         times = np.asarray(t, dtype=np.float64)
         if times.shape not in {(), (count,)}:
             raise ValueError(f"{self._name}: t is a number, or one a row: of shape ({count},), not {times.shape}")
-        if not np.isfinite(times).all():
-            raise ValueError(f"{self._name}: t must be finite: seconds since 1970")
+        good = (times >= 0.0) & (times < MAX_TIME)
+        if not good.all():
+            bad = times.flat[np.argmin(good)]
+            raise ValueError(
+                f"{self._name}: t must be finite: seconds since 1970, not {bad}; milliseconds are to be divided by 1000"
+            )
         return float(times.flat[0]), times if times.ndim else None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.errors import ConfigError
+from bridge.wire.fields import MAX_TIME
 from edge_agent.sampler import Chunk, split
 from edge_agent.sources.recording import Block, read
 
@@ -74,8 +75,10 @@ class Replay:
             behind = max(0, min(rows, self._start - row))  # accepted in an earlier life of the agent
             if behind < rows:
                 line.begin(float(times[behind]), clock(), mono())
+                stamps = line.stamps(times)
+                self._check(stamps[behind:], row + behind)
                 async for first, last in _paced(behind, rows, line.due(times), mono):
-                    for chunk in split(block.values[first:last], line.stamps(times)[first:last], dt):
+                    for chunk in split(block.values[first:last], stamps[first:last], dt):
                         skip += chunk.skip
                         if len(chunk.values):
                             yield Chunk(chunk.values, chunk.t, chunk.dt, skip)
@@ -86,6 +89,14 @@ class Replay:
             log.warning("%s: its last %d rows are not finite and are left out", self._path, skip)
         if skip == row:
             raise ConfigError(f"{self._path}: none of its {row} rows is finite (float32)")
+
+    def _check(self, stamps: NDArray[np.float64], row: int) -> None:
+        """The first of these rows has this number."""
+        good = (stamps >= 0.0) & (stamps < MAX_TIME)
+        if not good.all():
+            bad = int(np.argmin(good))
+            says = f"row {row + bad}: t must be seconds, since 1970 or since any moment, not {stamps[bad]:.6g}"
+            raise ConfigError(f"{self._path}: {says}; milliseconds are to be divided by 1000")
 
     def _dt(self) -> float:
         if self._rate:

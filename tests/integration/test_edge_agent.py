@@ -329,6 +329,26 @@ def test_stdin_confirms_skips_bad_lines_and_stops_at_once(
     assert bridge.firsts() == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_a_whole_window_begun_as_stdin_ends_is_completed_after_the_next_start(
+    tmp_path: Path, mosquitto: RunningBroker, bridge: Bridge
+) -> None:
+    file = config(tmp_path, mosquitto.url, 'source = "stdin"\nrate = 50\nrows_per_message = 8\nwindows = "whole"')
+    bridge.answer = lambda o: (
+        [covers(o)] if len(o.values) == 8 else Error("shape", "a window has 8 rows", "wrist", o.seq)
+    )
+    said = ""
+    for first, stop in ((0, 13), (13, 13), (13, 24)):
+        process = agent(tmp_path, "run", "--config", str(file), stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write("".join(f"[{i}, 1]\n" for i in range(first, stop)))
+        code, _, err = ended_with_eof(process)
+        assert code == 0, err
+        said += err
+    assert bridge.firsts() == [float(i) for i in range(24)]
+    assert said.count("rows 8–12 are no whole window yet") == 2
+    assert "refused" not in said
+
+
 def test_a_full_outbox_holds_the_source_back(tmp_path: Path, mosquitto: RunningBroker, bridge: Bridge) -> None:
     file = config(
         tmp_path,

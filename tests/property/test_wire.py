@@ -219,7 +219,8 @@ RESULTS = st.builds(
     latency_ms=FINITE, reason=TEXT, lane=st.sampled_from(["live", "backlog"]), t_source=TEXT,
     local=st.none() | st.dictionaries(TEXT, FINITE | TEXT, max_size=2),
 )  # fmt: skip
-RECEIPTS = st.builds(Receipt, epoch=TEXT, safe=st.lists(st.tuples(COUNTS, COUNTS), max_size=5))
+RANGES = st.tuples(COUNTS, COUNTS).map(lambda ends: (min(ends), max(ends)))
+RECEIPTS = st.builds(Receipt, epoch=TEXT, safe=st.lists(RANGES, max_size=5))
 ERRORS = st.builds(Error, reason=st.sampled_from(REASONS), detail=TEXT, stream=st.none() | TEXT, seq=st.none() | COUNTS)
 
 

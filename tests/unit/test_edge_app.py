@@ -15,6 +15,7 @@ from bridge.messages import Receipt
 from bridge.settings import InvalidKey
 from bridge.wire.formats import Format
 from edge_agent import config
+from edge_agent import replay as replaying
 from edge_agent.adaptive import AdaptiveUplink
 from edge_agent.app import App
 from edge_agent.coap import CoapUplink
@@ -22,7 +23,7 @@ from edge_agent.config import Agent, Settings, Stream
 from edge_agent.fake import FakeUplink
 from edge_agent.link_settings import Link
 from edge_agent.mqtt import MqttUplink
-from edge_agent.uplink import SAFE, Outcome, Writing
+from edge_agent.uplink import SAFE, TAKEN, Outcome, Writing
 from edge_agent.uplinks import make_uplink
 
 if TYPE_CHECKING:
@@ -145,6 +146,22 @@ async def test_refused_rows_are_dropped_and_the_rest_goes_on(tmp_path: Path) -> 
     agent = app(tmp_path, uplink, rows_per_message=100)
     await agent.run()
     assert agent.sender.routes[0].refused == [(0, 99)]
+
+
+async def test_a_replay_gives_up_where_only_what_was_given_up_is_not_receipted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uplink = FakeUplink(skipped=lambda _stream, _skip: TAKEN)
+    monkeypatch.setattr(replaying, "make_uplink", lambda *_args, **_more: uplink)
+    np.savez(tmp_path / "a.npz", values=np.array([1.0, np.nan, 3.0]))
+    agent = Agent(site="s", device="d", url="mqtt://x", state=str(tmp_path / "state"))
+    stream = Stream(name="wrist", source="replay", files=[str(tmp_path / "a.npz")], speed=0)
+    settings = Settings(agent=agent, streams=[stream])
+    report = await asyncio.wait_for(replaying.replay(settings, epoch="e", timeout=0.3), 10)
+    assert report.missing == []
+    assert report.stopped == "no receipt for 0 s for rows that were given up"
+    assert not report.complete
+    assert (tmp_path / "state" / "replay-s-d-wrist-e.db").exists()
 
 
 async def test_a_receipt_for_another_numbering_frees_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bridge.errors import StoreError
 from bridge.store.outbox import Append, Limits, Outbox
 from edge_agent.config import Stream
 from edge_agent.fake import FakeUplink
-from edge_agent.keeper import LONE, Keeper
+from edge_agent.keeper import AT_ONCE, LONE, RETRY, Keeper
 from edge_agent.one_thread import PROVEN
 from edge_agent.sender import Sender
 from edge_agent.uplink import TAKEN
@@ -76,6 +76,24 @@ async def test_rows_that_come_alone_are_committed_in_the_very_call_and_those_rig
     assert commits == [1, 2], "nor is there one with nothing in it"
     now[0] += 2 * LONE
     assert (await keeper.append(Append(series.id, rows(0, 1)))).done()
+
+
+@pytest.mark.parametrize("wait", [RETRY, 60.0])
+async def test_many_rows_end_the_gathering_at_once_however_long_it_may_last(tmp_path: Path, wait: float) -> None:
+    keeper = Keeper(
+        lambda: Outbox(tmp_path / "a.db", Limits(), tell=pytest.fail),
+        clock=lambda: 5.0,
+        mono=lambda: 1.0,
+        commit_wait=wait,
+    )
+    await keeper.open()
+    run = asyncio.create_task(keeper.run())
+    series = keeper.box.begin("wrist", "e").id
+    async with asyncio.timeout(RETRY / 2):
+        assert await keeper.take(Append(series, rows(0, AT_ONCE))) == 0
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await keeper.close()
 
 
 async def test_what_the_store_refuses_in_the_very_call_is_committed_later_under_the_same_number(

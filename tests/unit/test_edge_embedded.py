@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import edge_agent
 from bridge.errors import ConfigError, StoreError, TakenOver
 from bridge.store.database import Broken
-from bridge.store.outbox import Append, Limits, Outbox
+from bridge.store.outbox import Append, End, Limits, Outbox
 from edge_agent import EdgeAgent, cli, config, embedded, keeper, one_thread, waiting
 from edge_agent.config import Agent, Settings, Stream
 from edge_agent.fake import FakeUplink
@@ -58,6 +59,12 @@ class Stand:
         finally:
             box.close()
 
+    def end(self) -> None:
+        """Has the outbox say that no more rows come."""
+        box = Outbox(self.folder / "agent-s-d.db", Limits(), tell=pytest.fail)
+        box.apply([End(series.id) for series in box.series()], 1.0)
+        box.close()
+
 
 @pytest.fixture
 def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
@@ -76,6 +83,27 @@ async def test_rows_keep_the_order_of_calls_and_their_numbers_go_on_in_the_next_
         assert await agent.stream("wrist").put(rows(8)) == 8
     assert stand.arrived() == {8: 8.0, 9: 9.0}
     assert {one.epoch for _, one in stand.uplink.sent} == epochs
+    assert stand.kept() == []
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_whole_window_begun_at_the_end_is_completed_by_the_next_life(stand: Stand, ended: bool) -> None:
+    stream = {"windows": "whole", "rows_per_message": 8}
+    refused = Outcome("refused", "shape: a whole window has 8 rows")
+    stand.uplink = FakeUplink(lambda _stream, message: SAFE if len(message.values) == 8 else refused)
+    async with asyncio.timeout(4):  # less than it would wait for receipts
+        async with stand.agent(stream=stream) as agent:
+            await agent.stream("wrist").put(rows(0, 13))
+        assert stand.kept() == [(8, 12)]
+        if ended:  # as earlier versions left it
+            stand.end()
+        async with stand.agent(stream=stream):
+            pass
+        assert stand.kept() == [(8, 12)]
+        async with stand.agent(stream=stream) as agent:
+            assert await agent.stream("wrist").put(rows(13, 11)) == 13
+    assert [(one.seq, len(one.values)) for _, one in stand.uplink.sent] == [(0, 8), (8, 8), (16, 8)]
+    assert stand.arrived() == {n: float(n) for n in range(24)}
     assert stand.kept() == []
 
 
@@ -280,6 +308,27 @@ async def test_the_agents_own_end_reaches_the_next_call_and_leaving(stand: Stand
     with pytest.raises(TakenOver, match="another client"):
         await program()
     assert len(told) == 1
+
+
+async def test_calls_after_the_agents_end_do_not_add_up_in_memory(stand: Stand) -> None:
+    uplink = stand.uplink = Dying()
+    frames: set[int] = set()  # that hang on what was raised
+
+    async def program() -> None:
+        async with asyncio.timeout(5), stand.agent() as agent:
+            wrist = agent.stream("wrist")
+            uplink.dies.set()
+            with suppress(TakenOver):
+                while True:
+                    await wrist.put(rows(0))
+            for _ in range(5):
+                with pytest.raises(TakenOver) as caught:
+                    wrist.put(rows(0))
+                frames.add(len(caught.traceback))
+
+    with pytest.raises(TakenOver):
+        await program()
+    assert len(frames) == 1
 
 
 async def test_an_outbox_that_is_damaged_reaches_whoever_waits(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

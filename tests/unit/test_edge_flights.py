@@ -39,6 +39,15 @@ def test_what_is_left_at_the_end_goes_at_once_even_when_only_full_messages_do() 
     assert send(one, 0.0) == Span(0, 4)
 
 
+def test_a_message_that_waits_until_it_is_full_is_begun() -> None:
+    assert flights(25, whole=True).begun == 20
+    assert flights(30, whole=True).begun is None, "it is full"
+    assert flights(25).begun is None, "it goes after the longest wait"
+    one = flights(25, whole=True)
+    one.ended = True
+    assert one.begun is None, "it goes as it is"
+
+
 def test_new_rows_are_packed_as_the_link_asks_whole_messages_never() -> None:
     one = flights(25)
     one.pack(4, 0.2)

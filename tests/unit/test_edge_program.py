@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.wire.fields import MAX_TIME
 from edge_agent.sources.program import FEW, Program
 
 NAN, INF = float("nan"), float("inf")
@@ -38,6 +39,9 @@ def program(rate: float | None = 10.0) -> Program:
         ([[1, 2], [3, -1e39]], None, ValueError, "wrist: row 1, channel 1: -1e+39 is beyond float32"),
         ([[1, 2]], NAN, ValueError, "wrist: t must be finite"),
         ([[1, 2], [3, 4]], [1.0, INF], ValueError, "wrist: t must be finite"),
+        ([[1, 2]], 1.7e12, ValueError, "not 1700000000000.0; milliseconds are to be divided by 1000"),
+        ([[1, 2]], MAX_TIME, ValueError, "wrist: t must be finite: seconds since 1970, not 100000000000.0"),
+        ([[1, 2], [3, 4]], [1.0, -0.5], ValueError, "seconds since 1970, not -0.5"),
         ([[1, 2], [3, 4]], [1.0], ValueError, "wrist: t is a number, or one a row: of shape (2,), not (1,)"),
     ],
 )
@@ -76,6 +80,7 @@ def test_times_are_on_the_grid_of_the_rate_or_as_told() -> None:
     made = program()
     assert [made.chunks([[1, 2]] * 5, None, now)[0].t for now in (100.4, 100.93)] == pytest.approx([100.0, 100.5])
     assert made.chunks([[1, 2]] * 5, 77.0, 0.0)[0].t == 77.0
+    assert made.chunks([[1, 2]], [0.0], 0.0)[0].t == 0.0
     even, late = made.chunks([[1, 2]] * 4, [7.0, 7.1, 9.0, 9.1], 0.0)
     assert [(chunk.t, chunk.dt, len(chunk.values)) for chunk in (even, late)] == [(7.0, 0.1, 2), (9.0, 0.1, 2)]
     (unknown,) = program(None).chunks([[1, 2]] * 4, None, 8.0)

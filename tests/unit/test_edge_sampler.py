@@ -33,6 +33,11 @@ def test_messages_are_the_same_however_rows_were_kept(packed: list[int]) -> None
     assert [one.t for one in cut(pieces, 10)] == [1.0, 5.0, 10.0]
 
 
+def test_no_row_is_before_1970_where_the_clock_was_not_set_yet() -> None:
+    stamper = Stamper(1.0)
+    assert [stamper.stamp(count, now) for count, now in ((100, 30.0), (1, 31.0), (1, 131.5))] == [0.0, 31.0, 131.5]
+
+
 def test_a_gap_a_jump_in_time_and_other_channels_begin_a_message() -> None:
     assert edges([piece(0, 3), piece(5, 3)], 10) == [(0, 2), (5, 7)]
     assert edges([piece(0, 3, 0.0, 1.0), piece(3, 3, 9.0, 1.0)], 10) == [(0, 2), (3, 5)]

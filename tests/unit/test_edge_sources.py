@@ -91,6 +91,14 @@ async def test_replay_in_time_leaves_holes_and_keeps_a_clock(tmp_path: Path) -> 
     assert chunks[0].dt == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("bad", [1.7e12, 1e11, -2e9])
+async def test_a_recording_with_times_that_no_bridge_takes_is_refused(tmp_path: Path, bad: float) -> None:
+    np.savez(tmp_path / "a.npz", values=np.arange(3000.0), t=np.append(1.7e9 + np.arange(2999.0), bad))
+    source = Replay(tmp_path / "a.npz", speed=0).chunks(lambda: 5e8, lambda: 0.0)
+    with pytest.raises(ConfigError, match=r"a\.npz: row 2999: t must be seconds.*divided by 1000"):
+        [chunk async for chunk in source]
+
+
 def test_epochs_of_files_are_the_same_after_a_restart(tmp_path: Path) -> None:
     files = [tmp_path / "a.csv", tmp_path / "b ö.npz", tmp_path / "a.csv"]
     epochs = [epoch for _, epoch in named(files, "12ab")]
@@ -119,6 +127,10 @@ def test_lines_in_any_pieces() -> None:
         b"\xff",
         b'{"values": 3}',
         b"[" * 50_000,
+        b'{"values": [1, 1], "t": 1.7e12}',
+        b'{"values": [1, 1], "t": 1e11}',
+        b'{"values": [1, 1], "t": -0.5}',
+        b'{"values": [1, 1], "t": 1e400}',
     ],
 )
 def test_a_bad_line_is_told_and_the_next_is_taken(line: bytes) -> None:

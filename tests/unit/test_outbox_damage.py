@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import StoreError
 from bridge.store import database, outbox_recovery
+from bridge.store.age import Moment
 from bridge.store.database import Broken
 from bridge.store.marks import Mark, Marks
 from bridge.store.outbox import Append, Limits, Outbox, Release
@@ -45,6 +48,14 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(at)
         file.write(data)
+
+
+def change(path: Path, statement: str, value: int | str) -> None:
+    """Damage that SQLite does not notice."""
+    db = sqlite3.connect(path)
+    db.execute(statement, (value,))
+    db.commit()
+    db.close()
 
 
 def check(box: Outbox, expected: range) -> set[int]:
@@ -260,6 +271,96 @@ def test_wrong_numbers_in_a_sound_file_are_not_handed_out(path: Path) -> None:
     assert box.untold(one) == [(1024, 1087, "damaged")]
     assert box.kept(one) == [(1000, 1023), (1088, ROWS - 1)]
     box.close()
+
+
+@pytest.mark.parametrize("count", [0, -64, 1, 32, 63, 65, 128, 8193, 1 << 40, "64 rows"])
+def test_a_wrong_number_of_rows_costs_its_own_blob_and_they_are_told(path: Path, count: int | str) -> None:
+    _, first = filled(path)
+    change(path, "UPDATE blobs SET count = ? WHERE first = 1088", count)
+    box = Outbox(path, Limits(), tell=lambda _: None)
+    assert check(box, range(first, ROWS)) == {*range(first, ROWS)} - {*range(1088, 1152)}
+    box.expire(2.0)
+    one = box.begin("wrist", "e").id
+    assert box.untold(one) == [(1088, 1151, "damaged")]
+    assert box.kept(one) == [(first, 1087), (1152, ROWS - 1)]
+    box.apply([Release(one, 0, ROWS)], 2.0)
+    assert (box.bytes, box.rows()) == (0, 0)
+    box.close()
+
+
+def test_a_damaged_blob_is_not_split_into_ones_that_look_whole(path: Path) -> None:
+    _, first = filled(path)
+    for row in (1024, 1152):
+        overwrite(path, path.read_bytes().index(rows(row, 64).tobytes()), b"\0\0\0\0")
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    box.apply([Release(one, 0, 1029), Release(one, 1040, 1199, rule="refused: no")], 2.0)
+    check(box, range(first, ROWS))
+    box.expire(3.0)
+    assert box.kept(one) == [(1216, ROWS - 1)]
+    assert {*range(1030, 1216)} <= {row for d in box.dropped() for row in range(d.first, d.last + 1)}
+    box.close()
+
+
+def test_making_room_ends_where_all_that_is_left_to_thin_is_damaged(path: Path) -> None:
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    box.apply([Append(one, rows(0, 1000), t=0.0, dt=1.0)], 1.0)
+    box.close()
+    overwrite(path, path.read_bytes().index(rows(400, 64).tobytes()), b"\0\0\0\0")
+    box = Outbox(path, Limits(max_bytes=9000, when_full="thin_out", thin_rows=100), tell=pytest.fail)
+    assert box.apply([Append(one, rows(1000, 500), t=1000.0, dt=1.0)], 2.0) == [1000]
+    assert check(box, range(1500)) == {*range(1000, 1500)}
+    assert box.untold(one) == [(0, 999, "damaged")]
+    box.close()
+
+
+def test_a_file_of_version_2_is_taken_over_with_its_checksums(path: Path) -> None:
+    _, first = filled(path)
+    db = sqlite3.connect(path)
+    for blob, row, data in db.execute("SELECT id, first, data FROM blobs").fetchall():
+        db.execute("UPDATE blobs SET crc = ? WHERE id = ?", (zlib.crc32(data, row), blob))
+    db.execute("PRAGMA user_version = 2")
+    db.commit()
+    db.close()
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert len(check(box, range(first, ROWS))) == ROWS - first
+    box.close()
+    overwrite(path, path.read_bytes().index(rows(1024, 64).tobytes()), b"\0\0\0\0")
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert check(box, range(first, ROWS)) == {*range(first, ROWS)} - {*range(1024, 1088)}
+    box.close()
+
+
+@pytest.mark.parametrize("words", ["", "q.5 2.0", "1.5", "1 2 3 4", "nan 2.0", "inf 2.0", "1.0 nan", "1.0 2.0 -3.0"])
+def test_a_note_of_the_time_that_cannot_be_read_is_none(path: Path, words: str) -> None:
+    filled(path)
+    change(path, "INSERT OR REPLACE INTO meta VALUES('clock', ?)", words)
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert box.moment() == Moment.unknown(1.0), "as old as its rows"
+    box.close()
+
+
+@pytest.mark.parametrize("table", ["series", "sqlite_autoindex_series_1", "dropped"])
+def test_a_file_too_large_to_be_checked_is_recovered_whatever_of_it_is_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    store, first = filled(path)
+    marks = Marks(path.with_name("outbox.db.marks"))
+    marks.write(Mark(1, "wrist", "e", store, first, ROWS + 5, ROWS))  # a start that has something to give up
+    marks.close()
+    db = sqlite3.connect(path)
+    ((page,),) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
+    db.close()
+    overwrite(path, 4096 * (page - 1), b"\xff" * 4096)
+    monkeypatch.setattr(database, "CHECKED_BYTES", 0)
+    told: list[str] = []
+    box = Outbox(path, Limits(), tell=told.append)
+    assert check(box, range(first, ROWS)) == {*range(first, ROWS)}
+    assert box.begin("wrist", "e").next == ROWS + 5
+    assert "found damaged while it was in use" in told[0]
+    box.close()
+    Outbox(path, Limits(), tell=pytest.fail).close()
 
 
 def test_a_file_found_damaged_in_use_is_recovered_by_the_next_start_however_large(

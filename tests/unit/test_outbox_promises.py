@@ -220,6 +220,20 @@ def test_what_was_reserved_before_a_power_loss_counts_in_a_damaged_outbox_too(
     assert told
 
 
+@pytest.mark.parametrize("value", ["", "q b1", f"{9 + RESERVED} b1", "b1"])
+def test_an_outbox_is_recovered_where_what_was_reserved_cannot_be_read(lives: Lives, value: str) -> None:
+    box = lives.open()
+    series = fed(box)
+    box._db.execute("UPDATE meta SET value = ? WHERE key LIKE 'reserved %'", (value,))  # the damage
+    told: list[str] = []
+    again = lives.open("b1", told.append)
+    assert again.store != box.store, "a new epoch: nobody knows which numbers were given"
+    assert again.kept(series) == [(0, 7)]
+    assert "set aside" in told[0]
+    again.close()
+    assert lives.open("b1").store == again.store
+
+
 def test_what_is_committed_is_not_refused_because_the_mark_cannot_tell_what_is_kept(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
