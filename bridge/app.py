@@ -158,7 +158,7 @@ class App:
             taken = (*table.filters, topics.CLOUD_REPLY_FILTER)
             return topics.safe_reply(topic) and not any(topics.matches(text, topic) for text in taken)
 
-        inbox = Inbox(limits.inbox, lambda: door.space(), table.owner)
+        inbox = Inbox(limits.inbox, lambda: door.space(), table.owner, lambda: door.shut())
         door = MqttDoor(inbox, may_answer, limits.payload)
         kept.settled = door.acknowledge
         endpoint = self._devices_endpoint(broker)

@@ -178,9 +178,9 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         payload: bytes of a message.
         packet: bytes of an MQTT packet that is still read, so that a message too large gets its Error.
-        rows: rows of a message.
+        rows: rows of a message; fewer where a model begins windows so often that they would be above 16 MiB.
         depth: nested containers in a message.
-        inbox: bytes waiting for the pipeline, above which no door reads.
+        inbox: bytes waiting for the pipeline as they came, above which no door reads.
         publishes: messages waiting for the broker, above which the pipeline stands still.
         questions: windows waiting for the cloud, above which the bridge answers itself.
         series: series remembered; the longest idle goes first.

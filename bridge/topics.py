@@ -16,6 +16,7 @@ DATA_FILTER = f"{ROOT}/+/+/data/+"
 INFER_FILTER = f"{ROOT}/_infer/+"
 REPLY_ROOT = f"{ROOT}/_reply"
 MOST_LEVELS = 64  # of a topic that strangers give us to answer to
+MOST_ASKER = 256  # characters of what of it says who asks
 CLOUD_REPLY_FILTER = f"{REPLY_ROOT}/+/cloud"
 ESCALATE_FILTER = f"{ROOT}/_escalate/+"  # what agents share; those for one agent have a level more
 CLOUD_STATUS_FILTER = f"{ROOT}/_cloud/+/status"
@@ -208,8 +209,11 @@ def _status_of(kind: str, topic: str) -> str | None:
 
 
 def asker(reply_to: str) -> str:
-    """Who asks by `_infer`, as far as its Response Topic tells: all but the last level, often made for one question."""
-    return reply_to.rpartition("/")[0] or reply_to
+    """Who asks by `_infer`, as far as its Response Topic tells: all but the last level, often made for one question.
+
+    No more of it than `MOST_ASKER` characters, for it is remembered.
+    """
+    return (reply_to.rpartition("/")[0] or reply_to)[:MOST_ASKER]
 
 
 def shared(group: str | None, text: str) -> str:

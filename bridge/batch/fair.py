@@ -101,6 +101,35 @@ class FairQueue(Generic[T]):
                 del self._flows[flow.owner]
         return taken
 
+    def give_back(self, items: list[T], taken: T) -> None:
+        """Put items of the last `take` back before all others of their owners.
+
+        Args:
+            items: the last ones that were handed out, in that order; whose first they are, it is their turn.
+            taken: one before them that was more work than its bytes tell: its owner has had its turn.
+        """
+        self._sort_in()
+        back: dict[Hashable, list[T]] = {}
+        for item in items:
+            back.setdefault(self._owner(item), []).append(item)
+        due: deque[_Flow[T]] = deque()
+        for owner, its in back.items():
+            flow = self._flows.setdefault(owner, _Flow(owner))
+            flow.items.extendleft(reversed(its))
+            flow.credit = QUANTUM
+            held = sum(map(self._size, its))
+            flow.held += held
+            self.size += held
+            due.append(flow)
+        due.extend(flow for flow in self._ring if flow.owner not in back)
+        spent = self._flows.get(self._owner(taken))
+        if spent is not None:
+            due.remove(spent)
+            due.append(spent)
+            spent.credit = 0
+        self._ring = due
+        self._flowing += len(items)
+
     def keep(self, wanted: Callable[[T], bool]) -> None:
         """Drop all items but the wanted ones."""
         self._sort_in()

@@ -10,6 +10,7 @@ import msgspec
 from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Observation, Skip
+from bridge.pipeline.chunk import most_rows
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.topics import DataTopic
 from bridge.wire import formats
@@ -43,7 +44,7 @@ class Admission:
         table: the routes.
         infer: a whole-window route for each model, for `_infer`.
         max_payload: bytes of a message, in a zstd frame also of its content.
-        max_rows: rows of a message.
+        max_rows: rows of a message; fewer where a model's windows overlap so much that they would be too many.
         depth: nesting of its containers.
     """
 
@@ -54,6 +55,7 @@ class Admission:
         self._infer = infer
         self._max_payload = max_payload
         self._max_rows = max_rows
+        self._few = min([max_rows, *[most_rows(route.manifest.input) for route in table.routes]])  # are never too many
         self._depth = depth
 
     def admit(self, arrival: Arrival) -> Admitted:
@@ -73,9 +75,21 @@ class Admission:
         if channels != wanted:
             names = ", ".join(route.manifest.input.channels)
             raise Refused("shape", f"{channels} channels; {route.model} takes {wanted}: {names}", seq=seen.seq)
-        if rows > self._max_rows:
-            raise Refused("too_large", f"{rows} rows in a message; at most {self._max_rows}", seq=seen.seq)
+        if rows > self._few:
+            self._check_rows(route, rows, seen.seq)
         return Admitted(route, source, seen)
+
+    def _check_rows(self, route: Route, rows: int, seq: int | None) -> None:
+        """A message must not have too many rows, nor give too many windows.
+
+        Raises:
+            Refused: `too_large`.
+        """
+        most, why = self._max_rows, ""
+        if route.windows == "rows" and (fewer := most_rows(route.manifest.input)) < most:
+            most, why = fewer, f", for {route.model} begins a window every {route.manifest.input.hop}"
+        if rows > most:
+            raise Refused("too_large", f"{rows} rows in a message; at most {most}{why}", seq=seq)
 
     def source(self, topic: str) -> DataTopic | None:
         """Whose messages a topic carries, as far as it tells; to address an Error."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
 from bridge.messages import Lane, Rows
+
+if TYPE_CHECKING:
+    from bridge.catalog.schema import Input
+
+EACH = 1_024  # bytes counted for a window besides its values: measured, small windows are mostly this
+CUT = 1 << 24  # bytes of windows, so counted, that the rows of one message may give
+
+
+def most_rows(shape: Input) -> int:
+    """Rows that a message may have so that no more than `CUT` bytes of windows begin in them; at least one window."""
+    return shape.hop * max(1, CUT // (EACH + 4 * shape.rows * len(shape.channels)))
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -38,19 +49,19 @@ class Chunk(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def since(self, row: int) -> Chunk:
         """The part from that row on."""
-        skip = row - self.first
-        return msgspec.structs.replace(self, first=row, values=self.values[skip:], t=self.t + skip * self.dt)
+        return self.between(row, self.end)
 
     def between(self, first: int, end: int) -> Chunk:
-        """The part of it that lies in these rows, `end` being the row after the last."""
-        part = self if first <= self.first else self.since(first)
-        if end >= part.end:
-            return part
-        return msgspec.structs.replace(part, values=part.values[: end - part.first])
+        """The part of it that lies in these rows, `end` being the row after the last; itself where that is all of it.
 
-    def owned(self) -> Chunk:
-        """The same with values of its own: a few rows must not keep a whole message."""
-        return msgspec.structs.replace(self, values=self.values.copy())
+        A part has values of its own: a few rows must not keep a whole message.
+        """
+        first, end = max(first, self.first), min(end, self.end)
+        if end - first == len(self.values):
+            return self
+        skip = first - self.first
+        values = self.values[skip : end - self.first].copy()
+        return msgspec.structs.replace(self, first=first, values=values, t=self.t + skip * self.dt)
 
 
 class Cut(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -52,8 +52,8 @@ class MqttDoor:
         now = time.monotonic()
         connection = 0 if self.connection is None else self.connection.session.connects
         self._inbox.put([self._arrival(delivery, now, connection) for delivery in deliveries])
-        if self._inbox.full and self.connection is not None:
-            self.connection.pause()
+        if self._inbox.full:
+            self.shut()
 
     def connected(self, session: Session) -> None:
         """A connection is up; what waits from before comes again if the broker kept our session."""
@@ -64,6 +64,11 @@ class MqttDoor:
         """The inbox has room again."""
         if self.connection is not None:
             self.connection.resume()
+
+    def shut(self) -> None:
+        """The inbox has none."""
+        if self.connection is not None:
+            self.connection.pause()
 
     def _arrival(self, delivery: Delivery, now: float, connection: int) -> Arrival:
         qos, payload = delivery.qos, delivery.payload
@@ -81,10 +86,17 @@ class MqttDoor:
         if len(payload) > self._max_payload and qos < 2:
             arrival.oversize = len(payload)
             arrival.payload = b""
-        reply_to = delivery.response_topic
-        if reply_to is not None and topics.parse_infer(delivery.topic) is not None and self._may_answer(reply_to):
-            arrival.reply_to, arrival.correlation = reply_to, delivery.correlation or b""
+        if delivery.response_topic is not None or delivery.correlation is not None:
+            self._note_asker(delivery, arrival)
         return arrival
+
+    def _note_asker(self, delivery: Delivery, arrival: Arrival) -> None:
+        """Where a question is to be answered; of what is none it is not kept."""
+        reply_to, correlation = delivery.response_topic, delivery.correlation
+        if reply_to is not None and topics.parse_infer(delivery.topic) is not None and self._may_answer(reply_to):
+            arrival.reply_to, arrival.correlation = reply_to, correlation or b""
+        if delivery.qos < 2:
+            delivery.response_topic = delivery.correlation = None
 
     def _settle(self, delivery: Delivery, _verdict: Verdict) -> None:
         if not self._settled:

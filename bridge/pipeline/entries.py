@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from bridge.messages import SeriesKey, Window
+from bridge.pipeline.chunk import most_rows
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.strand import Strand
+
+if TYPE_CHECKING:
+    from bridge.catalog.schema import Input
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -17,11 +23,12 @@ class Patience(msgspec.Struct, frozen=True):
         gap: seconds to wait for missing rows of a plain device.
         gap_receipts: seconds to wait for them where the sender keeps rows until receipted.
         gap_backlog: seconds to wait for rows that the sender said come in the backlog, while nothing is heard of them.
-        held_rows: rows held beyond a gap, a series.
+        held_rows: rows held beyond a gap, a series; fewer where they would give more windows than a message may.
         all_held_rows: the same over all series.
         series: series kept; one of the longest idle goes first.
         segments: parts of a series between which rows of the backlog are missing, besides the oldest.
         seen: ids of whole windows remembered at least; at most twice as many are.
+        cut: bytes of windows after which the end of further waits waits for the next turn.
     """
 
     gap: float = 2.0
@@ -32,6 +39,11 @@ class Patience(msgspec.Struct, frozen=True):
     series: int = 50_000
     segments: int = 16
     seen: int = 65_536
+    cut: int = 1 << 23
+
+    def held(self, shape: Input) -> int:
+        """Rows held beyond a gap of a series of such windows."""
+        return min(self.held_rows, most_rows(shape))
 
 
 class Taken(msgspec.Struct, eq=False, gc=False):

@@ -8,6 +8,7 @@ each owner that holds more than its share, the oldest first.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
 Told: TypeAlias = Answered | Unanswered | Computed
 Event: TypeAlias = Arrival | Told
 
-OVERHEAD = 512  # bytes counted for a message besides its payload
+OVERHEAD = 512  # bytes counted for a message besides its payload; what it says of itself may take `SHORT` of them
+SHORT = 256
+FREE = 128  # characters of a topic that are not looked at
 KEPT = 0.75  # of the limit, when something has to be given up: not again at the very next message
+TOPICS = 1_024  # of which is remembered, until it is told, that messages were given up
 ASKERS = 1_024  # Response Topics of which is remembered, until it is told, that their questions were given up
+LONG = 1_024  # characters of a topic, and of what a question gives to be answered by, that are not remembered
+ELSEWHERE = "", None  # stands for all topics that are not remembered
 
 
 class GivenUp(msgspec.Struct):
     """Messages given up for want of room.
 
     Attributes:
-        topic: where they came.
+        topic: where they came; "" for many topics.
         reply_to: where `_infer` was to answer them.
         correlation: to repeat there, of the newest of them.
         count: how many they are.
@@ -53,11 +59,19 @@ class Inbox:
         on_space: called when a full inbox has room again.
         owner: whose an arrival of this topic and this Response Topic is; asked only when not everything fits into a
             turn.
+        on_full: called when it is full again after that, by what a turn gave back.
     """
 
-    def __init__(self, limit: int, on_space: Callable[[], None], owner: Callable[[str, str | None], Hashable]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        on_space: Callable[[], None],
+        owner: Callable[[str, str | None], Hashable],
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self._limit = limit
         self._on_space = on_space
+        self._on_full = on_full
         self._arrivals: FairQueue[Arrival] = FairQueue(owner=lambda one: owner(one.topic, one.reply_to), size=_size)
         self._told: deque[Told] = deque()  # bounded by what is asked
         self._given_up: dict[tuple[str, str | None], GivenUp] = {}
@@ -75,7 +89,9 @@ class Inbox:
 
     def put(self, arrivals: list[Arrival]) -> None:
         """Add arrivals; the caller looks at `full` and stops reading."""
-        self._arrivals.add(arrivals, sum([len(one.payload) for one in arrivals]) + OVERHEAD * len(arrivals))
+        size = sum([len(one.payload) for one in arrivals]) + OVERHEAD * len(arrivals)
+        said = [one for one in arrivals if one.reply_to is not None or one.content_type or len(one.topic) > FREE]
+        self._arrivals.add(arrivals, size + sum(map(_said, said)) if said else size)
         if self._arrivals.size >= self._limit and any(one.sheddable for one in arrivals):
             for one in self._arrivals.shed(int(KEPT * self._limit), _sheddable):
                 self._give_up(one)
@@ -89,7 +105,8 @@ class Inbox:
     def given_up(self) -> Collection[GivenUp]:
         """Messages given up since the last call, by topic, and questions by who asked.
 
-        Of more than `ASKERS` Response Topics the others are left out, and what was asked with them is one count.
+        Of more than `ASKERS` Response Topics the others are left out, and what was asked with them is one count; so is
+        what came on further topics than `TOPICS`. Neither is remembered where it is very long.
         """
         if not self._given_up:
             return ()
@@ -97,19 +114,40 @@ class Inbox:
         return given_up.values()
 
     def _give_up(self, one: Arrival) -> None:
-        key = one.topic, one.reply_to
-        found = self._given_up.get(key)
-        if found is None and one.reply_to is not None:
-            if self._askers < ASKERS:
-                self._askers += 1
-            else:
-                key = one.topic, None
-                found = self._given_up.get(key)
+        found = self._given_up.get(key := self._told_of(one))
         if found is None:
             found = self._given_up[key] = GivenUp(*key, None, 0)
+            self._askers += found.reply_to is not None
         found.count += 1
         if found.reply_to is not None:
             found.correlation = one.correlation
+
+    def _told_of(self, one: Arrival) -> tuple[str, str | None]:
+        """Topic and Response Topic under which it is told that this message was given up."""
+        known, topic, reply_to = self._given_up, one.topic, one.reply_to
+        if len(topic) > LONG:
+            return ELSEWHERE
+        if (
+            reply_to is not None
+            and len(reply_to) + len(one.correlation or b"") <= LONG
+            and (self._askers < ASKERS or (topic, reply_to) in known)
+        ):
+            return topic, reply_to
+        if len(known) - self._askers < TOPICS or (topic, None) in known:
+            return topic, None
+        return ELSEWHERE
+
+    def give_back(self, events: list[Event], taken: Arrival) -> None:
+        """Put arrivals of the last `take` back: a turn has enough of them.
+
+        Args:
+            events: the last ones that were handed out.
+            taken: the one before them, which was enough; others come before its owner's next ones.
+        """
+        was_full = self.full
+        self._arrivals.give_back([one for one in events if isinstance(one, Arrival)], taken)
+        if self.full and not was_full:
+            self._on_full()
 
     def resumed(self, connection: int) -> None:
         """Drop what waits from earlier connections and comes again on this one: the session was resumed."""
@@ -167,7 +205,13 @@ class Inbox:
 
 
 def _size(arrival: Arrival) -> int:
-    return OVERHEAD + len(arrival.payload)
+    return OVERHEAD + len(arrival.payload) + _said(arrival)
+
+
+def _said(arrival: Arrival) -> int:
+    """Bytes of what a message says of itself, beyond what is usual."""
+    said = (arrival.topic, arrival.content_type, arrival.reply_to, arrival.correlation)
+    return max(0, sum([sys.getsizeof(one) for one in said if one is not None]) - SHORT)
 
 
 def _sheddable(arrival: Arrival) -> bool:

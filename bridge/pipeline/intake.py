@@ -8,9 +8,11 @@ import msgspec
 
 from bridge.errors import Refused
 from bridge.messages import Observation
+from bridge.pipeline.chunk import EACH
 from bridge.pipeline.naming import stale
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
 from bridge.store.records import SavedRows
+from bridge.wire.zstd import unpacked_size
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -79,11 +81,15 @@ class Intake:
             taken = self._windower.take(admitted.route, admitted.source, seen, arrival.arrived, turn.wall)
         except Refused as why:
             source = self._admission.source(arrival.topic)
-            turn.refusals.append(Refusal(why, source, arrival, arrival.reply_to, arrival.correlation))
+            told = Refused(why.reason, why.detail, seq=why.seq)  # not with the frames that hold what was decoded
+            turn.refusals.append(Refusal(told, source, arrival, arrival.reply_to, arrival.correlation))
             self._counts[f"refused_{why.reason}"] += 1
             self._out.book.refusal(source, why.reason, turn.wall)
+            turn.made += unpacked_size(arrival.payload)
+            arrival.payload = b""
             return
         rows, first, windows, transient = len(seen.values), taken.first, taken.windows, arrival.transient
+        turn.made += seen.values.nbytes
         turn.messages += 1
         turn.rows += rows
         if transient:
@@ -96,6 +102,8 @@ class Intake:
         turn.tickets.append(ticket)
         if taken.entry is not None:
             self._keep(taken.entry, taken, turn)
+            if windows:  # which have rows of their own; a whole one has those of the message
+                turn.made += _bytes(windows)
             if taken.late is not None:
                 turn.refusals.append(Refusal(stale(taken.late, first), admitted.source, None))
                 self._counts["refused_stale"] += 1
@@ -154,6 +162,8 @@ class Intake:
 
     def _without_sender(self, windows: list[Window], route: Route, turn: Turn) -> None:
         """Windows that no message completed, but the end of a wait."""
+        if windows:
+            turn.made += _bytes(windows)
         for window in windows:
             into = turn.repeats if self._out.waiters.was_published(window.id) else turn.cuts
             into.append(Cut(window, route, None))
@@ -167,6 +177,11 @@ class Intake:
             else:
                 addressed = window if arrival.reply_to is None else _addressed(window, arrival)
                 turn.cuts.append(Cut(addressed, route, ticket, sheddable))
+
+
+def _bytes(windows: list[Window]) -> int:
+    """What windows of one series take; there is one at least."""
+    return len(windows) * (EACH + windows[0].values.nbytes)
 
 
 def _addressed(window: Window, arrival: Arrival) -> Window:

@@ -19,6 +19,7 @@ import msgspec
 
 from bridge.batch import Queue, best_size
 from bridge.errors import Refused
+from bridge.pipeline.chunk import EACH
 from bridge.pipeline.turn import Cut
 from bridge.place.cost import BridgeCost
 from bridge.runtime.port import Outcome
@@ -34,7 +35,7 @@ HOP = 1e-4  # seconds that a run in another thread costs besides the run
 MOST = 4_096  # windows with a deadline that wait; more are given up by the queue's rule
 SPARE = 2.0  # runs between the latest start and the deadline: a machine is not always as quick as at the warm-up
 HELD = 1 << 25  # bytes of windows of one model
-EACH = 1_024  # bytes counted for a window besides its values: measured, small windows are mostly this
+SHORT = 256  # bytes of what `_infer` is to be answered by that are no more than usual
 
 
 class Computed(msgspec.Struct, frozen=True, eq=False):
@@ -168,4 +169,8 @@ def _owner(window: Window) -> Hashable:
 
 
 def _size(cut: Cut) -> int:
-    return EACH + cut.window.values.nbytes
+    window = cut.window
+    size = EACH + window.values.nbytes
+    if window.reply_to is not None:
+        size += max(0, len(window.reply_to) + len(window.correlation or b"") - SHORT)
+    return size

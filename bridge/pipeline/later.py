@@ -84,5 +84,5 @@ class Later(Series):
         end = self.head[-1].end if self.head else self.begin
         for chunk in chunks:
             if chunk.first <= end < min(chunk.end, limit):
-                self.head.append(chunk.between(end, limit).owned())
+                self.head.append(chunk.between(end, limit))
                 end = self.head[-1].end

@@ -4,10 +4,11 @@
 
     admit → window → infer → place → commit → publish → settle
 
-A turn takes everything that waits, so that rows of many devices share one run of the model and one commit. What takes
-long leaves the turn: the cloud's answers and those of slow models re-enter as events. Nothing is settled (acknowledged,
-receipted) before it is safe: a message all of whose windows the bridge answers is settled after the Results' PUBACKs,
-any other when its rows or questions are committed to the journal.
+A turn takes everything that waits, so that rows of many devices share one run of the model and one commit; but what its
+messages become, however packed they came, is bounded, and the rest waits for the next. What takes long leaves the turn:
+the cloud's answers and those of slow models re-enter as events. Nothing is settled (acknowledged, receipted) before it
+is safe: a message all of whose windows the bridge answers is settled after the Results' PUBACKs, any other when its
+rows or questions are committed to the journal.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ log = logging.getLogger("bridge.pipeline")
 
 MOST = 1_024  # events in one turn
 SIZE = 1 << 21  # bytes after which a turn takes no more: a window of another device must not wait for a flood
+MADE = 1 << 23  # bytes of rows and windows after which it ends: 2 MiB of messages can unpack to hundreds
 BREATH = 0.25  # seconds after which a turn runs without events, to look at gaps
 
 
@@ -143,7 +145,7 @@ class Pipeline:
                 blocked = self._crowded if self._decider.crowded else None
                 most = min(MOST, self._out.most)
                 events = await self._inbox.take(most=most, size=SIZE, wait=BREATH, blocked=blocked)
-                await self._turn(events)
+                await self._turn(events, most)
                 self.at_rest()
         finally:
             self._decider.close()
@@ -167,11 +169,15 @@ class Pipeline:
         if self.taken_up.is_set():
             await self._commit(Changes(taken=self._out.taken()))
 
-    async def _turn(self, events: list[Event]) -> None:
+    async def _turn(self, events: list[Event], most: int) -> None:
+        """Handle events; messages beyond so many windows, or beyond `MADE` bytes, go back to the inbox."""
         turn = Turn(now=time.monotonic(), wall=time.time())
-        for event in events:
+        for handled, event in enumerate(events, 1):
             if isinstance(event, Arrival):
                 self._intake.take(event, turn)
+                if turn.made >= MADE or len(turn.cuts) >= most:
+                    self._inbox.give_back(events[handled:], event)
+                    break
             elif isinstance(event, Computed):
                 self._decider.computed(event, turn)
             else:

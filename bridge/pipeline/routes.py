@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Policy = Literal["cascade", "bridge", "cloud"]
 Order = Literal["strict", "free"]
 REMEMBERED = 16_384  # topics whose route is known without looking
+LONG = 512  # characters of a topic that is looked for each time: foreign ones may have 65,535
 _SLOT = re.compile(r"\{([1-9][0-9]*)\}")
 
 
@@ -284,9 +285,10 @@ class RouteTable:
         found = self._found.get(topic)
         if found is None:
             found = self._search(topic)
-            if len(self._found) >= REMEMBERED:
-                self._found.clear()
-            self._found[topic] = found
+            if len(topic) <= LONG:
+                if len(self._found) >= REMEMBERED:
+                    self._found.clear()
+                self._found[topic] = found
         return found
 
     def _search(self, topic: str) -> tuple[Route, DataTopic]:

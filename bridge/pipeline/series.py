@@ -274,6 +274,6 @@ class Series:
         if tail and tail[0].first < start:
             tail[:] = [chunk for chunk in tail if chunk.end > start]
             if tail and tail[0].first < start:
-                tail[0] = tail[0].since(start).owned()
+                tail[0] = tail[0].since(start)
         self.next_window = start
         return cuts

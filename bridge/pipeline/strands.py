@@ -8,7 +8,7 @@ from bridge.pipeline.naming import stale, too_far
 from bridge.pipeline.strand import Strand, Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
     from bridge.messages import Observation, SeriesKey, Skip
     from bridge.pipeline.entries import Entry, Patience
@@ -79,32 +79,31 @@ class Strands:
         self.note(entry)
         return rows, cuts
 
-    def expire(self, now: float, overdue: Container[SeriesKey]) -> list[tuple[Entry, list[Cut]]]:
+    def expire(self, now: float, overdue: Container[SeriesKey]) -> Iterator[tuple[Entry, list[Cut]]]:
         """Give up what was waited for long enough; looks only now and then, unless some are overdue for want of room.
 
-        Returns:
-            The series that went on, and the windows that are complete without what is missing.
+        Yields:
+            The series that went on, and the windows that are complete without what is missing. Who takes not all of
+            them finds the others at the next call.
         """
         patience = self._patience
         if not self._entries or (now < self._look_at and not overdue):
-            return []
-        self._look_at = now + min(LOOK, patience.gap / 4)
-        moved: list[tuple[Entry, list[Cut]]] = []
+            return
         for key, entry in list(self._entries.items()):
             gap = patience.gap_receipts if entry.series.patient else patience.gap
             waits = Waits(patience.gap if key in self._lost else gap, gap, patience.gap_backlog)
             cuts = self.strand(entry, now).expire(now, waits, forced=key in overdue)
             self.note(entry)
             if cuts is not None:
-                moved.append((entry, cuts))
-        return moved
+                yield entry, cuts
+        self._look_at = now + min(LOOK, patience.gap / 4)
 
     def strand(self, entry: Entry, now: float) -> Strand:
         """The strand of a series, a new one if it has none."""
         if entry.strand is None:
             shape, patience = entry.route.manifest.input, self._patience
             entry.strand = Strand(
-                entry.series, shape.rows, shape.hop, now, max_held=patience.held_rows, most=patience.segments
+                entry.series, shape.rows, shape.hop, now, max_held=patience.held(shape), most=patience.segments
             )
             self._entries[entry.key] = entry  # before anything is refused: who has a strand is looked at for it
         return entry.strand

@@ -166,6 +166,7 @@ class Turn(msgspec.Struct):
         explore: windows that the cloud was passed over for, maybe worth a question to learn from.
         cancel: windows that the cloud is asked about, and nobody waits for any more.
         touched: series whose state changed.
+        made: bytes of what its messages became, rows and windows, counted as `bridge.pipeline.chunk` does.
         messages: admitted arrivals that came in this turn; so are their rows, and the bytes of their payloads by way.
     """
 
@@ -183,6 +184,7 @@ class Turn(msgspec.Struct):
     explore: list[tuple[Window, tuple[int, ...]]] = []
     cancel: list[str] = []
     touched: dict[SeriesKey, Entry] = {}
+    made: int = 0
     messages: int = 0
     rows: int = 0
     bytes_mqtt: int = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, Window, window_id
+from bridge.pipeline.chunk import EACH
 from bridge.pipeline.entries import Entry, Patience, Skipped, Taken
 from bridge.pipeline.naming import chunk_of, key_of, late_rows, stamp, window_of
 from bridge.pipeline.privacy import turn
@@ -14,7 +16,7 @@ from bridge.pipeline.series import Cut, Series
 from bridge.pipeline.strands import Strands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bridge.messages import Skip
     from bridge.pipeline.routes import Route
@@ -164,7 +166,7 @@ class Windower:
                 return
         elif first <= entry.series.next_row:
             return
-        most, of_all = self._patience.held_rows, self._patience.all_held_rows
+        most, of_all = self._patience.held(entry.route.manifest.input), self._patience.all_held_rows
         if (held and held + rows > most) or self._held + rows > of_all:
             at = entry.series.next_row
             raise Refused("overload", f"{held} rows are held already behind row {at}, which is missing", seq=first)
@@ -199,12 +201,25 @@ class Windower:
         self._seen_before.discard(window)
 
     def expire(self, now: float) -> list[tuple[SeriesKey, list[Window]]]:
-        """Give up gaps that were waited for long enough.
+        """Give up gaps that were waited for long enough; of very many windows the rest comes with the next call.
 
         Returns:
             The series that went on, and the windows that are complete without what is missing.
         """
         moved: list[tuple[SeriesKey, list[Window]]] = []
+        made = 0
+        for entry, cuts in chain(self._expired(now), self._strands.expire(now, self._overdue)):
+            moved.append((entry.key, [window_of(entry.route, entry.key, cut) for cut in cuts]))
+            self._note_gap(entry)
+            self._overdue.pop(entry.key, None)
+            made += sum([EACH + cut.values.nbytes for cut in cuts])
+            if made >= self._patience.cut:
+                return moved
+        self._overdue.clear()
+        return moved
+
+    def _expired(self, now: float) -> Iterator[tuple[Entry, list[Cut]]]:
+        """The series of one run of rows that go on, and what is cut of them."""
         for key in list(self._gaps):
             entry = self._entries[key]
             series = entry.series
@@ -218,13 +233,7 @@ class Windower:
                 cuts += series.give_up(now, "held_rows" if key in self._overdue else "gap")
                 overdue = True
             if overdue:
-                moved.append((key, [window_of(entry.route, key, cut) for cut in cuts]))
-                self._note_gap(entry)
-        for entry, cuts in self._strands.expire(now, self._overdue):
-            moved.append((entry.key, [window_of(entry.route, entry.key, cut) for cut in cuts]))
-            self._note_gap(entry)
-        self._overdue.clear()
-        return moved
+                yield entry, cuts
 
     def _whole(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
         wanted = route.manifest.input.rows
@@ -261,7 +270,7 @@ class Windower:
         entry = self._entries.get(key) or self._back(key, route)
         if entry is None:
             shape = route.manifest.input
-            series = Series(shape.rows, shape.hop, max_held=self._patience.held_rows)
+            series = Series(shape.rows, shape.hop, max_held=self._patience.held(shape))
             entry = Entry(key, series, route, numbered, route.via)
             self._entries[key] = entry
             self._use(entry)

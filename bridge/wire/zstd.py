@@ -37,6 +37,7 @@ __all__ = [
     "dictionary_file",
     "expand",
     "library",
+    "unpacked_size",
 ]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
@@ -105,6 +106,11 @@ def expand(frame: bytes, *, most: int = MOST) -> bytes:
     if number not in {0, *KNOWN}:
         raise Refused("unknown_format", f"zstd dictionary {number} is not known here; there are {CBOR} and {JSON}")
     return _unpacked(frame, size, dictionary(number) if number else None)
+
+
+def unpacked_size(payload: bytes) -> int:
+    """Bytes that `expand` can have unpacked of a payload, at most; of one that is no frame its own."""
+    return RATIO * len(payload) if payload.startswith(MAGIC) else len(payload)
 
 
 def _unpacked(frame: bytes, size: int, known: library.ZstdDict | None) -> bytes:

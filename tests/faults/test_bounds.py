@@ -27,6 +27,7 @@ from tests.support.fleet import (
     rows_of,
     until,
 )
+from tests.support.payloads import packed
 from tests.support.programs import start_bridge
 
 if TYPE_CHECKING:
@@ -104,6 +105,27 @@ def test_memory_of_2000_devices_and_of_a_flood(tmp_path: Path) -> None:
         assert devices <= start + 48
         assert flooded <= start + 64
         assert len(listener.results) == windows, "some twice"
+
+
+def test_memory_in_a_flood_of_highly_compressed_frames(tmp_path: Path) -> None:
+    """Frames of 4 kB, which all fit into one turn: 3 million rows, 49,150 windows."""
+    frames, rows = 48, 65_536
+    with (
+        start_mosquitto(tmp_path / "mosquitto", extra=f"{KEPT}\nmax_inflight_messages 0") as broker,
+        start_bridge(tmp_path, bridge_toml(broker.url, place="bridge")) as bridge,
+        Listener(broker.url) as listener,
+    ):
+        start = bridge.rss_mib
+        flood = Flood(broker.port)
+        try:
+            flood.send((topics.data(SITE, "flood", STREAM), packed(i * rows, rows, 6)) for i in range(frames))
+            windows = (frames * rows - 128) // 64 + 1
+            most = peak(bridge, listener, windows, 60)
+        finally:
+            flood.stop()
+        print(f"RSS: {start:.0f} MiB at start, {most:.0f} at most")  # noqa: T201 # its figure
+        assert most <= start + 100
+        assert listener.errors == []
 
 
 def test_big_messages_to_a_broker_without_receive_maximum_do_not_deadlock(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ class FairMachine(RuleBasedStateMachine):
         assert sum(item.size for item in taken[:-1]) < size
         assert len(taken) in {before, most} or sum(item.size for item in taken) >= size
 
+    @rule(most=st.integers(1, 8), handled=st.integers(1, 8))
+    def take_and_give_back(self, most: int, handled: int) -> None:
+        taken = self.queue.take(most, 1 << 40)
+        if taken:
+            self.queue.give_back(taken[handled:], taken[:handled][-1])
+        for item in taken[:handled]:
+            assert self.inside[item.owner].popleft() == item
+
     @rule(odd=st.integers(0, 2))
     def keep(self, odd: int) -> None:
         self.queue.keep(lambda item: item.number % 3 != odd)
@@ -138,6 +146,23 @@ def test_a_small_item_waits_for_about_a_quantum_or_one_big_item_of_each_other_ow
         raise AssertionError("it still waits")
     for owner, bytes_sent in sent.items():
         assert bytes_sent < QUANTUM + biggest[owner]
+
+
+@given(before=st.lists(st.tuples(OWNERS, SIZES), min_size=1, max_size=40), size=st.integers(1, QUANTUM))
+def test_where_each_item_is_enough_for_a_turn_owners_take_turns_item_by_item(
+    before: list[tuple[int, int]], size: int
+) -> None:
+    queue = fair_queue()
+    queue.add([Item(0, *one, may_go=False) for one in before], sum(one[1] for one in before))
+    victim = Item(1, 99, size, may_go=False)
+    first, *rest = queue.take(64, 1 << 40)
+    queue.give_back(rest, first)
+    queue.add([victim], size)
+    sent = Counter[int]()
+    while (taken := queue.take(64, 1 << 40))[0] != victim:
+        queue.give_back(taken[1:], taken[0])
+        sent[taken[0].owner] += 1
+    assert max(sent.values(), default=0) <= 1
 
 
 @given(held=st.lists(st.integers(0, 12), max_size=6), room=st.integers(-3, 80))

@@ -36,6 +36,17 @@ async def test_of_what_is_too_large_only_the_size_is_kept() -> None:
     assert (third.payload, third.oversize) == (b"x" * 101, 0)  # its copies are compared with it
 
 
+async def test_where_to_answer_is_kept_of_questions_alone() -> None:
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
+    door = MqttDoor(inbox, lambda _: True)
+    rows, question = (
+        Delivery(topic, b"", 0, False, None, "r", b"c", None) for topic in ("t", "edge/v1/_infer/m")
+    )  # fmt: skip
+    found = await arrivals(door, inbox, rows, question)
+    assert [(one.reply_to, one.correlation) for one in found] == [(None, None), ("r", b"c")]
+    assert (rows.response_topic, rows.correlation) == (None, None)
+
+
 async def test_only_what_nobody_acknowledges_may_be_given_up() -> None:
     inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
     door = MqttDoor(inbox, lambda _: True)

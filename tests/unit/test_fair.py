@@ -66,6 +66,34 @@ def test_a_take_ends_by_number_or_by_bytes_but_takes_one() -> None:
     assert (len(queue), queue.size) == (1, 9)
 
 
+def test_what_is_given_back_is_next_of_its_owners_but_who_had_enough_comes_last() -> None:
+    queue = queue_of(("a1", 9), ("a2", 9), ("b1", 9), ("a3", 9), ("c1", 9))
+    taken = queue.take(9, EVERYTHING)
+    queue.give_back(taken[1:], taken[0])
+    assert (len(queue), queue.size) == (4, 36)
+    queue.add([("b2", 9), ("d1", 9)], 18)
+    assert names(queue.take(3, EVERYTHING)) == ["b1", "b2", "c1"]
+    assert names(queue.take(9, EVERYTHING)) == ["d1", "a2", "a3"]
+    assert (len(queue), queue.size) == (0, 0)
+
+
+def test_who_has_enough_with_each_item_takes_turns_with_the_others_item_by_item() -> None:
+    queue = queue_of(*((f"{owner}{i}", 9) for owner in "ab" for i in range(3)))
+    order = []
+    while taken := queue.take(9, EVERYTHING):
+        order.append(taken[0])
+        queue.give_back(taken[1:], taken[0])
+    assert names(order) == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+def test_those_whose_items_were_not_handed_out_keep_their_places() -> None:
+    queue = queue_of(("a1", QUANTUM), ("b1", QUANTUM), ("c1", QUANTUM), ("a2", QUANTUM), ("b2", QUANTUM))
+    taken = queue.take(2, EVERYTHING)
+    assert names(taken) == ["a1", "b1"]
+    queue.give_back(taken[1:], taken[0])
+    assert names(queue.take(9, EVERYTHING)) == ["b1", "c1", "b2", "a2"]
+
+
 def test_only_the_wanted_are_kept() -> None:
     queue = queue_of(("a1", 1), ("b1", 2), ("a2", 4), ("c1", 8))
     queue.keep(lambda item: item[0] in {"a2", "c1"})

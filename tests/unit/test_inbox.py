@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from bridge.offload.client import Unanswered
 from bridge.pipeline.arrival import Arrival
-from bridge.pipeline.inbox import ASKERS, OVERHEAD, GivenUp, Inbox
+from bridge.pipeline.inbox import ASKERS, LONG, OVERHEAD, TOPICS, GivenUp, Inbox
 
 EVERYTHING = 1 << 30
 
@@ -131,6 +132,75 @@ async def test_of_more_askers_than_are_told_the_rest_is_counted() -> None:
     assert len(found) == ASKERS + 1
     assert found.pop(None) == 100
     assert set(found.values()) == {1}
+
+
+async def test_of_more_topics_than_are_told_the_rest_is_counted() -> None:
+    """While a turn does not end nobody asks what was given up."""
+    rounds, many = 3, 4 * (TOPICS + 100)
+    inbox = Inbox(many * OVERHEAD, lambda: None, lambda _topic, _reply_to: "one")
+    for each in range(rounds):
+        inbox.put([Arrival(f"{each}/{n}", b"", 0.0, lambda _: None, sheddable=True) for n in range(many)])
+    found = {one.topic: one.count for one in inbox.given_up()}
+    assert len(found) == TOPICS + 1
+    assert found.pop("") == rounds * many - len(inbox) - TOPICS
+    assert set(found.values()) == {1}
+    assert not inbox.given_up()
+
+
+async def test_what_has_very_long_names_is_counted_without_them() -> None:
+    inbox = Inbox(1, lambda: None, lambda _topic, _reply_to: "one")
+    for long in ("t" * LONG, "t" * (LONG + 1)):
+        inbox.put([Arrival(long, b"", 0.0, lambda _: None, sheddable=True)])
+    for reply_to, correlation in (("r", b"c" * LONG), ("r" * LONG, b"c"), ("r", b"c")):
+        inbox.put(
+            [Arrival("ask", b"", 0.0, lambda _: None, reply_to=reply_to, correlation=correlation, sheddable=True)]
+        )
+    assert list(inbox.given_up()) == [
+        GivenUp("t" * LONG, None, None, 1),
+        GivenUp("", None, None, 1),
+        GivenUp("ask", None, None, 2),
+        GivenUp("ask", "r", b"c", 1),
+    ]
+
+
+@pytest.mark.parametrize("name", ["topic", "content_type", "reply_to", "correlation"])
+async def test_what_a_message_says_of_itself_counts(name: str) -> None:
+    inbox = Inbox(50_000, lambda: None, owner)
+    long = b"c" * 60_000 if name == "correlation" else "c" * 60_000
+    said: dict[str, Any] = {"topic": "t", "reply_to": "r", name: long}
+    inbox.put([Arrival(payload=b"", arrived=0.0, settle=lambda _: None, **said)])
+    assert inbox.full
+    await inbox.take(most=9, size=EVERYTHING, wait=0.0)
+    assert not inbox.full
+
+
+async def test_what_is_given_back_comes_again_in_its_order_but_others_come_before_its_owner(inbox: Inbox) -> None:
+    flood = [Arrival("flood/0", b"%d" % n, 0.0, lambda _: None) for n in range(4)]
+    other = Arrival("other/0", b"x", 0.0, lambda _: None)
+    told = Unanswered("w", "late")
+    inbox.tell(told)
+    inbox.put([*flood, other])
+    events = await inbox.take(most=9, size=EVERYTHING, wait=0.0)
+    assert events == [told, *flood, other]
+    inbox.give_back(events[2:], flood[0])
+    assert len(inbox) == 4
+    late = Arrival("late/0", b"x", 0.0, lambda _: None)
+    inbox.put([late])
+    assert await inbox.take(most=9, size=EVERYTHING, wait=0.0) == [other, late, *flood[1:]]
+
+
+async def test_what_is_given_back_fills_it_again() -> None:
+    said: list[str] = []
+    inbox = Inbox(3 * OVERHEAD, lambda: said.append("space"), owner, lambda: said.append("full"))
+    events = [message(1) for _ in range(4)]
+    inbox.put(events)
+    taken = await inbox.take(most=9, size=EVERYTHING, wait=0.0)
+    inbox.give_back(taken[1:], events[0])
+    assert (inbox.full, said) == (True, ["space", "full"])
+    taken = await inbox.take(most=2, size=EVERYTHING, wait=0.0)
+    inbox.give_back(taken[1:], events[1])
+    assert (inbox.full, said) == (False, ["space", "full", "space"])
+    assert await inbox.take(most=9, size=EVERYTHING, wait=0.0) == events[2:]
 
 
 async def test_what_is_acknowledged_is_never_given_up(inbox: Inbox) -> None:

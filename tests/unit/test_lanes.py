@@ -7,6 +7,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -252,6 +253,17 @@ async def test_why_the_engine_failed_is_told_and_the_next_run_goes_on(make: Make
     assert [one.failure for one in bench.told] == [engine.fails[0], None]
     assert (bench.numbers, bench.lanes.held) == ([[0], [1]], 0)
     assert bench.told[0].outcomes == []
+
+
+async def test_where_a_question_is_to_be_answered_counts_if_it_is_long(make: Make) -> None:
+    bench = make(HeldEngine())
+    one = cut(0)
+    one.window = msgspec.structs.replace(one.window, reply_to="r" * 60_000, correlation=b"c" * 60_000)
+    bench.lanes.add([one, cut(1)], NOW)
+    assert bench.lanes.held > 120_000
+    bench.engines[0].let_all_go()
+    await until(lambda: bench.lanes.idle)
+    assert bench.lanes.held == 0
 
 
 async def test_another_engine_takes_the_next_batch_and_the_old_one_finishes_its_own(make: Make) -> None:

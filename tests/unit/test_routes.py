@@ -8,7 +8,7 @@ import pytest
 
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
-from bridge.pipeline.routes import Route, RouteTable, highest_slot
+from bridge.pipeline.routes import LONG, Route, RouteTable, highest_slot
 
 MANIFEST = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 
@@ -50,6 +50,14 @@ def test_wildcards_of_a_foreign_filter_make_the_names() -> None:
 def test_a_foreign_topic_that_makes_no_name_is_refused_with_the_name(topic: str) -> None:
     with pytest.raises(Refused, match=r"no_route: .*yields the name"):
         TABLE.find(topic)
+
+
+def test_of_very_long_topics_none_is_remembered() -> None:
+    topic = "shelly/7/acc/" + "x" * LONG
+    table = RouteTable([route("acc", filter="shelly/#", device="sh")])
+    assert table.find(topic)[1] == ("local", "sh", "acc")
+    assert table.known(topic) is None
+    assert table.find(topic[:LONG]) == table.known(topic[:LONG])
 
 
 def test_a_route_of_our_own_topics_has_no_foreign_source() -> None:

@@ -19,6 +19,11 @@ def starts(cuts: list[Cut]) -> list[int]:
     return [cut.seq for cut in cuts]
 
 
+def kept(chunks: list[Chunk]) -> int:
+    """Bytes of the arrays that these are, or are parts of."""
+    return sum(one.values.nbytes if one.values.base is None else one.values.base.nbytes for one in chunks)
+
+
 def test_windows_start_at_multiples_of_hop() -> None:
     _, cuts = Series(4, 3).add(chunk(0, 11), 7.0)
     assert starts(cuts) == [0, 3, 6]
@@ -47,6 +52,22 @@ def test_of_rows_known_twice_the_first_copy_counts() -> None:
     assert new is not None
     assert (new.first, new.end, new.t) == (3, 5, 103.0)
     assert cuts[0].values[:, 0].tolist() == [0.0, 1.0, 2.0, 9.0]
+
+
+def test_one_new_row_keeps_no_more_than_itself_of_a_message_whose_others_were_known() -> None:
+    series = Series(128, 64)
+    for end in range(4_000, 4_100):
+        series.add(chunk(end - 4_000, end), 0.0)
+    assert series.next_row == 4_099
+    assert kept(series.contents()[0]) <= 4 * 128
+
+
+def test_what_was_held_keeps_no_more_of_itself_than_was_missing() -> None:
+    series = Series(128, 64)
+    series.add(chunk(100, 4_100), 0.0)
+    series.add(chunk(0, 4_099), 0.0)
+    assert series.next_row == 4_100
+    assert kept(series.contents()[0]) <= 4 * 128
 
 
 def test_of_two_held_chunks_with_the_same_first_row_the_longer_is_kept() -> None:

@@ -89,6 +89,15 @@ def test_one_message_may_close_two_holes() -> None:
     assert strand.single
 
 
+def test_what_is_left_of_a_message_between_rows_given_up_keeps_no_more_than_itself() -> None:
+    strand = made(128, 64)
+    strand.skip(1, 4_032, "age", 0.0)
+    strand.add(chunk(0, 4_033), 0.0)
+    (left,) = strand.first.contents()[0]
+    assert (left.first, left.end) == (4_032, 4_033)
+    assert left.values.base is None
+
+
 def test_a_gap_at_the_begin_of_a_part_ends_the_windows_across_it() -> None:
     strand = made(4, 1)
     strand.begin(10, 0.0)

@@ -173,9 +173,10 @@ def test_whatever_the_bridge_uses_is_reserved(ours: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply_to", "known_as"), [("r", "r"), ("a/b/1", "a/b"), ("edge/v1/_reply/me", "edge/v1/_reply")]
+    ("reply_to", "known_as"),
+    [("r", "r"), ("a/b/1", "a/b"), ("edge/v1/_reply/me", "edge/v1/_reply"), ("x" * 9_999, "x" * 256)],
 )
-def test_an_asker_is_known_by_all_but_the_last_level(reply_to: str, known_as: str) -> None:
+def test_an_asker_is_known_by_all_but_the_last_level_and_not_at_any_length(reply_to: str, known_as: str) -> None:
     assert topics.asker(reply_to) == known_as
 
 

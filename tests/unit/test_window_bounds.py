@@ -12,6 +12,7 @@ import pytest
 from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation
+from bridge.pipeline.chunk import EACH
 from bridge.pipeline.entries import Patience, Taken
 from bridge.pipeline.routes import Route
 from bridge.pipeline.series import MAX_JUMP
@@ -28,9 +29,10 @@ def made(**patience: int) -> Windower:
     return Windower(Patience(**patience), lambda: f"ours-{next(numbers)}")
 
 
-def take(windower: Windower, first: int, *, device: str = "d", now: float = 1.0) -> Taken:
+def take(windower: Windower, first: int, *, device: str = "d", now: float = 1.0, live_from: int | None = None) -> Taken:
     values = np.arange(first, first + 4, dtype=np.float32).reshape(-1, 1)
-    return windower.take(ROUTE, DataTopic("s", device, "x"), Observation(values, seq=first), now, 1e9)
+    seen = Observation(values, seq=first, live_from=live_from)
+    return windower.take(ROUTE, DataTopic("s", device, "x"), seen, now, 1e9)
 
 
 def starts(taken: Taken) -> list[int]:
@@ -74,6 +76,20 @@ def test_rows_held_over_all_series_are_bounded_and_the_quietest_stop_waiting_fir
     moved = [key.device for key, _ in windower.expire(1.1)]
     assert moved == ["d0", "d1"]
     assert windower.expire(1.1) == []
+
+
+@pytest.mark.parametrize("strand", [False, True], ids=["gaps", "holes"])
+def test_where_very_many_waits_end_at_once_some_end_with_the_next_call(strand: bool) -> None:
+    windower = made(cut=2 * (EACH + 16))
+    for n in range(5):
+        take(windower, 100, device=f"d{n}", live_from=101 if strand else None)
+    moved = [[key.device for key, _ in windower.expire(100.0)] for _ in range(4)]
+    assert moved == [["d0", "d1"], ["d2", "d3"], ["d4"], []]
+
+
+def test_of_a_model_whose_windows_overlap_much_fewer_rows_are_held() -> None:
+    shape = msgspec.structs.replace(SHAPE, rows=1 << 18, hop=1)
+    assert (Patience().held(SHAPE), Patience().held(shape)) == (8_192, 15)
 
 
 def test_rows_of_a_series_that_was_evicted_are_held_no_longer() -> None:

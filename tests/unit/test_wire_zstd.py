@@ -52,6 +52,12 @@ def test_what_would_not_be_smaller_or_not_be_taken_stays_as_it_is() -> None:
     assert expand(compress(few)) == few
 
 
+def test_how_large_a_payload_can_get_is_known_before_it_is_unpacked() -> None:
+    packed = library.compress(bytes(1_000))
+    assert len(expand(packed)) <= zstd.unpacked_size(packed) == RATIO * len(packed)
+    assert zstd.unpacked_size(PLAIN) == len(PLAIN)
+
+
 def test_a_frame_names_its_dictionary_or_has_none() -> None:
     assert library.get_frame_info(FRAME).dictionary_id == CBOR
     assert library.get_frame_info(compress(encode_observation(SENT, Format.JSON))).dictionary_id == JSON
