@@ -70,6 +70,7 @@ class App:
         self._reload = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._replaying: asyncio.Task[None] | None = None
+        self._begun = 0  # number of the connection on which the broker's session began, as far as told
         self._counts: Counter[str] = Counter()
         self._twins = Twins(config.bridge.id, secrets.token_hex(8))
         self._presence = Presence(config.bridge.id, self._twins.me, self._counts)
@@ -279,7 +280,8 @@ class App:
     def _connected(self, connection: Connection, door: MqttDoor, replayer: Replayer, outbound: Outbound) -> None:
         door.connected(connection.session)
         connection.publish([self._presence.message(online=True)])
-        if not connection.session.session_present:
+        if connection.session.begun != self._begun:  # maybe on a connection that ended before it was up
+            self._begun = connection.session.begun
             replayer.session_lost(outbound.heard_at)
 
     # ---- living and dying
@@ -341,7 +343,7 @@ class App:
         await devices.close()
         if cloud is not None:
             await cloud.connection.close()
-        if not failed:
+        if not failed and running.done():  # else a commit may be under way, beside which there is to be no other
             await pipeline.finish()
         for task in self._tasks:
             task.cancel()

@@ -49,6 +49,7 @@ class App:
         self._settings = settings
         self._presence = Presence(settings.cloud.id, _facts(engine))
         self._twin = asyncio.Event()
+        self._told = False  # that we are there, at least once
         self._announcing: asyncio.TimerHandle | None = None
         self._connection = Connection(endpoint, self._session(endpoint), self._received, on_connected=self._connected)
         self._service = Service(settings.cloud.id, engine, self._connection, settings.limits)
@@ -135,8 +136,9 @@ class App:
             will=(self._presence.topic, self._presence.offline(time.time(), "vanished")),
         )
 
-    def _connected(self, state: Session) -> None:
-        if state.connects == 1:  # whatever is retained there is from before us
+    def _connected(self, _session: Session) -> None:
+        if not self._told:  # whatever is retained there is from before us
+            self._told = True
             self._tell(self._online())
             facts = {**self._presence.facts, "cloud": str(self._connection.endpoint)}
             print(f"ready {json.dumps(facts)}", flush=True)  # noqa: T201 # the contract's line on stdout

@@ -20,6 +20,7 @@ from bridge.wire.formats import Format
 from bridge.wire.parse import parse
 
 FORGOTTEN = "forgotten"  # rule of rows that came before the bridge's journal was lost, or did not come
+MODEL = "model"  # rule of rows that the bridge had when it was started with a model that takes other channels
 # Rules by which a bridge itself gives rows up: waited for in vain ("": by earlier versions), or no room to wait on.
 BRIDGE_RULES = frozenset({"", "gap", "held_rows", "segments", FORGOTTEN})
 MOST_PARTS = 1_024  # numberings of one stream in a status

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge.ledger.account import FORGOTTEN as BEFORE
+from bridge.ledger.account import MODEL
 from bridge.ranges import Range, both, count, minus, numbers, text, union
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ FORGOTTEN = "rows were given up so long ago that their ranges are forgotten"
 NOT_KNOWN = "the bridge's journal was lost: nobody knows whether these rows came before"
 DAMAGED = "damaged"  # rule of rows that were lost with a store
 LOST = "rows that a damaged store has lost since"
-PUSHED_OUT = "series"  # rule of rows given up for want of room; windows across the first of them may be complete
-SHORT = "rows that were given up since for want of room"
+PUSHED_OUT = "series"  # rule of rows given up for want of room
+UNFINISHED = frozenset({PUSHED_OUT, MODEL})  # such rules: windows across the first of the rows may be complete
+SHORT = "rows that were given up since"
 TOO_MANY = "ranges of answered windows are forgotten, for there were too many"
 
 
@@ -79,7 +81,7 @@ def _windows(account: Account) -> Check:
             return Check("windows", None, f"{account.unnamed} {FORGOTTEN}")
     elif account.cut == _complete(account):
         return Check("windows", holds=True)
-    elif gone := [one for one in account.given_up if one.rule in {DAMAGED, PUSHED_OUT}]:
+    elif gone := [one for one in account.given_up if one.rule in {DAMAGED, *UNFINISHED}]:
         rows = [(one.first, one.last) for one in gone]
         most = count(numbers(union([*account.came, *rows]), account.window, account.hop))
         if fit <= account.cut <= most:
@@ -88,16 +90,16 @@ def _windows(account: Account) -> Check:
     return Check("windows", False, f"{account.cut} windows were cut, {fit} fit into the rows that came", account.came)
 
 
-def _pushed_out(account: Account) -> list[Range]:
-    return [(one.first, one.last) for one in account.given_up if one.rule == PUSHED_OUT]
+def _unfinished(account: Account) -> list[Range]:
+    return [(one.first, one.last) for one in account.given_up if one.rule in UNFINISHED]
 
 
 def _complete(account: Account) -> int:
-    """How many windows were complete: those that begin before rows that were pushed out may need some of them.
+    """How many windows were complete: those that begin before rows that were given up so may need some of them.
 
     Such rows begin with a window (`Series.give_up_all`), and those before it were cut.
     """
-    window, hop, gone = account.window, account.hop, _pushed_out(account)
+    window, hop, gone = account.window, account.hop, _unfinished(account)
     needed = [(first, min(last, first - hop + window - 1)) for first, last in gone if window > hop]
     begun = [(first // hop, last // hop) for first, last in gone]
     return count(minus(numbers(union([*account.came, *needed]), window, hop), begun))
@@ -108,7 +110,7 @@ def _answers(account: Account) -> Check:
     due = union([*minus(fit, account.before), *account.opened])
     done = union([*account.ended, *account.waiting])
     due = both(due, [(_first_sure(account), account.came[-1][1])]) if account.came else due
-    cut = numbers(union([*account.came, *_pushed_out(account)]), account.window, account.hop)
+    cut = numbers(union([*account.came, *_unfinished(account)]), account.window, account.hop)
     lost, strange = minus(due, done), minus(done, union([*cut, *account.opened]))
     if lost:
         says = f"{_count(count(lost), 'window')} cut, and neither answered, nor refused, nor on the way"

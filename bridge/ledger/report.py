@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.ledger.account import FORGOTTEN
+from bridge.ledger.account import FORGOTTEN, MODEL
 from bridge.ledger.proof import PUSHED_OUT
 from bridge.ranges import count, text, union
 
@@ -22,6 +22,7 @@ SERIES = ("stream", "epoch", "accepted", "safe", "in flight", "dropped", "window
 STREAMS = ("stream", "duplicates", "late", "refused", "answered", "waiting", "without", "seen", "adds up")
 _NAMES = 2  # columns that begin on the left
 _WORDS = {True: "yes", False: "NO", None: "?"}
+_WHY = {FORGOTTEN: "the bridge's journal was lost", MODEL: "the bridge's model takes other channels since"}
 
 
 def as_json(statement: Statement) -> str:
@@ -153,7 +154,7 @@ def _dropped(lines: list[Line]) -> str:
 def _rule(rule: str, line: Line) -> str:
     if rule == PUSHED_OUT and line.pushed_out is not None:
         return f"{rule}: pushed out of the bridge's memory, last at {_clock(line.pushed_out)}"
-    return f"{rule}: the bridge's journal was lost" if rule == FORGOTTEN else rule
+    return f"{rule}: {why}" if (why := _WHY.get(rule)) else rule
 
 
 def _unchecked(statement: Statement) -> str:

@@ -212,7 +212,7 @@ class Connection:
     async def _live_once(self, backoff: Backoff) -> BridgeError | None:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        connects = self.session.connects
+        established = self.session.established
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await loop.create_connection(
@@ -224,20 +224,24 @@ class Connection:
                 )
                 ready = loop.create_task(self._ready.wait())
                 waited: set[asyncio.Future[Any]] = {self._ended, ready}
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                ready.cancel()
+                try:
+                    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ready.cancel()
         except TimeoutError:
             self._drop(LinkError(f"no answer within {CONNECT_TIMEOUT:.0f} s"))
         except ssl.SSLError as why:
             self._drop(LinkError(f"TLS failed: {why}"))
         except OSError as why:
             self._drop(LinkError(f"cannot connect: {why.strerror or why}"))
-        if self.session.connects != connects:  # though it may have ended in the same read
+        if self.session.established != established:  # though it may have ended in the same read
             backoff.succeeded()
         if not self._ended.done():
             keeper = asyncio.ensure_future(self._keep_alive())
-            await asyncio.wait([self._ended])
-            keeper.cancel()
+            try:
+                await asyncio.wait([self._ended])
+            finally:
+                keeper.cancel()
         return self._ended.result()
 
     async def _keep_alive(self) -> None:

@@ -62,6 +62,8 @@ class Session:
         state: where it is.
         session_present: whether the broker still knew us at the last CONNACK.
         connects: connections that succeeded so far.
+        established: number of the last of them on which every subscription was confirmed, too; 0 before any.
+        begun: number of the one on which the broker's present session began; 0 where it had one from before us.
     """
 
     def __init__(self, settings: Settings, *, timing: bool = False) -> None:
@@ -69,6 +71,8 @@ class Session:
         self.state = State.DISCONNECTED
         self.session_present = False
         self.connects = 0
+        self.established = 0
+        self.begun = 0
         self._inflow = Inflow(settings.maximum_packet)
         self._out: list[bytes] = []
         self._receiver = Receiver(settings, self._out)
@@ -268,6 +272,8 @@ class Session:
                 else:
                     self._on_control(packet, now)
                     connected = self.state is State.CONNECTED
+                    if self.established != self.connects and self.ready:
+                        self.established = self.connects
         except BridgeError:
             self._receiver.unseen(deliveries)
             raise
@@ -314,6 +320,7 @@ class Session:
         self.connects += 1
         self.session_present = packet.session_present
         if not packet.session_present:
+            self.begun = self.connects
             self._receiver.forget()
         # A Server Keep Alive of 0 says that the broker asks for no pings; we still want to know whether it is there.
         self._live.keep_alive = packet.server_keep_alive or self.settings.keep_alive

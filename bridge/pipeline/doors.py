@@ -56,9 +56,8 @@ class MqttDoor:
             self.shut()
 
     def connected(self, session: Session) -> None:
-        """A connection is up; what waits from before comes again if the broker kept our session."""
-        if session.session_present:
-            self._inbox.resumed(session.connects)
+        """A connection is up; what waits from before comes again as far as the broker's session goes back."""
+        self._inbox.resumed(session.connects, since=session.begun)
 
     def space(self) -> None:
         """The inbox has room again."""

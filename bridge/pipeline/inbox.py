@@ -149,10 +149,16 @@ class Inbox:
         if self.full and not was_full:
             self._on_full()
 
-    def resumed(self, connection: int) -> None:
-        """Drop what waits from earlier connections and comes again on this one: the session was resumed."""
+    def resumed(self, connection: int, *, since: int = 0) -> None:
+        """Drop what waits from earlier connections of the session and comes again on this one.
+
+        Args:
+            connection: number of this connection.
+            since: number of the one on which the session began: what came before it does not come again.
+        """
         was_full = self.full
-        self._arrivals.keep(lambda one: not 0 < one.comes_again < connection)
+        first = max(since, 1)
+        self._arrivals.keep(lambda one: not first <= one.comes_again < connection)
         if was_full and not self.full:
             self._on_space()
 

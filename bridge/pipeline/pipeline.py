@@ -274,8 +274,11 @@ class Pipeline:
         """Continue where the last process stopped."""
         turn = Turn(now=time.monotonic(), wall=time.time())
         saved, answered = restore.still_open(saved, self._out.waiters.was_published)
+        turn.changes = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
+        if turn.changes.series:
+            what = "%d series: rows given up whose model takes other channels since; see the ledger, rule model"
+            log.warning(what, len(turn.changes.series))
         turn.changes.answered.extend(answered)
-        turn.changes.forgotten = restore.take_up_series(saved, self._table, self._windower, now=turn.now)
         source.take_up(self._out.book, self._windower.entries, saved, self._table)
         for known in saved.decided:
             self._windower.remember(known)

@@ -82,14 +82,9 @@ class PushedOut:
 
     def add(self, entry: Entry) -> None:
         """Give up the rows of a series, and remember the rest."""
-        before = 0 if entry.series.given is None else entry.series.given.rows
-        for part in [entry.series, *(() if entry.strand is None else entry.strand.later)]:
-            part.give_up_all(RULE)
-        given = entry.series.given
-        if given is not None:
-            given.trim(entry.series.next_row)
-            if given.rows > before:
-                self.lost.append((entry, given.rows - before))
+        rows = give_up(entry, RULE)
+        if rows:
+            self.lost.append((entry, rows))
         self._entries.pop(entry.key, None)
         self._entries[entry.key] = entry
         if len(self._entries) > REMEMBERED:
@@ -113,6 +108,26 @@ class PushedOut:
             "windows were not complete, the latest of %s/%s/%s, epoch %r; see the ledger, rule %s",
             self._lost_rows, key.site, key.device, key.stream, key.epoch, RULE,
         )  # fmt: skip
+
+
+def give_up(entry: Entry, why: str) -> int:
+    """Give up the rows of a series that windows not complete yet need, or that wait for others.
+
+    Args:
+        entry: the series.
+        why: the rule.
+
+    Returns:
+        How many rows that are.
+    """
+    before = 0 if entry.series.given is None else entry.series.given.rows
+    for part in [entry.series, *(() if entry.strand is None else entry.strand.later)]:
+        part.give_up_all(why)
+    given = entry.series.given
+    if given is None:
+        return 0
+    given.trim(entry.series.next_row)
+    return given.rows - before
 
 
 def unfinished(entry: Entry) -> bool:

@@ -8,14 +8,15 @@ import msgspec
 import numpy as np
 
 from bridge.errors import Refused
-from bridge.ledger.account import BRIDGE_RULES, FORGOTTEN
+from bridge.ledger.account import BRIDGE_RULES, FORGOTTEN, MODEL
 from bridge.messages import Answer, Placement, SeriesKey, Tier, Window
 from bridge.pipeline.entries import Entry
 from bridge.pipeline.given import Given
+from bridge.pipeline.pushed_out import give_up
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.turn import Decided
 from bridge.ranges import count, minus, numbers
-from bridge.store.records import Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
+from bridge.store.records import Changes, Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
 from bridge.topics import DataTopic, parse_result
 
 if TYPE_CHECKING:
@@ -204,25 +205,42 @@ def _load_series(kept: SavedSeries, route: Route, windower: Windower, now: float
     return entry
 
 
-def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> list[SeriesKey]:
+def take_up_series(saved: Saved, table: RouteTable, windower: Windower, *, now: float) -> Changes:
     """Hand journalled series and rows to the windower.
 
     Returns:
-        Series that no route takes any more.
+        What is to change in the journal: series that no route takes any more go; of those whose model takes other
+        channels than their rows have, the rows go, given up.
     """
     entries: dict[SeriesKey, Entry] = {}
-    orphans: list[SeriesKey] = []
+    changes = Changes()
     for kept in saved.series:
         route = table.of(kept.key, kept.model, kept.via)
         if route is None:
-            orphans.append(kept.key)
+            changes.forgotten.append(kept.key)
             continue
         entries[kept.key] = _load_series(kept, route, windower, now)
+    unfit: dict[SeriesKey, Entry] = {}
     for rows in saved.rows:
         entry = entries.get(rows.key)
-        if entry is not None and rows.values.shape[1] == len(entry.route.manifest.input.channels):
-            chunk = Chunk(rows.first, rows.values, rows.t, rows.dt, rows.t_source, now, rows.lane)
-            (entry.strand or entry.series).restore(chunk, now)
+        if entry is None:
+            continue
+        chunk = Chunk(rows.first, rows.values, rows.t, rows.dt, rows.t_source, now, rows.lane)
+        (entry.strand or entry.series).restore(chunk, now)
+        if rows.values.shape[1] != len(entry.route.manifest.input.channels):
+            unfit[rows.key] = entry
+    for key, entry in unfit.items():
+        give_up(entry, MODEL)
+        _note_ahead(entry, windower, now)
+        changes.forgotten.append(key)  # with its rows
+        changes.series.append(save_series(entry))
     for entry in entries.values():
         windower.restore(entry)
-    return orphans
+    return changes
+
+
+def _note_ahead(entry: Entry, windower: Windower, now: float) -> None:
+    """Rows given up beyond those known need a strand, which passes over them."""
+    series = entry.series
+    if entry.strand is None and series.given is not None and series.given.ahead(series.next_row):
+        windower.strand(entry, now)

@@ -22,9 +22,10 @@ from bridge.wire.formats import Format
 from bridge.wire.observation import encode_observation
 from tests.support.brokers import start_mosquitto
 from tests.support.fleet import HOP, KEPT, MODEL, SITE, STREAM, WINDOW, Listener, bridge_toml, rows_of, until
-from tests.support.models import copy_shipped, edit
+from tests.support.models import SLOW_ROWS, copy_shipped, edit, make_slow
+from tests.support.payloads import as_json, rows
 from tests.support.peers import Peer
-from tests.support.programs import prepare_bridge, start_bridge
+from tests.support.programs import prepare_bridge, run_command, start_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,6 +243,43 @@ def test_a_broken_version_is_named_and_the_old_one_goes_on(tmp_path: Path) -> No
         versions = [result["version"] for result in listener.results]
         assert versions == sorted(versions)
         assert "Traceback" not in bridge.stderr
+
+
+def test_other_channels_take_a_restart_which_gives_up_the_rows_of_unfinished_windows(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    make_slow(models, products=1, channels=2)
+    data, result = topics.data(SITE, "w1", STREAM), topics.result(SITE, "w1", "slow")
+    with (
+        start_mosquitto(tmp_path / "mosquitto") as broker,
+        start_bridge(tmp_path, config(broker.url, "rows").replace(f'model = "{MODEL}"', 'model = "slow"')) as bridge,
+        Peer(broker.url, topics.RESULT_FILTER, "edge/v1/+/+/receipt/+") as peer,
+    ):
+
+        def seqs() -> list[int]:
+            return list(dict.fromkeys(one.json["seq"] for one in peer.received(result)))
+
+        def answered(first: int, count: int, channels: int, *windows: int) -> None:
+            """Publish so many rows; these windows are answered then, in all."""
+            values = rows(count, channels=channels)
+            peer.publish(data, as_json(values, seq=first, epoch="e", receipt=True))
+            until(lambda: seqs()[-1:] == list(windows[-1:]), 10, lambda: f"{seqs()}: {bridge.stderr[-2000:]}")
+            assert seqs() == list(windows)
+            peer.expect(topics.receipt(SITE, "w1", STREAM), len(windows))
+
+        answered(0, SLOW_ROWS + 3, 2, 0)
+        shutil.rmtree(models)
+        make_slow(models, products=1, channels=3)
+        hang_up(bridge)
+        bridge.says("its windows are others (rows, hop or channels): restart the bridge for it")
+        assert bridge.terminate() == 0
+        bridge.start()
+        answered(SLOW_ROWS + 3, 2 * SLOW_ROWS, 3, 0, 2 * SLOW_ROWS)
+        assert "1 series: rows given up whose model takes other channels since" in bridge.stderr
+        bridge.restart()
+        answered(3 * SLOW_ROWS + 3, SLOW_ROWS, 3, 0, 2 * SLOW_ROWS, 3 * SLOW_ROWS)
+        told = run_command("inference-bridge", "ledger", "--config", str(tmp_path / "bridge.toml"))
+        assert "rows 8–10 (model: the bridge's model takes other channels since)" in told.stdout
+        assert told.returncode == 0, told.stdout
 
 
 def test_a_hang_up_without_a_change_changes_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.support.fleet import MODEL, SITE, STREAM, bridge_toml
 from tests.support.payloads import as_json, rows
 from tests.support.peers import Peer, wait_for
 from tests.support.programs import command, start_bridge
+from tests.support.relay import TcpRelay
 from tests.support.standin import Tap
 
 if TYPE_CHECKING:
@@ -62,6 +63,25 @@ def test_what_a_killed_broker_had_taken_comes_again_to_a_late_subscriber(tmp_pat
         with Peer(broker.url, RESULTS) as late:
             hears(late, wanted)
             assert {message.json["id"]: message.payload for message in late.messages} == first
+
+
+def test_it_comes_again_also_where_the_connection_that_told_of_the_loss_was_never_up(tmp_path: Path) -> None:
+    with (
+        start_mosquitto(tmp_path / "mosquitto") as broker,
+        TcpRelay(broker.port) as path,
+        start_bridge(tmp_path, bridge_toml(path.url, windows="whole")) as bridge,
+    ):
+        with Peer(broker.url, RESULTS) as early:
+            wanted = publish(broker.url, "w1", range(0, 1_280, 128))
+            hears(early, wanted)
+        broker.kill()
+        path.curt = 1
+        broker.start()
+        bridge.says(lambda said: said.count(": connected") == 2)
+        assert path.curt == 0
+        assert "session resumed" in bridge.stderr
+        with Peer(broker.url, RESULTS) as late:
+            hears(late, wanted)
 
 
 def test_what_nobody_heard_is_published_once_somebody_listens(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ source = "made by a test"
 name = "window"
 rows = {rows}
 hop = {rows}
-channels = ["x", "y", "z"]
-units = ["g", "g", "g"]
+channels = {channels}
+units = {units}
 rate_hz = 50.0
 [output]
 name = "logits"
@@ -65,12 +65,13 @@ def edit(folder: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def make_slow(models: Path, *, products: int = 150) -> Path:
+def make_slow(models: Path, *, products: int = 150, channels: int = SLOW_CHANNELS) -> Path:
     """A model that takes some ten milliseconds a window, and one window at a time; says yes if its numbers add up.
 
     Args:
         models: the folder of model folders.
         products: products of matrices a window, each about a tenth of a millisecond.
+        channels: of a row.
 
     Returns:
         The model's folder.
@@ -98,7 +99,7 @@ def make_slow(models: Path, *, products: int = 150) -> Path:
     graph = helper.make_graph(
         nodes,
         "slow",
-        [helper.make_tensor_value_info("window", kind, [1, SLOW_ROWS, SLOW_CHANNELS])],
+        [helper.make_tensor_value_info("window", kind, [1, SLOW_ROWS, channels])],
         [helper.make_tensor_value_info("logits", kind, [1, 2])],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
@@ -106,6 +107,13 @@ def make_slow(models: Path, *, products: int = 150) -> Path:
     onnx.checker.check_model(model)
     data = model.SerializeToString()
     (folder / "only.onnx").write_bytes(data)
-    text = _MANIFEST.format(rows=SLOW_ROWS, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    names, units = list("xyzuvw"[:channels]), ["g"] * channels
+    text = _MANIFEST.format(
+        rows=SLOW_ROWS,
+        channels=names,
+        units=units,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+    )
     (folder / "model.toml").write_text(text, encoding="utf-8")
     return folder

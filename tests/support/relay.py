@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -14,9 +15,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
 
 
 class TcpRelay:
-    """A path to a TCP server on loopback; clients connect to `port`. As a context manager it is gone at the end."""
+    """A path to a TCP server on loopback; clients connect to `port`. As a context manager it is gone at the end.
+
+    Attributes:
+        curt: so many connections to come end with the first bytes that the server says.
+    """
 
     def __init__(self, upstream: int) -> None:
+        self.curt = 0
         self._upstream = upstream
         self._flowing = threading.Event()
         self._flowing.set()
@@ -83,6 +89,10 @@ class TcpRelay:
                 self._flowing.wait()
                 if not pair.abandoned:
                     write.sendall(data)
+                if self.curt and read is pair.far:
+                    self.curt -= 1
+                    time.sleep(0.1)  # until the client has read them
+                    break
         if read is pair.near or not pair.abandoned:
             pair.end()
         read.close()  # each socket is closed by the thread that reads it, once that is over

@@ -9,9 +9,13 @@ import functools
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import pytest
 
-from tests.support.engines import ROWS, HeldEngine, until
+from bridge.messages import SeriesKey
+from bridge.store.journal import Journal
+from bridge.store.records import Changes, SavedRows, SavedSeries
+from tests.support.engines import CHANNELS, ROWS, HeldEngine, until
 from tests.support.lives import ROUTES, World, manifest_of, route
 
 if TYPE_CHECKING:
@@ -79,6 +83,40 @@ async def test_a_window_cut_for_another_window_length_is_refused_at_the_next_sta
     assert second.errors == [("shape", 0)]
     await second.crash()
     assert world.pending() == []
+
+
+def keep_rows_of_an_earlier_model(path: Path) -> SeriesKey:
+    """What a bridge whose model takes two channels more left: rows 4 and 5 of 0 to 5, and 9, which wait for 6 to 8."""
+    key, wide = SeriesKey("s", "d", "rows", "e"), CHANNELS + 2
+    rows = [
+        SavedRows(key, first, np.zeros((count, wide), np.float32), 0.0, 0.02, "device", "live")
+        for first, count in ((4, 2), (9, 1))
+    ]
+    journal = Journal(path, pytest.fail)
+    journal.commit(Changes(rows=rows, series=[SavedSeries(key, "slow", True, 6, 4, windows=1, via=ROUTES[0].via)]))
+    journal.close()
+    return key
+
+
+async def test_rows_of_other_channels_than_the_model_takes_since_the_restart_are_given_up(world: World) -> None:
+    key = keep_rows_of_an_earlier_model(world.path)
+    first = world.live()
+    await first.pipeline.taken_up.wait()
+    await first.crash()
+    journal = Journal(world.path, pytest.fail)
+    assert journal.load().rows == []
+    journal.close()
+    second = world.live()
+    second.slow.let_all_go()
+    second.deliver("rows", 6, 2 * ROWS + 2)
+    await second.turn()
+    await until(lambda: second.seqs)
+    assert second.seqs == [12], "those of 4 and 8 have rows that are gone"
+    entry = second.pipeline._windower.entry(key)
+    assert entry is not None
+    assert entry.series.given is not None
+    given = [(one.first, one.end, one.why) for one in entry.series.given.ranges]
+    assert given == [(4, 6, "model"), (9, 10, "model")]
 
 
 async def test_a_whole_window_that_waited_in_vain_comes_again_and_is_new(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from bridge.coap.messages import CoapReply, CoapRequest
@@ -12,6 +13,7 @@ from bridge.pipeline.arrival import SAFE, Arrival
 from bridge.pipeline.doors import RETRY_AFTER, CoapDoor, MqttDoor
 from bridge.pipeline.inbox import Inbox
 from bridge.pipeline.routes import RouteTable
+from tests.support.mqtt_packets import reconnect
 
 if TYPE_CHECKING:
     from bridge.mqtt.connection import Connection
@@ -52,6 +54,24 @@ async def test_only_what_nobody_acknowledges_may_be_given_up() -> None:
     door = MqttDoor(inbox, lambda _: True)
     found = await arrivals(door, inbox, delivery(b"0", qos=0), delivery(b"1"), delivery(b"2", qos=2))
     assert [one.sheddable for one in found] == [True, False, False]
+
+
+async def test_what_the_broker_forgot_with_its_session_stays_also_when_a_later_session_is_resumed() -> None:
+    inbox = Inbox(1 << 20, lambda: None, RouteTable([]).owner)
+    door = MqttDoor(inbox, lambda _: True)
+    session = Session(Settings("me"))
+    door.connection = cast("Connection", SimpleNamespace(session=session))
+
+    def come(payload: bytes, *, present: bool) -> None:
+        reconnect(session, session_present=present)
+        door.connected(session)
+        door.received([delivery(payload)])
+
+    come(b"1", present=True)
+    come(b"2", present=False)
+    come(b"3", present=True)
+    waiting = await inbox.take(most=9, size=1 << 30, wait=0.0)
+    assert [one.payload for one in waiting if isinstance(one, Arrival)] == [b"1", b"3"], "2 comes again"
 
 
 async def test_what_is_settled_is_acknowledged_once_and_at_once_when_asked() -> None:

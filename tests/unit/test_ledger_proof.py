@@ -70,10 +70,11 @@ def test_windows_cut_of_rows_that_a_damaged_store_lost_are_not_held_against_anyb
     assert check("windows", but(whole, **gap)).holds is False
 
 
-def test_rows_pushed_out_of_memory_are_dropped_by_rule_and_windows_before_them_are_complete() -> None:
+@pytest.mark.parametrize("rule", ["series", "model"])
+def test_rows_of_unfinished_windows_are_dropped_by_rule_and_windows_before_them_are_complete(rule: str) -> None:
     # windows of 0, 64 and 128 were cut when rows from 192 on were pushed out, of which those to 255 were in the last
     done = {"cut": 12, "ended": [(0, 2), (5, 13)], "windows": Windows(12, astray=[])}
-    gone: dict[str, Any] = {"given_up": [GivenUp(192, 299, "series")], "given_up_rows": 108}
+    gone: dict[str, Any] = {"given_up": [GivenUp(192, 299, rule)], "given_up_rows": 108}
     one = but(Account(KEY, came=[(0, 191), (300, 999)], window=128, hop=64, cut=0), **done, **gone)
     assert [found.holds for found in proof.check_series(one, bridge="gw-1")] == [True, True, True]
     assert check("windows", but(one, cut=11)).holds is None

@@ -101,6 +101,7 @@ def test_rows_given_up_that_came_all_the_same() -> None:
     [
         ("series", "(series: pushed out of the bridge's memory, last at 1970-01-01 00:15:00)"),
         ("forgotten", "(forgotten: the bridge's journal was lost)"),
+        ("model", "(model: the bridge's model takes other channels since)"),
     ],
 )
 def test_why_rows_were_given_up(rule: str, said: str) -> None:

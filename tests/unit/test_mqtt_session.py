@@ -8,7 +8,18 @@ import pytest
 from bridge.errors import ConnectionRefusedByPeer, LinkError, LocalProtocolError, RemoteProtocolError, TakenOver
 from bridge.mqtt.messages import Settings
 from bridge.mqtt.session import Session, State
-from tests.support.mqtt_packets import QOS1, connack, connected, incoming, out, puback, sent, suback, unsuback
+from tests.support.mqtt_packets import (
+    QOS1,
+    connack,
+    connected,
+    incoming,
+    out,
+    puback,
+    reconnect,
+    sent,
+    suback,
+    unsuback,
+)
 
 
 def test_connect_says_what_was_asked() -> None:
@@ -119,6 +130,30 @@ def test_a_takeover_is_told_apart_from_other_ends() -> None:
     with pytest.raises(LinkError, match=r"0x8B server shutting down \(bye\)") as caught:
         connected().receive(ended.write(), 0.0)
     assert not isinstance(caught.value, TakenOver)
+
+
+def test_it_knows_on_which_connection_the_broker_s_session_began_and_which_got_as_far_as_its_subscriptions() -> None:
+    session = Session(Settings("me", subscriptions=("a",)))
+    assert (session.connects, session.begun, session.established) == (0, 0, 0)
+    (subscribe,) = reconnect(session, session_present=True)
+    assert (session.connects, session.begun, session.established) == (1, 0, 0)
+    session.receive(suback(subscribe.packet_id, 1), 0.0)
+    assert (session.begun, session.established) == (0, 1)
+    reconnect(session)  # and is lost before its SUBACK
+    assert (session.connects, session.begun, session.established) == (2, 2, 1)
+    (subscribe,) = reconnect(session, session_present=True)
+    assert (session.connects, session.begun, session.established) == (3, 2, 1)
+    session.receive(suback(subscribe.packet_id, 1), 0.0)
+    assert (session.begun, session.established) == (2, 3)
+
+
+def test_a_connection_that_ends_in_the_read_of_its_last_suback_was_established() -> None:
+    session = connected(Settings("me", subscriptions=("a",)))
+    ended = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.PROTOCOL_ERROR)
+    with pytest.raises(LinkError):
+        session.receive(suback(1, 1) + ended.write(), 0.0)
+    session.lost()
+    assert (session.connects, session.established) == (1, 1)
 
 
 def test_goodbye_is_said_only_when_connected() -> None:

@@ -173,7 +173,7 @@ class Bridge:
         self.table = RouteTable(list(routes))
         self.windower = Windower(Patience(), lambda: "new")
         if saved is not None:
-            assert restore.take_up_series(saved, self.table, self.windower, now=0.0) == []
+            assert restore.take_up_series(saved, self.table, self.windower, now=0.0) == Changes()
 
     def rows(self, by: Route, first: int, count: int, **more: Any) -> Taken:
         seen = Observation(np.zeros((count, 6), np.float32), seq=first, epoch="e", **more)
