@@ -12,11 +12,11 @@ from bridge.mqtt.aliases import OurAliases
 from bridge.mqtt.messages import Acked, Publish, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Collection, Iterable
 
 PACKET_TOO_LARGE = 0x95
 BLAMES = frozenset((0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B))  # reasons of a DISCONNECT that speak of a packet
-SUSPECT = 3  # connections in a row that end with the same publish alone under way
+SUSPECT = 3  # connections in a row that end with the same publish alone under way, or on which nothing is acknowledged
 MOST_FLYING = 1_000  # whatever the broker allows: a reconnect sends all of them again before anything else
 
 
@@ -54,13 +54,16 @@ class Sender:
         self._flying: dict[int, _Flight] = {}
         self._resend: deque[int] = deque()  # of those under way, the ones not written on this connection yet
         self._next_id = 1
-        self._subscribing: Container[int] = ()  # packet ids of the subscriptions, the session's
+        self._subscribing: Collection[int] = ()  # packet ids of the subscriptions, the session's
         self._open = False
         self._present = False  # whether the broker knew our session
         self._receive_maximum = 65_535
-        self._most = 65_535  # under way at once: that, or less while one of those under way ends connections
-        self._blame: int | None = None  # why a connection ended over one of them, until all of them are through
+        self._most = 65_535  # under way at once: that, or less while careful
+        self._careful = False  # one of those under way ends connections, or seems to; until all of them are through
+        self._blame: int | None = None  # why a connection ended over one of them, if the broker said so
         self._alone = 0  # connections in a row that ended with a single one under way
+        self._fruitless = 0  # connections in a row on which something was written and nothing acknowledged
+        self._before = 0  # acknowledgements when this connection began
         self._maximum_packet: int | None = None
         self._aliases = OurAliases(settings.aliases)
         self._departure = _Departure()
@@ -93,7 +96,7 @@ class Sender:
         """Packet id of the first message under way."""
         return next(iter(self._flying), None)
 
-    def begin(self, connack: codec.ConnAckPacket, subscribing: Container[int]) -> None:
+    def begin(self, connack: codec.ConnAckPacket, subscribing: Collection[int]) -> None:
         """A new connection, with the broker's limits.
 
         What was under way leaves before anything new and in its old order, at the next `fill`.
@@ -105,7 +108,8 @@ class Sender:
         self._open = True
         self._present = connack.session_present
         self._receive_maximum = min(connack.receive_max, MOST_FLYING)
-        self._most = self._receive_maximum if self._blame is None else 1
+        self._most = 1 if self._careful else self._receive_maximum
+        self._before = self.acknowledgements
         self._maximum_packet = connack.max_packet_size
         self._aliases.begin(connack.topic_alias_max)
         self._resend = deque(self._flying)
@@ -113,8 +117,10 @@ class Sender:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self._open and self._blame is not None:
-            self._suspect(self._blame)
+        if self._open:
+            if self._blame is not None:
+                self._suspect(self._blame)
+            self._count_fruitless()
         self._open = False
         self.bytes_in_flight = 0
         for flight in self._flying.values():
@@ -130,12 +136,22 @@ class Sender:
         happens again is refused: at once if the broker says so again, else (a reset may overtake the DISCONNECT) at the
         third time in a row.
 
+        Where no DISCONNECT came at all, connections on which nothing was acknowledged make the next one as careful, but
+        nothing is refused for that: it may be the network. Alone, and written when all else is answered, a publish
+        leaves the broker nothing unread, so that its DISCONNECT arrives.
+
         Args:
             code: reason code of its DISCONNECT; others than `BLAMES` say nothing about packets.
         """
         if code in BLAMES:
             self._alone = 0 if self._blame is None else SUSPECT
-            self._blame = code
+            self._blame, self._careful = code, True
+
+    def _count_fruitless(self) -> None:
+        written = any(flight.left is not None for flight in self._flying.values())
+        fruitless = written and self.acknowledgements == self._before
+        self._fruitless = self._fruitless + 1 if fruitless else 0
+        self._careful = self._careful or self._fruitless >= SUSPECT
 
     def _suspect(self, code: int) -> None:
         written = [packet_id for packet_id, flight in self._flying.items() if flight.left is not None]
@@ -165,7 +181,7 @@ class Sender:
         if flight is None:
             return
         self.acknowledgements += 1
-        if self._blame is not None:
+        if self._careful:
             self._trust()
         left = flight.left
         if left is None:  # the PUBACK of the last connection's copy
@@ -179,7 +195,7 @@ class Sender:
 
     def fill(self) -> None:
         """Write what is to be sent again, then queued messages, up to the broker's Receive Maximum."""
-        if not self._open:
+        if not self._open or (self._careful and self._subscribing):
             return
         if self._resend:
             self._fill_again()
@@ -208,7 +224,7 @@ class Sender:
         self._alone = 0
         self._most = min(2 * self._most, self._receive_maximum)
         if self._most == self._receive_maximum:
-            self._blame = None
+            self._blame, self._careful = None, False
 
     def _write_once(self, message: Publish) -> None:
         """QoS 0."""

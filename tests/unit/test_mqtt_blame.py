@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mqtt5
 import pytest
 
 from bridge.errors import LinkError
-from bridge.mqtt.messages import Publish
-from tests.support.mqtt_packets import connected, puback, reconnect, sent
+from bridge.mqtt.messages import Publish, Settings
+from tests.support.mqtt_packets import connected, puback, reconnect, sent, suback
 
 if TYPE_CHECKING:
     from bridge.mqtt.session import Session
@@ -101,3 +101,33 @@ def test_nobody_need_want_to_know() -> None:
     session.publish([Publish("t", b"0")])
     Broker(session, b"0").serve()
     assert session.waiting == 0
+
+
+def test_where_nothing_is_acknowledged_messages_go_alone_once_subscribed_and_none_is_refused() -> None:
+    codes: dict[int, int] = {}
+    session = connected(Settings("me", subscriptions=("in",)), receive_max=20)
+    session.publish([out(number, codes) for number in range(3)])
+
+    def payloads(packets: list[Any]) -> list[bytes]:
+        return [packet.payload for packet in packets if isinstance(packet, mqtt5.PublishPacket)]
+
+    assert payloads(sent(session)) == [b"0", b"1", b"2"]
+    for _ in range(2):
+        again = reconnect(session, receive_max=20, session_present=True)
+        assert payloads(again) == [b"0", b"1", b"2"], "as long as it may be the link"
+    packets = reconnect(session, receive_max=20, session_present=True)
+    (subscribe,) = packets
+    session.receive(suback(subscribe.packet_id, 1), 0.0)
+    (first,) = sent(session)
+    assert first.payload == b"0"
+    session.receive(puback(first.packet_id), 0.0)
+    assert payloads(sent(session)) == [b"1", b"2"]
+    assert codes == {0: 0}
+    for _ in range(5):  # careful again and again, but the broker blames nothing
+        (subscribe,) = reconnect(session, receive_max=20, session_present=True)
+        session.receive(suback(subscribe.packet_id, 1), 0.0)
+        assert payloads(sent(session)) == [b"1"]
+    assert codes == {0: 0}
+    session.receive(puback(3) + puback(2), 0.0)
+    session.publish([out(number, codes) for number in range(4, 40)])
+    assert len(sent(session)) <= 20
