@@ -77,12 +77,17 @@ class Route:
         """Seconds that the first row of a message waits for the last; 0 if the rate is not known."""
         if self._rate is None:
             return 0.0
-        return min(self.writing.longest_wait, (self.writing.rows - 1) / self._rate)
+        return min(self.writing.longest_wait, (self._rows - 1) / self._rate)
 
     def write(self, writing: Writing) -> None:
         """How messages are written and packed from now on."""
         self.writing = writing
-        self.lanes.pack(writing.rows, writing.longest_wait)
+        self.lanes.pack(self._rows, writing.longest_wait)
+
+    @property
+    def _rows(self) -> int:
+        """Of a message, at most."""
+        return self.writing.rows if self._most_rows is None else min(self.writing.rows, self._most_rows)
 
     def shorten(self, rows: int) -> bool:
         """So many are too large for a message: it has at most half as many from now on.
@@ -93,6 +98,7 @@ class Route:
         if rows < 2 or self.stream.windows == "whole":
             return False
         self._most_rows = rows // 2 if self._most_rows is None else min(self._most_rows, rows // 2)
+        self.lanes.pack(self._rows, self.writing.longest_wait)
         return True
 
     def messages(self, pieces: Iterable[Piece], most: int | None, *, untold: bool = False) -> Iterator[Written]:
@@ -107,12 +113,12 @@ class Route:
             yield from self._encoded(pieces[0], most, untold=untold)
             return
         whole = self.stream.windows == "whole"
-        for message in cut(pieces, self.writing.rows, whole=whole):
+        for message in cut(pieces, self._rows, whole=whole):
             yield from self._encoded(message, most, untold=untold)
 
     def _is_message(self, piece: Piece) -> bool:
         """Whether `cut` would leave it as it is."""
-        rows = self.writing.rows
+        rows = self._rows
         return 0 < len(piece.values) <= rows - piece.first % rows
 
     def encoded(self, skip: Skip) -> bytes:
@@ -135,9 +141,7 @@ class Route:
         )
         form, packing, zstd = self.writing.form, self.writing.packing, self.writing.zstd
         payload = encode_observation(observation, form, packing=packing, zstd=zstd)
-        rows = len(piece.values)
-        fits = (most is None or len(payload) <= most) and (self._most_rows is None or rows <= self._most_rows)
-        if fits or rows == 1:
+        if most is None or len(payload) <= most or len(piece.values) == 1:
             yield Written(piece.first, piece.last, observation, payload, form)
         else:
             for half in halves(piece):

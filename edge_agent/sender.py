@@ -299,7 +299,8 @@ class Sender:
         due = min(self._backlog_due(route), route.skips.due() if self._outcomes.untold(route) else math.inf)
         if not self._blocked(route, live=True):
             due = min(due, route.lanes.live.next_due())
-        return max(due, route.hold.until)
+        held = route.hold.until
+        return held if held > self._clock() else due  # what became full meanwhile has no time of its own
 
     async def _send(self, route: Route, span: Span) -> None:
         series, lanes = route.series.id, route.lanes

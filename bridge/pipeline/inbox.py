@@ -8,7 +8,6 @@ each owner that holds more than its share, the oldest first.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -91,10 +90,13 @@ class Inbox:
         """Add arrivals; the caller looks at `full` and stops reading."""
         size = sum([len(one.payload) for one in arrivals]) + OVERHEAD * len(arrivals)
         said = [one for one in arrivals if one.reply_to is not None or one.content_type or len(one.topic) > FREE]
+        was_full = self.full
         self._arrivals.add(arrivals, size + sum(map(_said, said)) if said else size)
         if self._arrivals.size >= self._limit and any(one.sheddable for one in arrivals):
             for one in self._arrivals.shed(int(KEPT * self._limit), _sheddable):
                 self._give_up(one)
+            if was_full and not self.full:  # what came before a reset is read though the door is shut
+                self._on_space()
         self._notify()
 
     def tell(self, event: Told) -> None:
@@ -216,8 +218,14 @@ def _size(arrival: Arrival) -> int:
 
 def _said(arrival: Arrival) -> int:
     """Bytes of what a message says of itself, beyond what is usual."""
-    said = (arrival.topic, arrival.content_type, arrival.reply_to, arrival.correlation)
-    return max(0, sum([sys.getsizeof(one) for one in said if one is not None]) - SHORT)
+    topic = arrival.topic if len(arrival.topic) > FREE else ""
+    said = (topic, arrival.content_type, arrival.reply_to, arrival.correlation)
+    return max(0, sum([_bytes(one) for one in said if one is not None]) - SHORT)
+
+
+def _bytes(text: str | bytes) -> int:
+    """At most; always the same for the same text, unlike what Python says, which may keep another form of it."""
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 def _sheddable(arrival: Arrival) -> bool:

@@ -190,7 +190,7 @@ def _save_later(part: Later) -> SavedSegment:
 def _load_series(kept: SavedSeries, route: Route, windower: Windower, now: float) -> Entry:
     shape = route.manifest.input
     start = -(-kept.next_window // shape.hop) * shape.hop  # a changed hop moves the next window, never back
-    series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held_rows)
+    series = Series(shape.rows, shape.hop, next_row=kept.next_row, next_window=start, max_held=windower.held(shape))
     series.windows = kept.windows
     entry = Entry(kept.key, series, route, kept.numbered, route.via)
     if kept.skipped or kept.given_up:

@@ -18,6 +18,7 @@ from bridge.pipeline.strands import Strands
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bridge.catalog.schema import Input
     from bridge.messages import Skip
     from bridge.pipeline.routes import Route
     from bridge.pipeline.strand import Strand
@@ -184,10 +185,9 @@ class Windower:
                 self._overdue[key] = None
                 excess -= rows
 
-    @property
-    def held_rows(self) -> int:
-        """Rows held beyond a gap, a series."""
-        return self._patience.held_rows
+    def held(self, shape: Input) -> int:
+        """Rows held beyond a gap, a series of such windows."""
+        return self._patience.held(shape)
 
     def remember(self, window: str) -> None:
         """A whole window is known from before a restart: its copies are not asked about again."""

@@ -88,7 +88,7 @@ def test_it_waits_for_a_broker_that_is_not_there_yet(tmp_path: Path) -> None:
     [
         ("http://127.0.0.1", "mqtt://host[:port]"),
         ("mqtt://me:secret@127.0.0.1", "username and password_file"),
-        ("mqtt://127.0.0.1:70000", "Port out of range"),
+        ("mqtt://127.0.0.1:70000", "the port 1 to 65535"),
     ],
 )
 def test_a_url_it_cannot_use(url: str, why: str) -> None:

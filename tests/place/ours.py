@@ -43,6 +43,7 @@ class _Session(msgspec.Struct):
     connects: int = 0
     queued: int = 0
     receive_maximum: int = 65_535
+    maximum_packet: int | None = None
     heard_at: float = 0.0
     bytes_in_flight: int = 0
 

@@ -92,6 +92,19 @@ async def test_without_room_the_oldest_of_who_holds_most_go_if_nobody_acknowledg
     assert await inbox.take(most=99, size=1 << 30, wait=0.0) == [*qos0[3:], kept]
 
 
+async def test_what_comes_though_it_is_full_may_make_room(spaces: list[int]) -> None:
+    inbox = Inbox(10 * (OVERHEAD + 100), lambda: spaces.append(1), owner)
+
+    def one(*, sheddable: bool) -> Arrival:
+        return Arrival("flood", bytes(100), 0.0, lambda _: None, sheddable=sheddable)
+
+    inbox.put([one(sheddable=True) for _ in range(9)])
+    inbox.put([one(sheddable=False)])
+    assert (inbox.full, spaces) == (True, [])
+    inbox.put([one(sheddable=True)])  # read before a reset, say, behind a shut door
+    assert (inbox.full, spaces) == (False, [1])
+
+
 async def test_a_flood_over_many_streams_is_that_of_one_device() -> None:
     inbox = Inbox(1 << 24, lambda: None, owner)
     flood = [Arrival(f"evil/{n}", b"x" * 1_000, 0.0, lambda _: None) for n in range(500)]
