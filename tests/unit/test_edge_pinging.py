@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, cast
 
 import paho.mqtt.client as paho
@@ -37,7 +36,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[PingingClient]:
     made._sock = cast("paho.SocketLike", Socket())
     made._state = paho._ConnectionState.MQTT_CS_CONNECTED  # type: ignore[attr-defined] # paho keeps it to itself
     made._keepalive = KEEP_ALIVE
-    now = [time.monotonic()]
+    now = [1_000.0]  # seconds that add up without rounding
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr("paho.mqtt.client.time_func", lambda: now[0])
     made._last_bytes_received = made._last_msg_out = now[0]
