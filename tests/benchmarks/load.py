@@ -25,8 +25,7 @@ BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
 PRIMED = 20.0  # seconds that priming may take
-TICK = 0.001  # seconds between two looks at what came where many are under way: being woken for each burns CPU time
-MANY = 64  # messages without a Result in the closed loop, from which on that is so
+TICK = 0.001  # seconds between two looks at what came, in the open loop: being woken for each burns half a processor
 QUIET = 1.0  # seconds without a Result after which what is missing counts as missing
 
 
@@ -57,7 +56,6 @@ class Generator:
         self._pending: dict[int, float] = {}
         self._buffer = b""
         self._latencies: list[float] = []
-        self._gathers = task.rate is not None or task.outstanding >= MANY
         self._looked = 0.0
         self._heard = 0.0
         self._rss: dict[str, list[int]] = {name: [] for name in task.watch}
@@ -173,9 +171,9 @@ class Generator:
             room = self._room(now, since, begun)
             if room > 0:
                 self._send(room, now)
-            if self._gathers and room < AT_ONCE:
+            if self._task.rate is not None and room < AT_ONCE:
                 time.sleep(TICK)
-            self._turn(0.0 if room >= AT_ONCE or self._gathers else 0.05)
+            self._turn(0.0 if room >= AT_ONCE or self._task.rate is not None else 0.05)
             self._look(now)
 
     def _cpu(self) -> dict[str, float]:
