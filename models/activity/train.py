@@ -33,6 +33,7 @@ from quantise import run as run_onnx
 from quantise import sha256
 from report import write_report
 from sample import write_sample
+from widen import widen
 
 HERE = Path(__file__).resolve().parent
 SEEDS = (0, 1, 2)  # the first is shipped
@@ -58,6 +59,7 @@ def ship(run: Run) -> float:
         target = HERE / f"{variant}.onnx"
         before = sha256(target) if target.exists() else None
         shutil.copyfile(run.folder / target.name, target)
+        widen(target)
         log.info("%s: bytes %s", target.name, {None: "new", sha256(target): "as before"}.get(before, "changed"))
         single, batched = run_onnx(target, run.held_out.x, batch=1), run.held_out_logits[variant]
         if (single.argmax(axis=1) != batched.argmax(axis=1)).any():

@@ -158,7 +158,7 @@ def test_a_new_version_takes_over_under_load_and_no_message_is_lost(tmp_path: Pa
 
 
 def wrong_sum(folder: Path) -> None:
-    edit(folder, ('sha256 = "a962', 'sha256 = "b962'))
+    edit(folder, ('sha256 = "a95d', 'sha256 = "b95d'))
 
 
 def truncated(folder: Path) -> None:
@@ -176,8 +176,8 @@ def no_graph(folder: Path) -> None:
     """A file that is the manifest's, and no graph."""
     (folder / "small-int8.onnx").write_bytes(b"no graph at all")
     sha256 = "401afddb32c81ec893828bdde00a90b20e8589768133e69c066f87e69bd829a1"
-    old = "a962ae1232acfbb8b3d48f157ad98ee77b1308e9c53c49ec99e0c2026898410d"
-    edit(folder, (old, sha256), ("bytes = 12240", "bytes = 15"))
+    old = "a95dc49d44b4b4d140768c7b5d68097ef36c8a81b5ad1876206e81158229aa92"
+    edit(folder, (old, sha256), ("bytes = 18347", "bytes = 15"))
 
 
 def other_rows(folder: Path) -> None:
@@ -202,8 +202,8 @@ def no_models(folder: Path) -> None:
 
 
 BROKEN: list[tuple[Callable[[Path], None], str]] = [
-    (wrong_sum, "sha256 expected b962"),
-    (truncated, "bytes expected 12240, found 5000"),
+    (wrong_sum, "sha256 expected b95d"),
+    (truncated, "bytes expected 18347, found 5000"),
     (no_file, "small-int8.onnx: the file of activity/small-int8 cannot be read"),
     (no_graph, "small-int8.onnx"),
     (other_rows, "its windows are others (rows, hop or channels): restart the bridge for it"),
