@@ -49,7 +49,7 @@ def puback(packet_id: int) -> bytes:
     return _puback(PUBACK, 2, packet_id)
 
 
-def split(data: bytes | bytearray) -> tuple[list[tuple[int, int, int]], int]:
+def split(data: bytes | bytearray | memoryview) -> tuple[list[tuple[int, int, int]], int]:
     """Complete packets at the head of a buffer.
 
     Returns:
@@ -75,10 +75,14 @@ def split(data: bytes | bytearray) -> tuple[list[tuple[int, int, int]], int]:
     return found, used
 
 
+def topic_end(data: bytes | bytearray | memoryview, start: int) -> int:
+    """Where the topic of a PUBLISH ends whose body begins at `start`."""
+    return start + 2 + (data[start] << 8 | data[start + 1])
+
+
 def message(data: bytes | bytearray, first: int, start: int, end: int) -> tuple[str, int, bytes]:
     """Topic, packet id (0 at QoS 0) and payload of a PUBLISH."""
-    size = data[start] << 8 | data[start + 1]
-    at = start + 2 + size
+    at = topic_end(data, start)
     topic = data[start + 2 : at].decode()
     if not first & 0x06:
         return topic, 0, bytes(data[at:end])

@@ -25,7 +25,7 @@ BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
 PRIMED = 20.0  # seconds that priming may take
-TICK = 0.001  # seconds between two looks at what came, in the open loop: being woken for each burns half a processor
+TICK = 0.001  # seconds between two looks at what came, with more than one under way: being woken for each costs others
 QUIET = 1.0  # seconds without a Result after which what is missing counts as missing
 
 
@@ -42,7 +42,7 @@ class Generator:
         self._task = task
         self._work = work.load(Path(task.work))
         stream = work.SERIES if task.series else work.WHOLE
-        size = len(self._work.payloads[0]) + 4
+        size = len(self._work.payloads[0]) + work.TAIL[self._work.text]
         names = [f"edge/v1/{work.SITE}/d{n}/data/{stream}" for n in range(task.devices)]
         self._heads = [frames.publish_head(name, size) for name in names]
         self._pub = frames.dial(task.port, "load")
@@ -54,7 +54,9 @@ class Generator:
         self._next = task.first
         self._acked = self._ack_bytes = 0
         self._pending: dict[int, float] = {}
-        self._buffer = b""
+        self._buffer = memoryview(bytearray(frames.READ))
+        self._held = 0  # bytes at its head, of a Result that is not whole yet
+        self._gathers = task.rate is not None or task.outstanding > 1
         self._latencies: list[float] = []
         self._looked = 0.0
         self._heard = 0.0
@@ -64,13 +66,14 @@ class Generator:
     # ---- going out
 
     def _send(self, count: int, now: float) -> None:
-        payloads, heads, series = self._work.payloads, self._heads, self._task.series
+        payloads, heads, series, text = self._work.payloads, self._heads, self._task.series, self._work.text
         devices, different = len(heads), len(payloads)
         out: list[bytes] = []
         for i in range(self._next, self._next + count):
             k, device = divmod(i, devices)
             payload, seq = (payloads[k % different], k * work.HOP) if series else (payloads[i % different], BASE + i)
-            out += (heads[device], (i % 65_535 + 1).to_bytes(2, "big"), payload, seq.to_bytes(4, "big"))
+            tail = b"%9d}" % seq if text else seq.to_bytes(4, "big")
+            out += (heads[device], (i % 65_535 + 1).to_bytes(2, "big"), payload, tail)
             if not series or k:
                 self._pending[i] = now
         self._next += count
@@ -89,25 +92,25 @@ class Generator:
 
     def _turn(self, wait: float) -> None:
         for number, _ in self._poll.poll(wait * 1e3):
-            data = (self._pub if number == self._pub.fileno() else self._sub).recv(frames.READ)
-            if not data:
+            got = (self._pub if number == self._pub.fileno() else self._sub).recv_into(self._buffer[self._held :])
+            if not got:
                 raise ConnectionError("the broker closed the connection")
             if number == self._pub.fileno():  # nothing but PUBACKs, four bytes each
-                self._ack_bytes += len(data)
+                self._ack_bytes += got
                 self._acked = self._ack_bytes // 4
             else:
-                self._count(data)
+                self._count(self._held + got)
 
-    def _count(self, data: bytes) -> None:
-        self._buffer += data
-        packets, used = frames.split(self._buffer)
+    def _count(self, size: int) -> None:
+        packets, used = frames.split(self._buffer[:size])
         now = self._heard = time.perf_counter()
         for first, start, end in packets:
-            if first & 0xF0 == frames.PUBLISH:
-                self._result(frames.message(self._buffer, first, start, end)[2], now)
-        self._buffer = self._buffer[used:]
+            if first & 0xF0 == frames.PUBLISH:  # at QoS 0: its payload follows its topic
+                self._result(self._buffer[frames.topic_end(self._buffer, start) : end], now)
+        self._held = size - used
+        self._buffer[: self._held] = self._buffer[used:size]
 
-    def _result(self, payload: bytes, now: float) -> None:
+    def _result(self, payload: memoryview, now: float) -> None:
         seen = self._decode(payload)
         if self._task.series:
             k = seen.seq // work.HOP + 1
@@ -171,9 +174,9 @@ class Generator:
             room = self._room(now, since, begun)
             if room > 0:
                 self._send(room, now)
-            if self._task.rate is not None and room < AT_ONCE:
+            if self._gathers and room < AT_ONCE:
                 time.sleep(TICK)
-            self._turn(0.0 if room >= AT_ONCE or self._task.rate is not None else 0.05)
+            self._turn(0.0 if room >= AT_ONCE or self._gathers else 0.05)
             self._look(now)
 
     def _cpu(self) -> dict[str, float]:

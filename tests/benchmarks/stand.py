@@ -76,11 +76,12 @@ class Stand:
         bridge: the process measured.
     """
 
-    def __init__(self, name: str, directory: Path, *, queue: int = QUEUE) -> None:
-        """Start both; `close` ends them."""
+    def __init__(self, name: str, directory: Path, *, queue: int = QUEUE, text: bool = False) -> None:
+        """Start both; messages of whole windows are JSON if `text`."""
         self.name = name
         directory.mkdir(parents=True)
         self._directory = directory
+        self._text = text
         self._sent: Counter[int] = Counter()
         self._work: dict[int, Path] = {}
         self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra=BROKER.format(queue=queue))
@@ -156,5 +157,8 @@ class Stand:
         """Payloads on disk; those of a fleet's series have an epoch of their own."""
         if numbering not in self._work:
             path = self._work[numbering] = self._directory / f"work-{numbering}.msgpack"
-            work.save(work.half_windows(f"fleet-{numbering}") if numbering else work.whole_windows(), path)
+            work.save(work.half_windows(f"fleet-{numbering}") if numbering else self._whole(), path)
         return self._work[numbering]
+
+    def _whole(self) -> work.Work:
+        return work.text_windows() if self._text else work.whole_windows()

@@ -7,6 +7,7 @@ how they receive, run, publish and acknowledge.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +34,8 @@ SITE, WHOLE, SERIES = "bench", "window", "wrist"
 DATA_FILTER, RESULT_FILTER = f"edge/v1/+/+/data/{WHOLE}", f"edge/v1/+/+/result/{MODEL}"
 DIFFERENT = 32  # windows, repeated
 WINDOW_BYTES = ROWS * CHANNELS * 4
+TAIL = {False: 4, True: 10}  # bytes that follow a payload, in CBOR and as text
+DIGITS = 4  # of a value after the point, as text
 BATCH = 64  # windows that run together; measured: a CNN gains nothing from more
 
 
@@ -40,14 +43,16 @@ class Work(msgspec.Struct):
     """What the load generator sends and expects; message number i carries payload i mod n, or as `rows` says.
 
     Attributes:
-        payloads: CBOR Observations up to their `seq`, of which the last four bytes follow.
+        payloads: Observations up to the number of their `seq`, which follows: in CBOR four bytes, in JSON text.
         labels: of the window that each payload is, or (`rows`) that it completes.
         keys: what a Result has, sorted.
+        text: the Observations are JSON.
     """
 
     payloads: list[bytes]
     labels: list[str]
     keys: list[str]
+    text: bool = False
 
 
 def _recorded(count: int) -> Rows:
@@ -66,6 +71,15 @@ def whole_windows(epoch: str = "e1") -> Work:
     """Each message is a window."""
     windows = _recorded(DIFFERENT * ROWS).reshape(DIFFERENT, ROWS, CHANNELS)
     return _work(windows, list(windows), epoch)
+
+
+def text_windows(epoch: str = "e1") -> Work:
+    """Each message is a window in JSON, as devices without a library send it: padded, so that all are of one size."""
+    windows = _recorded(DIFFERENT * ROWS).astype(np.float64).round(DIGITS).reshape(DIFFERENT, ROWS, CHANNELS)
+    texts = [json.dumps({"epoch": epoch, "values": window.tolist(), "seq": 0})[:-2].encode() for window in windows]
+    longest = max(map(len, texts))
+    labels = _work(windows.astype(np.float32), [], epoch).labels
+    return Work([text + b" " * (longest - len(text)) for text in texts], labels, sorted(RESULT_KEYS), text=True)
 
 
 def half_windows(epoch: str = "e1") -> Work:
