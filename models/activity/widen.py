@@ -8,7 +8,6 @@ normalising took 3 of the 5.4 µs that the small int8 net needs for a window in 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def widen(path: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     part = path.with_suffix(".part")
     onnx.save(model, str(part))
-    os.replace(part, path)
+    part.replace(path)
 
 
 if __name__ == "__main__":

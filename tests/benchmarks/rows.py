@@ -41,7 +41,7 @@ QUICK = Plan(
     mode="quick", rounds=3, seconds=0.8, lone=0.5, overload=1.5, device_rounds=1, soak=10_000, kills=3, tune=3.0
 )
 FULL = Plan(
-    mode="full", rounds=8, seconds=1.2, lone=0.8, overload=4.0, device_rounds=8, soak=100_000, kills=20, tune=20.0
+    mode="full", rounds=8, seconds=1.2, lone=0.8, overload=4.0, device_rounds=12, soak=100_000, kills=20, tune=20.0
 )
 
 
