@@ -31,7 +31,7 @@ REPORT = stand.ROOT / "bench-report"
 SETTINGS = f"Mosquitto: {stand.BROKER.format(queue=stand.QUEUE, inflight=stand.INFLIGHT)}".replace("\n", ", ")
 GROUPS: dict[str, tuple[str, ...]] = {
     "speed": ("rate-aiomqtt", "rate-paho", "rate-socket", "cpu", "lone"),
-    "overload": ("overload", "overload-offered", "overload-memory", "overload-lost"),
+    "overload": ("overload", "overload-offered", "overload-memory", "overload-lost", "overload-cbor"),
     "devices-whole": ("devices-whole", "devices-whole-memory"),
     "devices-rows": ("devices-rows", "devices-rows-memory"),
     "tuner": ("tuner",),
@@ -112,6 +112,7 @@ def _facts(plan: Plan, machine: dict[str, Any]) -> dict[str, Any]:
         "mode": plan.mode,
         "machine": machine | {"onnxruntime": ort.version()},
         "settings": SETTINGS,
+        "settings_overload": overload.SETTINGS,
         "load_average": proc.load_average(),
     }
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 FEW, MANY = 100, 10_000
 LEAST = 1.5  # seconds of a run, so that each of the many has sent
-REMEMBERED = 70_000  # messages after which the ids of whole windows, a bounded memory, fill no more
 
 
 def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
@@ -38,7 +37,7 @@ def measure(plan: Plan, folder: Path, *, series: bool) -> list[Row]:
     disk: dict[int, list[float]] = {FEW: [], MANY: []}
     with Stand(OURS, folder / name) as stand:
         sent = stand.run(seconds=seconds, devices=FEW, series=series).sent
-        while not series and sent < REMEMBERED:
+        while not series and sent < plan.fill:
             sent += stand.run(seconds=seconds, warm=0.1, devices=FEW).sent
         memory: list[int] = []
         for number in range(plan.device_rounds):

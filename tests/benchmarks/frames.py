@@ -89,6 +89,34 @@ def message(data: bytes | bytearray, first: int, start: int, end: int) -> tuple[
     return topic, data[at] << 8 | data[at + 1], bytes(data[at + 2 : end])
 
 
+class Reader:
+    """Packets from a socket, without a copy.
+
+    Args:
+        sock: connected.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = memoryview(bytearray(READ))
+        self._begin = self._end = 0  # of what is no whole packet yet
+
+    def read(self) -> list[tuple[int, memoryview]]:
+        """First byte and body of each packet that is whole after one `recv`; the bodies hold until the next call.
+
+        Raises:
+            ConnectionError: the other side closed the connection.
+        """
+        left = self._end - self._begin
+        self._buffer[:left] = self._buffer[self._begin : self._end]
+        got = self._sock.recv_into(self._buffer[left:])
+        if not got:
+            raise ConnectionError("the broker closed the connection")
+        self._end = left + got
+        packets, self._begin = split(self._buffer[: self._end])
+        return [(first, self._buffer[start:end]) for first, start, end in packets]
+
+
 def dial(port: int, client_id: str, *, listen: str | None = None, qos: int = 0) -> socket.socket:
     """A connected socket, TCP_NODELAY set, subscribed if asked; blocking.
 

@@ -20,7 +20,7 @@ import msgspec
 from tests.benchmarks import frames, proc, work
 from tests.benchmarks.task import Task, Told
 
-IN_FLIGHT = 1_000  # below the broker's max_inflight_messages, its Receive Maximum
+IN_FLIGHT = 1_000
 BASE = 65_536  # row number of the first whole window
 AT_ONCE = 128  # messages in one write
 SAMPLED = 0.25  # seconds between two looks at memory
@@ -54,8 +54,8 @@ class Generator:
         self._next = task.first
         self._acked = self._ack_bytes = 0
         self._pending: dict[int, float] = {}
-        self._buffer = memoryview(bytearray(frames.READ))
-        self._held = 0  # bytes at its head, of a Result that is not whole yet
+        self._results = frames.Reader(self._sub)
+        self._ignored = bytearray(frames.READ)
         self._gathers = task.rate is not None or task.outstanding > 1
         self._latencies: list[float] = []
         self._looked = 0.0
@@ -72,8 +72,7 @@ class Generator:
         for i in range(self._next, self._next + count):
             k, device = divmod(i, devices)
             payload, seq = (payloads[k % different], k * work.HOP) if series else (payloads[i % different], BASE + i)
-            tail = b"%9d}" % seq if text else seq.to_bytes(4, "big")
-            out += (heads[device], (i % 65_535 + 1).to_bytes(2, "big"), payload, tail)
+            out += (heads[device], (i % 65_535 + 1).to_bytes(2, "big"), payload, work.tail(seq, text=text))
             if not series or k:
                 self._pending[i] = now
         self._next += count
@@ -92,23 +91,20 @@ class Generator:
 
     def _turn(self, wait: float) -> None:
         for number, _ in self._poll.poll(wait * 1e3):
-            got = (self._pub if number == self._pub.fileno() else self._sub).recv_into(self._buffer[self._held :])
-            if not got:
-                raise ConnectionError("the broker closed the connection")
-            if number == self._pub.fileno():  # nothing but PUBACKs, four bytes each
+            if number == self._sub.fileno():
+                self._count()
+            elif got := self._pub.recv_into(self._ignored):  # nothing but PUBACKs, four bytes each
                 self._ack_bytes += got
                 self._acked = self._ack_bytes // 4
             else:
-                self._count(self._held + got)
+                raise ConnectionError("the broker closed the connection")
 
-    def _count(self, size: int) -> None:
-        packets, used = frames.split(self._buffer[:size])
+    def _count(self) -> None:
+        packets = self._results.read()
         now = self._heard = time.perf_counter()
-        for first, start, end in packets:
+        for first, body in packets:
             if first & 0xF0 == frames.PUBLISH:  # at QoS 0: its payload follows its topic
-                self._result(self._buffer[frames.topic_end(self._buffer, start) : end], now)
-        self._held = size - used
-        self._buffer[: self._held] = self._buffer[used:size]
+                self._result(body[frames.topic_end(body, 0) :], now)
 
     def _result(self, payload: memoryview, now: float) -> None:
         seen = self._decode(payload)

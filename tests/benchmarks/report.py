@@ -42,12 +42,13 @@ def table(rows: list[Row]) -> Table:
         made.add_column(name, no_wrap=True)
     for one in rows:
         verdict = "[green]pass[/]" if one.passed else "[red]short[/]"
-        sign = "≥" if one.sense == "at least" else "≤"
+        bound = f"{'≥' if one.sense == 'at least' else '≤'} {number(one.bound)}" if one.bound is not None else "none"
+        verdict = "" if one.bound is None else verdict
         beside = f"\n[dim]{one.note}[/]" if one.note else ""
         range_ = "" if one.low == one.high else f"\n[dim]{number(one.low)}–{number(one.high)}[/]"
         made.add_row(
             f"[bold]{one.name}[/]: {one.measure}{beside}", f"{number(one.figure)} {one.unit}{range_}",
-            f"{sign} {number(one.bound)}", verdict,
+            bound, verdict,
         )  # fmt: skip
     return made
 

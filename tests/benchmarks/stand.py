@@ -88,7 +88,7 @@ class Stand:
         self._work: dict[int, Path] = {}
         settings = BROKER.format(queue=queue, inflight=inflight)
         self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra=settings)
-        self._dropped = 0
+        self._dropped: int | None = None
         try:
             if name == OURS:
                 self.bridge = prepare_bridge(directory / OURS, TOML.format(port=self.broker.port))
@@ -144,7 +144,11 @@ class Stand:
         return told
 
     def dropped(self) -> int:
-        """Messages that the broker says it dropped; it forgets to tell where that did not change for a minute."""
+        """Messages that the broker says it dropped.
+
+        Raises:
+            TimeoutError: it never told. Once it did, it tells nothing where that did not change for a minute.
+        """
         with frames.dial(self.broker.port, "sys") as sock:
             sock.settimeout(3)
             time.sleep(1.1)  # one sys_interval, so that the retained figure is fresh
@@ -157,6 +161,8 @@ class Stand:
                     if first & 0xF0 == frames.PUBLISH:
                         self._dropped = int(frames.message(buffer, first, start, stop)[2])
                         return self._dropped
+        if self._dropped is None:
+            raise TimeoutError("the broker does not tell what it dropped")
         return self._dropped
 
     def _work_file(self, numbering: int) -> Path:

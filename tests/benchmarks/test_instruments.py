@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 
+import numpy as np
 import pytest
 
 from bridge.mqtt import codec
-from tests.benchmarks import frames, restarts
+from bridge.wire.formats import Format
+from bridge.wire.observation import decode_observation
+from tests.benchmarks import frames, restarts, work
 from tests.benchmarks.rows import row
 from tests.support.payloads import as_cbor, rows
 from tests.support.standin import Seen
@@ -29,6 +33,31 @@ def test_packets_by_hand_are_those_of_the_codec() -> None:
 def test_half_a_packet_waits(kept: int) -> None:
     whole = frames.publish_head("a/b", 3_100) + b"\0\7" + bytes(3_100)
     assert frames.split(frames.puback(1) + whole[:kept]) == ([(0x40, 2, 4)], 4)
+
+
+def test_packets_are_read_however_they_are_cut() -> None:
+    results = [frames.publish_head("a/b", size) + b"\0\7" + bytes(size) for size in (300, 5, 3_100)]
+    stream = b"".join(results) * 2
+    for cut in range(1, len(stream) - 1, 7):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            reader, found = frames.Reader(ours), []
+            for part in (stream[:cut], stream[cut : cut + 1], stream[cut + 1 :]):
+                theirs.sendall(part)
+                found += [(first, bytes(body)) for first, body in reader.read()]
+            assert found == [(0x32, b"\0\3a/b\0\7" + bytes(size)) for size in (300, 5, 3_100)] * 2
+    assert frames.topic_end(memoryview(found[0][1]), 0) == 5
+
+
+def test_a_window_as_text_is_the_window_that_its_label_is_of() -> None:
+    given = work.text_windows()
+    assert len({len(payload) for payload in given.payloads}) == 1
+    for seq in (65_536, 999_999_999):
+        tail = work.tail(seq, text=True)
+        assert len(tail) == work.TAIL[True]
+        model, seen = work.Model(), [decode_observation(one + tail, Format.JSON) for one in given.payloads]
+        assert [one.seq for one in seen] == [seq] * len(seen)
+        assert [label for label, _ in model.answers(np.stack([one.values for one in seen]))] == given.labels
 
 
 @pytest.mark.parametrize(

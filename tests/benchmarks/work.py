@@ -82,6 +82,11 @@ def text_windows(epoch: str = "e1") -> Work:
     return Work([text + b" " * (longest - len(text)) for text in texts], labels, sorted(RESULT_KEYS), text=True)
 
 
+def tail(seq: int, *, text: bool) -> bytes:
+    """What follows a payload: its `seq`."""
+    return b"%9d}" % seq if text else seq.to_bytes(4, "big")
+
+
 def half_windows(epoch: str = "e1") -> Work:
     """Each message is a hop of rows, which completes the window that the message before it began."""
     rows = _recorded(DIFFERENT * HOP)
