@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := bridge edge_agent cloud_agent tests models
 
-.PHONY: help setup demo test test-parts test-whole check bench bench-place netlab chaos train openvino clean
+.PHONY: help setup demo test test-parts test-short test-whole check bench bench-place netlab chaos train openvino clean
 
 help:
 	@echo "make setup   .venv with everything for demo, test and check"
@@ -32,16 +32,21 @@ demo: setup
 
 # Two halves side by side, for programs mostly wait: what is said of the parts, and what they cover, comes at the end.
 PARTS := tests/unit tests/property
-WHOLE := tests/contract tests/integration tests/interop tests/faults tests/netlab tests/place tests/benchmarks
+SHORT := tests/contract tests/interop tests/netlab tests/place tests/benchmarks
+WHOLE := tests/integration tests/faults
 
 test: setup
-	@$(MAKE) --no-print-directory test-parts >.test-parts.log 2>&1 & parts=$$!; \
+	@( $(MAKE) --no-print-directory test-parts; parts=$$?; $(MAKE) --no-print-directory test-short && exit $$parts ) \
+		>.test-parts.log 2>&1 & beside=$$!; \
 	$(MAKE) --no-print-directory test-whole; whole=$$?; \
-	wait $$parts; parts=$$?; cat .test-parts.log; exit $$((parts | whole))
+	wait $$beside; beside=$$?; cat .test-parts.log; exit $$((beside | whole))
 
 test-parts:
 	$(BIN)/python -m pytest -q --cov --cov-report= $(PARTS)
 	$(BIN)/coverage report --include='bridge/wire/*,bridge/link/*,bridge/place/*,bridge/batch/*' --fail-under=100 --show-missing --skip-covered
+
+test-short:
+	$(BIN)/python -m pytest -q $(SHORT)
 
 test-whole:
 	$(BIN)/python -m pytest -q $(WHOLE)
