@@ -1,7 +1,8 @@
 """Gives the constants of the normalisation the shape of a window; what comes out is the same, bit for bit.
 
 ONNX Runtime's element-wise kernels run over as many values at once as the smaller operand has: with six, one a channel,
-normalising took 3 of the 5.4 µs that the small int8 net needs for a window in batches of 64; with 128 × 6 it takes half a µs.
+normalising took 3 of the 5.4 µs that the small int8 net needs for a window in batches of 64; with 128 × 6 it takes
+half a microsecond.
 
 `python models/activity/widen.py FILE...` does it to these files, whose new sizes and sums then belong into model.toml;
 train.py does it to what it ships, and writes model.toml after it.
