@@ -58,7 +58,7 @@ QUICK = Plan(
 )
 FULL = Plan(
     mode="full",
-    rounds=8,
+    rounds=12,
     seconds=1.2,
     lone=0.8,
     overload=4.0,
