@@ -75,7 +75,7 @@ def main() -> int:
     """Measure, tell, write down."""
     rows = [row for group in GROUPS.values() for row in group]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute and a half, instead of about eight")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, instead of about eight")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(rows)}, or speed")
     asked = parser.parse_args()
     unknown = set(asked.rows) - set(rows) - set(GROUPS)

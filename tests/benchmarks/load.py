@@ -42,7 +42,7 @@ class Generator:
         self._task = task
         self._work = work.load(Path(task.work))
         stream = work.SERIES if task.series else work.WHOLE
-        size = len(self._work.payloads[0]) + work.TAIL[self._work.text]
+        size = len(self._work.payloads[0]) + len(work.tail(0, text=self._work.text))
         names = [f"edge/v1/{work.SITE}/d{n}/data/{stream}" for n in range(task.devices)]
         self._heads = [frames.publish_head(name, size) for name in names]
         self._pub = frames.dial(task.port, "load")

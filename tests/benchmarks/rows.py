@@ -23,7 +23,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         lone: seconds of a run with one message under way.
         overload: seconds of an overload.
         overload_rounds: overloads, each beside a peak.
-        fill: messages before memory is looked at: what the bridge remembers of whole windows is full then.
+        fill: messages before memory is looked at: in the full mode all that it remembers of whole windows.
         device_rounds: interleaved runs with few and with many devices.
         soak: runs of the engine.
         kills: of the broker.

@@ -34,7 +34,6 @@ SITE, WHOLE, SERIES = "bench", "window", "wrist"
 DATA_FILTER, RESULT_FILTER = f"edge/v1/+/+/data/{WHOLE}", f"edge/v1/+/+/result/{MODEL}"
 DIFFERENT = 32  # windows, repeated
 WINDOW_BYTES = ROWS * CHANNELS * 4
-TAIL = {False: 4, True: 10}  # bytes that follow a payload, in CBOR and as text
 DIGITS = 4  # of a value after the point, as text
 BATCH = 64  # windows that run together; measured: a CNN gains nothing from more
 
@@ -83,7 +82,7 @@ def text_windows(epoch: str = "e1") -> Work:
 
 
 def tail(seq: int, *, text: bool) -> bytes:
-    """What follows a payload: its `seq`."""
+    """What follows a payload: its `seq`, always as long."""
     return b"%9d}" % seq if text else seq.to_bytes(4, "big")
 
 
