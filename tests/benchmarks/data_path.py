@@ -1,4 +1,4 @@
-"""`make bench`: the data path and the engine against the bounds of the issue, one run, side by side.
+"""`make bench`: the data path and the engine against what is asked of them, one run, side by side.
 
 Exit status 0 when every row holds, 1 naming those that fall short, 2 when it could not measure.
 """

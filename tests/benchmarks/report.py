@@ -35,7 +35,7 @@ def number(value: float) -> str:
 
 
 def table(rows: list[Row]) -> Table:
-    """One line a row of the issue; fits 80 columns."""
+    """One line a row; fits 80 columns."""
     made = Table(title="Data path and engine", show_lines=True)
     made.add_column("measure", overflow="fold")
     for name in ("figure", "bound", ""):
@@ -68,9 +68,9 @@ def _cell(of: Spread) -> str:
 
 
 def save(folder: Path, rows: list[Row], contest: Contest | None, facts: dict[str, Any]) -> None:
-    """Write `report.json`, and `bench.svg` when the contest ran."""
+    """Write `report.json`, and `bench.svg` when the contest ran; a row without a bound has neither passed nor not."""
     folder.mkdir(exist_ok=True)
-    found = [{**msgspec.to_builtins(one), "passed": one.passed} for one in rows]
+    found = [{**msgspec.to_builtins(one), "passed": None if one.bound is None else one.passed} for one in rows]
     report = {**facts, "rows": found, "contest": msgspec.to_builtins(contest)}
     (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if contest is not None:

@@ -81,7 +81,7 @@ class Row(msgspec.Struct, kw_only=True):
         low: the smallest of the runs.
         high: the greatest.
         unit: of these; "×" for ratios.
-        bound: what the issue asks for; None where nothing is asked, and the row is there to be known.
+        bound: what is asked for; None where nothing is asked, and the row is there to be known.
         sense: which side of the bound is right.
         note: what else is to be known.
         raw: figures of each run.

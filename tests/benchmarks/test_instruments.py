@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from bridge.mqtt import codec
 from bridge.wire.formats import Format
 from bridge.wire.observation import decode_observation
 from tests.benchmarks import frames, restarts, work
+from tests.benchmarks.report import save
 from tests.benchmarks.rows import row
 from tests.support.payloads import as_cbor, rows
 from tests.support.standin import Seen
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATA, RESULT = "edge/v1/ward/w1/data/wrist", "edge/v1/ward/w1/result/activity"
 
@@ -80,3 +85,14 @@ def test_a_bound_holds_at_the_bound_and_not_beyond() -> None:
     assert row("x", "", [0.7, 0.8, 0.9], "at least", 0.8).passed
     assert not row("x", "", [0.7, 0.79, 0.9], "at least", 0.8).passed
     assert not row("x", "", [1.3], "at most", 1.2).passed
+
+
+def test_a_row_without_a_bound_has_neither_passed_nor_fallen_short(tmp_path: Path) -> None:
+    found = [
+        row("a", "", [1.0], "at least", 2.0),
+        row("b", "", [2.0], "at least", 2.0),
+        row("c", "", [1.0], "at least", None),
+    ]
+    save(tmp_path, found, None, {})
+    report = json.loads((tmp_path / "report.json").read_bytes())
+    assert [(one["name"], one["passed"]) for one in report["rows"]] == [("a", False), ("b", True), ("c", None)]

@@ -1,7 +1,7 @@
-"""The rows of `make bench-place`: the table of the issue, each line as one or more figures with a bound.
+"""The rows of `make bench-place`: what is asked of placing, each line of the table as one or more figures with a bound.
 
 The form is that of `make bench`: `Row` and `row` of `tests.benchmarks.rows`, whose verdicts and table are taken too.
-Names are `MEASURE` or `MEASURE-PART`, of `NAMES`, so that a line of the issue that was not measured is noticed.
+Names are `MEASURE` or `MEASURE-PART`, of `NAMES`, so that a line that was not measured is noticed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each seed draws one or two faults and their moments (`plan.py`), runs them on a set-up of real processes (`rig.py`,
 `faults.py`), waits for quiet and compares what the source was told was accepted with what an independent subscriber
-heard (`judge.py`). The table says what came of each fault; the rows are the issue's. A seed that falls short prints
+heard (`judge.py`). The table says what came of each fault; the rows, what is asked for. A seed that falls short prints
 what it did, and `--first k --seeds 1` runs it alone.
 
 Exit status: 0 all within bounds, 1 naming the rows and seeds that fall short, 2 when it could not run.

@@ -1,4 +1,4 @@
-"""The rows of the table: what the issue asks for, as figure and bound.
+"""The rows of the table: what is asked for, as figure and bound.
 
 A row is judged of the seeds that were run (`OF_SEEDS`), or measured by itself (`MEASURED`): a function that gives rows.
 Add it there.

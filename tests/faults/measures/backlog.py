@@ -37,7 +37,7 @@ SETTLE = 3.0  # seconds after the first Results that count in neither phase: con
 NORMAL = 30.0  # seconds of the normal phase
 PATIENCE = 420.0  # seconds that the backlog may take
 TAIL = 30.0  # seconds that the last live windows may take after it
-FRESH, MEMORY = 1.2, 1.1  # the issue's bounds
+FRESH, MEMORY = 1.2, 1.1  # the bounds asked for
 BROKER = "set_tcp_nodelay true\nmax_inflight_messages 200\nmax_queued_messages 100000"  # as config/mosquitto has them
 BRIDGE = """
 [bridge]

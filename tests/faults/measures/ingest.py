@@ -45,7 +45,7 @@ AHEAD = 512  # readings of a stream handed over before its earlier ones are awai
 COMMIT_WAIT = 0.02  # the agent's default
 ROUNDS = 7
 BEGAN = 1_700_000_000.0  # seconds since 1970
-MORE, SHARE = 20.0, 0.7  # the bounds
+MORE, SHARE = 20.0, 0.7  # the bounds asked for
 
 
 class NotDurableError(RuntimeError):
