@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.speed import Contest
 
 REPORT = stand.ROOT / "bench-report"
-SETTINGS = f"Mosquitto: {stand.BROKER.format(queue=stand.QUEUE, inflight=stand.INFLIGHT)}".replace("\n", ", ")
+SETTINGS = stand.settings(stand.QUEUE, stand.INFLIGHT)
 GROUPS: dict[str, tuple[str, ...]] = {
     "speed": ("rate-aiomqtt", "rate-paho", "rate-socket", "cpu", "lone"),
     "overload": ("overload", "overload-offered", "overload-memory", "overload-lost", "overload-cbor"),

@@ -117,14 +117,25 @@ class Reader:
         return [(first, self._buffer[start:end]) for first, start, end in packets]
 
 
-def dial(port: int, client_id: str, *, listen: str | None = None, qos: int = 0) -> socket.socket:
-    """A connected socket, TCP_NODELAY set, subscribed if asked; blocking.
+def dial(broker: int | str, client_id: str, *, listen: str | None = None, qos: int = 0) -> socket.socket:
+    """A connected socket, subscribed if asked; blocking.
+
+    Args:
+        broker: its port, with TCP_NODELAY then, or the path of its Unix socket.
+        client_id: of the session, a clean one.
+        listen: a topic filter to subscribe to.
+        qos: of the subscription.
 
     Raises:
         ConnectionError: the broker refused.
     """
-    sock = socket.create_connection((HOST, port), timeout=5)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(broker, int):
+        sock = socket.create_connection((HOST, broker), timeout=5)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(5)
+        sock.connect(broker)
     sock.sendall(connect(client_id))
     _expect(sock, CONNACK, 4)
     if listen is not None:

@@ -45,8 +45,8 @@ class Generator:
         size = len(self._work.payloads[0]) + len(work.tail(0, text=self._work.text))
         names = [f"edge/v1/{work.SITE}/d{n}/data/{stream}" for n in range(task.devices)]
         self._heads = [frames.publish_head(name, size) for name in names]
-        self._pub = frames.dial(task.port, "load")
-        self._sub = frames.dial(task.port, "counter", listen=work.RESULT_FILTER)
+        self._pub = frames.dial(task.broker, "load")
+        self._sub = frames.dial(task.broker, "counter", listen=work.RESULT_FILTER)
         self._poll = select.poll()
         self._poll.register(self._pub, select.POLLIN)
         self._poll.register(self._sub, select.POLLIN)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tests.benchmarks.rows import Row, row
-from tests.benchmarks.stand import BROKER, OURS, Stand
+from tests.benchmarks.stand import OURS, Stand, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 QUEUE = 1_000  # Mosquitto's default max_queued_messages: what does not fit is dropped, and counted
 INFLIGHT = 400  # and as many PUBACKs of Results: above `QUEUE` packets that wait for the bridge it drops PUBACKs, too
-SETTINGS = f"Mosquitto: {BROKER.format(queue=QUEUE, inflight=INFLIGHT)}".replace("\n", ", ")
+SETTINGS = settings(QUEUE, INFLIGHT)
 BESIDE = 2  # rounds with CBOR windows
 GIVES_WAY = 19  # the load generator's niceness: devices have processors of their own, here it takes the bridge's
 TWICE = 1.9  # what must really have been offered, of the peak

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUEUE, INFLIGHT = 20_000, 1_024
 WHOLE = 0  # the numbering of whole windows, beside those of fleets by their size
 BROKER = "set_tcp_nodelay true\nmax_inflight_messages {inflight}\nmax_queued_messages {queue}\nsys_interval 1"
+BESIDE = "listener 0 {path}\nallow_anonymous true"  # the load generator's way in, cheaper for the broker than TCP
 TOML = """
 [bridge]
 id = "bench"
@@ -45,6 +46,12 @@ stream = "wrist"
 model = "activity"
 place = "bridge"
 """
+
+
+def settings(queue: int, inflight: int) -> str:
+    """What the report says of the broker."""
+    broker = BROKER.format(queue=queue, inflight=inflight).replace("\n", ", ")
+    return f"Mosquitto: {broker}; bridges by TCP, the load generator by a Unix socket"
 
 
 class WrongResultsError(RuntimeError):
@@ -86,8 +93,9 @@ class Stand:
         self._text = text
         self._sent: Counter[int] = Counter()
         self._work: dict[int, Path] = {}
-        settings = BROKER.format(queue=queue, inflight=inflight)
-        self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra=settings)
+        self._socket = str(directory / "load.sock")
+        lines = [BROKER.format(queue=queue, inflight=inflight), BESIDE.format(path=self._socket)]
+        self.broker: RunningBroker = start_mosquitto(directory / "mosquitto", extra="\n".join(lines))
         self._dropped: int | None = None
         try:
             if name == OURS:
@@ -124,7 +132,7 @@ class Stand:
         """
         numbering = devices if series else WHOLE  # of whole windows none may come twice; a fleet goes on with its rows
         task = Task(
-            port=self.broker.port, work=str(self._work_file(numbering)), series=series, devices=devices,
+            broker=self._socket, work=str(self._work_file(numbering)), series=series, devices=devices,
             outstanding=outstanding, rate=rate, warm=warm, seconds=seconds, first=self._sent[numbering],
             nice=nice, watch={"bridge": self.bridge.pid, "broker": self.broker.pid},
         )  # fmt: skip
@@ -149,7 +157,7 @@ class Stand:
         Raises:
             TimeoutError: it never told. Once it did, it tells nothing where that did not change for a minute.
         """
-        with frames.dial(self.broker.port, "sys") as sock:
+        with frames.dial(self._socket, "sys") as sock:
             sock.settimeout(3)
             time.sleep(1.1)  # one sys_interval, so that the retained figure is fresh
             sock.sendall(frames.subscribe("$SYS/broker/publish/messages/dropped", qos=0))

@@ -9,7 +9,7 @@ class Task(msgspec.Struct, kw_only=True):
     """What to do.
 
     Attributes:
-        port: the broker's.
+        broker: path of its Unix socket.
         work: file of a `work.Work`.
         series: its payloads are hops of a series of rows, not whole windows.
         devices: how many publish.
@@ -22,7 +22,7 @@ class Task(msgspec.Struct, kw_only=True):
         watch: process ids to look at, by name.
     """
 
-    port: int
+    broker: str
     work: str
     series: bool = False
     devices: int = 16
