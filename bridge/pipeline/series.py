@@ -272,8 +272,11 @@ class Series:
         if cuts:
             self.windows += len(cuts)
         if tail and tail[0].first < start:
-            tail[:] = [chunk for chunk in tail if chunk.end > start]
-            if tail and tail[0].first < start:
+            while len(tail) > 1 and tail[1].first <= start:
+                del tail[0]
+            if start >= self.next_row:
+                tail.clear()
+            elif tail[0].first < start:
                 tail[0] = tail[0].since(start)
         self.next_window = start
         return cuts

@@ -137,7 +137,7 @@ def open_database(
     try:
         _make_folder(path.parent)
     except OSError as why:
-        raise _refused(f"{path.parent}: cannot be made", why) from why
+        raise refused(f"{path.parent}: cannot be made", why) from why
     _take_place(path)
     try:
         _refuse_condemned(path)
@@ -210,12 +210,13 @@ def _take_place(path: Path) -> None:
         _set_aside(path)
     try:
         recovered.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as why:
-        raise _refused(f"{recovered}: cannot take the place of {path.name}", why) from why
+        raise refused(f"{recovered}: cannot take the place of {path.name}", why) from why
 
 
-def _refused(what: str, why: OSError) -> StoreError:
+def refused(what: str, why: OSError) -> StoreError:
+    """What is raised where the system refused something outside of SQLite: `Full` where there is no room."""
     kind = Full if why.errno in _NO_ROOM else StoreError
     return kind(f"{what}: {why.strerror or why}")
 
@@ -224,7 +225,7 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Makes the names in a folder durable, or a file's size (fsync(2))."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -239,7 +240,7 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in made or [folder]:  # also one that a process made that was killed before it got here
         with suppress(PermissionError):  # whoever may not read it made nothing in it
-            _sync(one.parent)
+            sync(one.parent)
 
 
 def _open(
@@ -283,14 +284,14 @@ def _refuse_hidden_commits(connection: sqlite3.Connection, path: Path) -> None:
         frame = wal.unseen(log)
         headless = log.exists() and log.stat().st_size > 0 and not wal.begins(log)
     except OSError as why:
-        raise _refused(f"{log}: cannot be read", why) from why
+        raise refused(f"{log}: cannot be read", why) from why
     if frame is not None:
         lost = f"{log}: damaged at frame {frame}: commits after it are lost"
         condemn(path, lost)  # closing the file removes the log, and the proof with it
         raise Broken(lost)
     if headless:  # all of it is in the database
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        _sync(log)  # else a power loss may bring old frames back behind the next header
+        sync(log)  # else a power loss may bring old frames back behind the next header
 
 
 def _bring_up(
@@ -315,7 +316,7 @@ def _set_aside(path: Path) -> Path:
             if _beside(path, suffix).exists():
                 _beside(path, suffix).rename(_beside(aside, suffix))
         _beside(path, DAMAGED).unlink(missing_ok=True)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as why:
-        raise _refused(f"{path}: broken, and cannot be set aside", why) from why
+        raise refused(f"{path}: broken, and cannot be set aside", why) from why
     return aside

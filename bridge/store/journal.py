@@ -6,6 +6,7 @@ than its input (was the cloud there?) is committed before it is published, so th
 
 The table `turns` is a log: a commit appends what its turn changed as one record, whatever number of series that is,
 and takes records away at the other end; `Index` says which. What holds after a restart are all records in their order.
+Large records, those of turns of many messages, lie in files beside the database (`Segments`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import msgspec
 from bridge.errors import StoreError
 from bridge.store.conversion import SCHEMA, VERSION, checksum, convert
 from bridge.store.database import RECOVERED, Broken, condemn, open_database, transaction, translated
-from bridge.store.journal_reading import decoded, index_of, saved_of
+from bridge.store.journal_reading import decoded, fetched, index_of, saved_of
 from bridge.store.journal_recovery import recover
 from bridge.store.mark import Mark
 from bridge.store.records import Changes, Saved, encode
+from bridge.store.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,8 +106,8 @@ class Journal:
         self._tell_owner(what)
 
     def _all(self) -> tuple[Index, Saved]:
-        index = index_of(self._db)
-        return index, saved_of(self._db, index)
+        index = index_of(self._db, self._segments)
+        return index, saved_of(self._db, self._segments, index)
 
     def _open(self, *, new: bool = False) -> sqlite3.Connection:
         try:
@@ -119,9 +121,9 @@ class Journal:
         mark = _mark_of(self._path, new=new)
         newest = mark.get()
         mark.close()
-        db = open_database(
-            self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=partial(recover, mark=newest)
-        )
+        segments = Segments(self._path)
+        again = partial(recover, segments=segments, mark=newest)
+        db = open_database(self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=again)
         try:
             with translated(name):
                 db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
@@ -132,6 +134,7 @@ class Journal:
             db.close()
             raise
         self._mark = mark
+        self._segments = Segments(self._path)
         return db
 
     def _read(self, read: Callable[[], _T]) -> _T:
@@ -177,7 +180,7 @@ class Journal:
         """
         if self._index is None:
             with self._lock:
-                self._index = self._read(lambda: index_of(self._db))
+                self._index = self._read(lambda: index_of(self._db, self._segments))
         worth = self._index.worth(changes)
         return Record(worth, encode(worth), changes.decided) if worth or changes.decided else None
 
@@ -203,13 +206,18 @@ class Journal:
         gone, moved = self._oldest(index, len(record.body))
         added = list(enumerate([*moved, record.worth], index.last + 1))
         bodies = [*map(encode, moved), record.body]
-        rows = [(n, body, checksum(n, body)) for (n, _), body in zip(added, bodies, strict=True)]
+        numbered = [(n, body) for (n, _), body in zip(added, bodies, strict=True)]
+        stored = self._segments.put(numbered)
+        rows = [(n, one, checksum(n, body)) for (n, body), one in zip(numbered, stored, strict=True)]
         with transaction(self._db):
             self._db.executemany("INSERT INTO turns VALUES (?, ?, ?)", rows)
             if gone:
                 self._db.execute("DELETE FROM turns WHERE n <= ?", (gone[-1],))
             if record.decided:
                 self._remember(record.decided)
+        self._segments.keep()
+        if gone:
+            self._segments.drop(gone[-1])
         return added, gone
 
     def done(self, record: Record) -> None:
@@ -229,7 +237,8 @@ class Journal:
                 found = self._db.execute("SELECT body, crc FROM turns WHERE n = ?", (number,)).fetchone()
                 if found is None:
                     raise Broken(f"record {number} is gone")
-                moved.append(index.still(number, decoded(number, *found)))
+                stored, crc = found
+                moved.append(index.still(number, decoded(number, fetched(number, stored, self._segments), crc)))
         return gone, moved
 
     def _remember(self, decided: list[str]) -> None:
@@ -244,6 +253,7 @@ class Journal:
         """
         with self._lock, translated(str(self._path)):
             self._mark.close()
+            self._segments.close()
             try:
                 self._db.close()
             except sqlite3.ProgrammingError:

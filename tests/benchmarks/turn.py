@@ -1,14 +1,16 @@
-"""Where a turn of the pipeline spends its time, in process: `python -m tests.benchmarks.turn [MESSAGES]`.
+"""Where a turn of the pipeline spends its time, in process: `python -m tests.benchmarks.turn [MESSAGES] [rows]`.
 
-The real parts on whole windows of real recordings, without sockets and broker: the publisher keeps what it is given and
-acknowledges it after the turn; what is published is kept on the disk meanwhile. Prints the median µs a message of each
-step (of what the disk answered the mean, for it answers for several turns at once), the part of it that decodes, and
-the CPU of the thread that writes.
+The real parts on real recordings, without sockets and broker: the publisher keeps what it is given and acknowledges it
+after the turn; what is published is kept on the disk meanwhile. Of whole windows it prints the median µs a message of
+each step (of what the disk answered the mean, for it answers for several turns at once), the part of it that decodes,
+and the CPU of the thread that writes; with `rows`, of row streams of 100 and of 10,000 devices, some turns of the one
+and some of the other, mean µs and the ratio of their times.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import statistics
 import sys
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 MESSAGES = 64  # in a turn
 WINDOWS = 40_000  # in all
 DEVICES = 16
+FLEETS = (100, 10_000)
+BLOCK, BLOCKS = 10_000, 12  # messages of a fleet before the other's turn, and how often each has one
 
 
 class _Broker:
@@ -69,22 +73,24 @@ class _Broker:
 
 
 class _Parts:
-    """A pipeline and what stands around it."""
+    """A pipeline and what stands around it; `rows`: streams of rows, not whole windows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, rows: bool = False) -> None:
         manifest = Catalog(default_directory())[work.MODEL]
-        route = RouteSection(stream=work.WHOLE, model=work.MODEL, windows="whole", place="bridge")
+        stream = work.SERIES if rows else work.WHOLE
+        route = RouteSection(stream=stream, model=work.MODEL, windows="rows" if rows else "whole", place="bridge")
         table = route_table(Config(BridgeSection(id="turn"), routes=(route,)), {work.MODEL: manifest})
         self.broker, counts = _Broker(), Counter[str]()
         self.kept = Kept(folder / "results.db", print, age=3_600.0, size=1 << 28)
         self.inbox = Inbox(1 << 25, lambda: None, table.owner)
+        self.journal = Journal(folder / "journal.db", print)
         self.pipeline = Pipeline(
             inbox=self.inbox,
             admission=Admission(table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
             table=table,
             windower=Windower(Patience(), lambda: "e"),
             engines={work.MODEL: load(manifest, manifest.for_tier("bridge"))},
-            journal=Journal(folder / "journal.db", print),
+            journal=self.journal,
             outbound=Outbound(self.broker, lambda _topic, _payload: None, ErrorGate(), counts, kept=self.kept),
             cloud=None,
             counts=counts,
@@ -103,11 +109,22 @@ class _Parts:
         for event in events:
             pipeline._intake.take(cast("Arrival", event), turn)
         marks.append(("admit, window", clock()))
+        pipeline._note_series(turn)
+        marks.append(("note series", clock()))
         pipeline._decider.infer(turn)
         marks.append(("infer", clock()))
         for cut in turn.computed:
             pipeline._decider.place(cut, turn)
         marks.append(("place", clock()))
+        turn.changes.taken.extend(pipeline._out.taken())
+        record = self.journal.prepare(turn.changes)
+        marks.append(("journal: prepare", clock()))
+        if record is not None:
+            self.journal.write(record)
+        marks.append(("journal: write", clock()))
+        if record is not None:
+            self.journal.done(record)
+        marks.append(("journal: done", clock()))
         pipeline._tell(turn)
         marks.append(("publish", clock()))
         sent, self.broker.sent = self.broker.sent, []
@@ -115,7 +132,6 @@ class _Parts:
             assert message.done is not None
             message.done(0)
         marks.append(("PUBACKs", clock()))
-        assert len(sent) == len(deliveries), f"{len(sent)} Results for {len(deliveries)} windows"
         await asyncio.sleep(0)  # what the disk has meanwhile is settled
         marks.append(("kept", clock()))
         return {name: at - before for (_, before), (name, at) in itertools.pairwise(marks)}
@@ -141,7 +157,7 @@ async def measure(messages: int, folder: Path) -> dict[str, float]:
         taken["all"].append(sum(steps.values()))
     await parts.kept.flush()
     taken["kept, its thread"] = [(time.process_time() - time.thread_time() - others) * messages / (number - 65_536)]
-    assert parts.broker.acknowledged == number - 65_536
+    assert parts.broker.acknowledged == number - 65_536, f"{parts.broker.acknowledged} of {number - 65_536}"
     await parts.kept.close()
     payload = given.payloads[0] + number.to_bytes(4, "big")
     for _ in range(WINDOWS // 10):
@@ -152,14 +168,62 @@ async def measure(messages: int, folder: Path) -> dict[str, float]:
     return {name: float(middle[name](found)) / messages * 1e6 for name, found in taken.items()}
 
 
+class _Fleet:
+    """So many devices whose messages each complete a window that the message before began."""
+
+    def __init__(self, devices: int) -> None:
+        self._work = work.half_windows(f"fleet-{devices}")
+        self._topics = [f"edge/v1/{work.SITE}/d{n}/data/{work.SERIES}".encode() for n in range(devices)]
+        self._next = 0
+
+    def deliveries(self, count: int) -> list[Delivery]:
+        """The next messages, device by device, as new objects."""
+        made = []
+        for n in range(self._next, self._next + count):
+            k, device = divmod(n, len(self._topics))
+            payload = self._work.payloads[k % len(self._work.payloads)] + work.tail(k * work.HOP, text=False)
+            made.append(Delivery(self._topics[device].decode(), payload, 1, False, None, None, None, n % 65_535 + 1))
+        self._next += count
+        return made
+
+
+async def measure_rows(messages: int, folder: Path) -> dict[str, list[float]]:
+    """µs a message of each step, of each fleet; means, for many messages share a commit and its sync."""
+    parts = _Parts(folder, rows=True)
+    parts.kept.start()
+    fleets = [_Fleet(devices) for devices in FLEETS]
+    for _ in range(0, 2 * FLEETS[-1], messages):  # each device has begun a window
+        for fleet in fleets:
+            await parts.turn(fleet.deliveries(messages))
+    gc.collect()
+    gc.freeze()  # as the bridge does once it is ready
+    taken: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(fleets))
+    turns = BLOCK // messages + 1
+    for block in range(BLOCKS):
+        for which in range(len(fleets))[:: 1 if block % 2 else -1]:
+            for _ in range(turns):
+                steps = await parts.turn(fleets[which].deliveries(messages))
+                for name, seconds in [*steps.items(), ("all", sum(steps.values()))]:
+                    taken[name][which] += seconds
+    await parts.kept.flush()
+    await parts.kept.close()
+    gc.unfreeze()
+    return {name: [1e6 * one / (BLOCKS * turns * messages) for one in found] for name, found in taken.items()}
+
+
 def main() -> None:
     """Measure and print."""
-    messages = int(sys.argv[1]) if len(sys.argv) > 1 else MESSAGES
+    say, given = sys.stdout.write, sys.argv[1:]
+    rows, counts = "rows" in given, [int(one) for one in given if one != "rows"]
+    messages = counts[0] if counts else MESSAGES
     with tempfile.TemporaryDirectory(prefix="turn-") as folder:
-        found = asyncio.run(measure(messages, Path(folder)))
-    sys.stdout.write(f"µs a message, turns of {messages}\n")
-    for name, each in found.items():
-        sys.stdout.write(f"{name:16s} {each:6.2f}\n")
+        say(f"µs a message, turns of {messages}\n")
+        if rows:
+            for name, (few, many) in asyncio.run(measure_rows(messages, Path(folder))).items():
+                say(f"{name:16s} {few:6.2f} {many:6.2f}  {few / many if many else 0.0:.3f}\n")
+        else:
+            for name, each in asyncio.run(measure(messages, Path(folder))).items():
+                say(f"{name:16s} {each:6.2f}\n")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.small = patch.multiple("bridge.store.index", SLACK=0, SHARE=0)  # or hardly anything would ever be moved
         self.small.start()
+        self.beside = patch.multiple("bridge.store.segments", LARGE=600, FULL=4_000)  # or everything would be small
+        self.beside.start()
         self.model = Model()
         self.mark = 0
         self.refused: Changes | None = None
@@ -230,9 +232,8 @@ class JournalMachine(RuleBasedStateMachine):
         copy = self.folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
-        for name in ("journal.db", "journal.db-wal"):
-            if (self.folder / name).exists():
-                shutil.copy(self.folder / name, copy / name)
+        for one in self.folder.glob("journal.db*"):
+            shutil.copy(one, copy / one.name)
         killed = Journal(copy / "journal.db", pytest.fail)
         try:
             self.model.check(killed.load())
@@ -242,6 +243,7 @@ class JournalMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.journal.close()
         self.small.stop()
+        self.beside.stop()
         shutil.rmtree(self.folder)
 
 

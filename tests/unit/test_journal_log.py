@@ -201,7 +201,7 @@ def test_a_journal_of_version_1_is_taken_over_whole(path: Path) -> None:
     check_version_1(path)
     check_version_1(path)
     with sqlite3.connect(path) as now:
-        assert now.execute("PRAGMA user_version").fetchone() == (3,)
+        assert now.execute("PRAGMA user_version").fetchone() == (4,)
         assert {name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
             "turns",
             "decided",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
+from unittest.mock import patch
 
 import numpy as np
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Held: TypeAlias = "dict[tuple[object, ...], object]"  # what, and which one: what is said of it
 KEYS = [SeriesKey("s", device, "x", "e") for device in "abc"]
+small_segments = patch.multiple("bridge.store.segments", LARGE=400, FULL=4_000)  # or all would be in the database
 
 
 class JournalSubject:
@@ -29,11 +31,13 @@ class JournalSubject:
         self._journal: Journal
         self._held: Held = {}
 
+    @small_segments
     def open(self, path: Path) -> Held:
         self._journal = Journal(path, set_aside)
         self._held = self.held()
         return self.accepted()
 
+    @small_segments
     def step(self, dice: Random) -> None:
         changes = Changes()
         for _ in range(dice.choice([1, 1, 2, 4])):

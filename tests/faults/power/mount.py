@@ -83,6 +83,10 @@ def _calls(disk: Disk) -> dict[str, Callable[..., Any]]:
         else:
             disk.sync(disk.number(path))
 
+    def pwrite(handle: int, data: bytes, at: int) -> int:
+        disk.write(disk.number(opened[handle]), bytes(data), at)
+        return len(data)
+
     return {
         "stat": status,
         "lstat": status,
@@ -93,8 +97,9 @@ def _calls(disk: Disk) -> dict[str, Callable[..., Any]]:
         "listdir": disk.children,
         "open": open_,
         "fsync": fsync,
+        "fdatasync": fsync,
         "pread": lambda handle, count, at: bytes((disk.content(opened[handle]) or b"")[at : at + count]),
-        "pwrite": lambda handle, data, at: disk.write(disk.number(opened[handle]), bytes(data), at),
+        "pwrite": pwrite,
         "utime": lambda path, *_args, **_options: disk.number(path),
         "close": lambda handle: None,  # noqa: ARG005 # nothing to give back
     }
