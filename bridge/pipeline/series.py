@@ -272,11 +272,11 @@ class Series:
         if cuts:
             self.windows += len(cuts)
         if tail and tail[0].first < start:
-            while len(tail) > 1 and tail[1].first <= start:
-                del tail[0]
-            if start >= self.next_row:
-                tail.clear()
-            elif tail[0].first < start:
+            void = 0  # chunks before `start`; what follows one begins where that ends
+            while void + 1 < len(tail) and tail[void + 1].first <= start:
+                void += 1
+            del tail[: len(tail) if start >= self.next_row else void]
+            if tail and tail[0].first < start:
                 tail[0] = tail[0].since(start)
         self.next_window = start
         return cuts

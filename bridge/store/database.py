@@ -28,8 +28,10 @@ _BROKEN_WORDS = ("decode to UTF-8", "unsupported file format")  # without a code
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITTEN = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_FSYNC}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+NEVER = 1_000  # a schema's number that none of our versions reaches: damage
 DAMAGED = ".damaged"  # beside a file that was found damaged while in use, so that the next start does not trust it
 RECOVERED = ".recovered"  # a new file, complete, that has yet to take the place of the damaged one
+SEGMENT = ".segment-"  # begins what follows the name of a file of large records, which lies beside (`Segments`)
 _PARTS = ("", "-wal", "-shm")
 
 
@@ -192,6 +194,7 @@ def _recover(path: Path, schema: Sequence[str], version: int, recover: Recover) 
                 old.execute(
                     "PRAGMA writable_schema = ON"
                 )  # else SQLite refuses a file that is shorter than it should be
+                _refuse_newer(old, path, version)
                 said = recover(old, new)
         finally:
             old.close()
@@ -199,6 +202,19 @@ def _recover(path: Path, schema: Sequence[str], version: int, recover: Recover) 
         new.close()  # the last connection to close leaves no write-ahead log
     growing.rename(_beside(path, RECOVERED))
     return said
+
+
+def _refuse_newer(damaged: sqlite3.Connection, path: Path, version: int) -> None:
+    """What a newer version left is not for us to mend, as far as it can be told."""
+    found = 0
+    with suppress(sqlite3.Error, UnicodeDecodeError):
+        found = int(damaged.execute("PRAGMA user_version").fetchone()[0])
+    if version < found < NEVER:
+        raise _newer(path, found, version)
+
+
+def _newer(path: Path, found: int, version: int) -> StoreError:
+    return StoreError(f"{path}: written by a newer version (schema {found}, this one knows {version})")
 
 
 def _take_place(path: Path) -> None:
@@ -299,7 +315,7 @@ def _bring_up(
 ) -> None:
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > version:
-        raise StoreError(f"{path}: written by a newer version (schema {found}, this one knows {version})")
+        raise _newer(path, found, version)
     with transaction(connection):  # also takes the exclusive lock now, not at the first commit
         for statement in schema:
             connection.execute(statement)
@@ -312,7 +328,8 @@ def _set_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.broken-{stamp}")
     try:
-        for suffix in _PARTS:
+        segments = [one.name for one in path.parent.iterdir() if one.name.startswith(path.name + SEGMENT)]
+        for suffix in (*_PARTS, *[name.removeprefix(path.name) for name in segments]):
             if _beside(path, suffix).exists():
                 _beside(path, suffix).rename(_beside(aside, suffix))
         _beside(path, DAMAGED).unlink(missing_ok=True)

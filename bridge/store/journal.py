@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,7 @@ import msgspec
 
 from bridge.errors import StoreError
 from bridge.store.conversion import SCHEMA, VERSION, checksum, convert
-from bridge.store.database import RECOVERED, Broken, condemn, open_database, transaction, translated
+from bridge.store.database import RECOVERED, SEGMENT, Broken, condemn, open_database, transaction, translated
 from bridge.store.journal_reading import decoded, fetched, index_of, saved_of
 from bridge.store.journal_recovery import recover
 from bridge.store.mark import Mark
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bridge.store.index import Index
 
 _DECIDED = 65_536  # decided whole windows remembered
+SETTLES = 1 << 22  # bytes of large records after which the log goes into the database: as SQLite does of small ones
 MARK = ".mark"  # beside the journal
 _T = TypeVar("_T")
 
@@ -80,6 +81,7 @@ class Journal:
         self._tell_owner = tell
         self.recovered = False
         self._index: Index | None = None
+        self._gone = 0  # number of the youngest record taken away
         self._lock = threading.Lock()  # closing it under a commit that hangs would crash the interpreter
         new = not any(path.with_name(path.name + suffix).exists() for suffix in ("", RECOVERED))
         if new and (left := _left_behind(path, later)):
@@ -216,9 +218,20 @@ class Journal:
             if record.decided:
                 self._remember(record.decided)
         self._segments.keep()
-        if gone:
-            self._segments.drop(gone[-1])
+        self._gone = gone[-1] if gone else self._gone
+        if self._segments.since >= SETTLES:
+            self._settle()
         return added, gone
+
+    def _settle(self) -> None:
+        """Bring the write-ahead log into the database: what a damage to the log costs stays bounded; then files may go.
+
+        What was committed is safe also where the disk refuses that.
+        """
+        with suppress(sqlite3.Error):
+            busy, log, done = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and log == done:
+                self._segments.drop(self._gone)
 
     def done(self, record: Record) -> None:
         """Take note of what was written."""
@@ -267,7 +280,9 @@ def _left_behind(path: Path, later: Path | None) -> str:
     mark.close()
     if newest:
         return f"{path.name}{MARK} says that it went up to record {newest}"
-    others = (path.with_name(path.name + "-wal"), later)
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    segments = [one for one in beside if one.name.startswith(path.name + SEGMENT)]
+    others = (path.with_name(path.name + "-wal"), *segments, later)
     return next((f"{one.name} is there" for one in others if one and one.exists() and one.stat().st_size), "")
 
 

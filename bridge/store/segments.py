@@ -10,12 +10,13 @@ allocated, a sync does not wait for the file system's own log (PostgreSQL recycl
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.store.database import Broken, refused, sync
+from bridge.store.database import SEGMENT, Broken, refused, sync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 16  # bytes of a record from which on a file and its sync cost less than SQLite's pages
 FULL = 1 << 23  # bytes after which a file takes no more records
-_INFIX, _SPARE = ".segment-", "spare"
+_SPARE = "spare"
 Stored: TypeAlias = bytes | str  # what the database holds: a record, or the place of a large one
 
 
@@ -32,6 +33,9 @@ class Segments:
 
     Args:
         path: the database.
+
+    Attributes:
+        since: bytes that the database has come to speak of since the last `drop`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +44,7 @@ class Segments:
         self._looked = False  # for files that nobody speaks of
         self._file = -1
         self._first = 0
-        self._end = self._offered = 0
+        self._end = self._offered = self.since = 0
 
     def put(self, records: Sequence[tuple[int, bytes]]) -> list[Stored]:
         """Make the large ones of these records durable; all records that there are must have been read before.
@@ -64,14 +68,15 @@ class Segments:
 
     def keep(self) -> None:
         """The database speaks of what was put."""
+        self.since += self._offered - self._end
         self._end = self._offered
 
     def read(self, place: str) -> bytes:
         """The record at a place that `put` returned.
 
         Raises:
-            Broken: there is none.
-            StoreError: it cannot be read.
+            Broken: there is none, or the disk does not read it.
+            StoreError: it cannot be read for now.
         """
         numbers = place.split(":")
         if len(numbers) != 3 or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in numbers):
@@ -87,6 +92,8 @@ class Segments:
         except FileNotFoundError as why:
             raise Broken(f"{name.name} is gone") from why
         except OSError as why:
+            if why.errno == errno.EIO:
+                raise Broken(f"{name.name} cannot be read: {why.strerror}") from why
             raise refused(f"{name}: cannot be read", why) from why
         if len(body) < size:
             raise Broken(f"{name.name} ends before it")
@@ -94,20 +101,30 @@ class Segments:
         return body
 
     def drop(self, last: int) -> None:
-        """Let files go all of whose records are void: those up to this one."""
-        firsts = sorted(self._firsts)
-        for first, following in pairwise(firsts):
+        """Let files go all of whose records are void: those up to this one, as the database itself has it on the disk.
+
+        What its write-ahead log alone says is not enough: should that be damaged, the database would speak of them.
+        """
+        self.since = 0
+        for first, following in pairwise(sorted(self._firsts)):
             if following > last + 1:
                 return
             self._firsts.remove(first)
             with suppress(OSError):  # the next process finds what stays
-                self._name(first).rename(self._name(_SPARE))
+                self._retire(self._name(first))
 
     def close(self) -> None:
-        """Close the file that is written."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Close the file that is written; what was kept of it is on the disk."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            with suppress(OSError):  # its number is free all the same
+                os.close(file)
+
+    def _retire(self, file: Path) -> None:
+        if file.stat().st_size > 2 * FULL:
+            file.unlink()
+        else:
+            file.rename(self._name(_SPARE))
 
     def _put(self, records: Sequence[tuple[int, bytes]]) -> list[Stored]:
         if self._end >= FULL:
@@ -132,11 +149,11 @@ class Segments:
 
     def _begin(self, n: int) -> None:
         """Write to the file of that record from now on: one that a failure left, the spare one, or a new one."""
-        if not self._looked:
-            self._remove_others()
         name = self._name(n)
         self._first, self._end = n, 0
-        self._firsts.add(n)
+        if not self._looked:
+            self._remove_others()
+        self._firsts = {first for first in self._firsts if first < n} | {n}  # others are of a commit that failed
         if not name.exists():
             with suppress(FileNotFoundError):
                 self._name(_SPARE).rename(name)
@@ -144,13 +161,14 @@ class Segments:
         sync(self._path.parent)
 
     def _remove_others(self) -> None:
-        """Files that a crash, or another database of this name, left."""
-        begin = self._path.name + _INFIX
-        mine = {f"{begin}{one}" for one in (*self._firsts, _SPARE)}
+        """Files that a crash, or another database of this name, left; one that will not go takes room, no more."""
+        begin = self._path.name + SEGMENT
         for one in self._path.parent.iterdir():
-            if one.name.startswith(begin) and one.name not in mine:
-                one.unlink(missing_ok=True)
+            number = one.name.removeprefix(begin)
+            if one.name != number and number.isdecimal() and int(number) not in self._firsts:
+                with suppress(OSError):
+                    one.unlink()
         self._looked = True
 
     def _name(self, which: int | str) -> Path:
-        return self._path.with_name(f"{self._path.name}{_INFIX}{which}")
+        return self._path.with_name(f"{self._path.name}{SEGMENT}{which}")

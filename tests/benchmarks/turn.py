@@ -81,6 +81,7 @@ class _Parts:
         route = RouteSection(stream=stream, model=work.MODEL, windows="rows" if rows else "whole", place="bridge")
         table = route_table(Config(BridgeSection(id="turn"), routes=(route,)), {work.MODEL: manifest})
         self.broker, counts = _Broker(), Counter[str]()
+        self.results = 0
         self.kept = Kept(folder / "results.db", print, age=3_600.0, size=1 << 28)
         self.inbox = Inbox(1 << 25, lambda: None, table.owner)
         self.journal = Journal(folder / "journal.db", print)
@@ -128,6 +129,7 @@ class _Parts:
         pipeline._tell(turn)
         marks.append(("publish", clock()))
         sent, self.broker.sent = self.broker.sent, []
+        self.results += len(sent)
         for message in sent:
             assert message.done is not None
             message.done(0)
@@ -157,7 +159,7 @@ async def measure(messages: int, folder: Path) -> dict[str, float]:
         taken["all"].append(sum(steps.values()))
     await parts.kept.flush()
     taken["kept, its thread"] = [(time.process_time() - time.thread_time() - others) * messages / (number - 65_536)]
-    assert parts.broker.acknowledged == number - 65_536, f"{parts.broker.acknowledged} of {number - 65_536}"
+    assert parts.results == parts.broker.acknowledged == number - 65_536, f"{parts.results} of {number - 65_536}"
     await parts.kept.close()
     payload = given.payloads[0] + number.to_bytes(4, "big")
     for _ in range(WINDOWS // 10):
@@ -175,6 +177,11 @@ class _Fleet:
         self._work = work.half_windows(f"fleet-{devices}")
         self._topics = [f"edge/v1/{work.SITE}/d{n}/data/{work.SERIES}".encode() for n in range(devices)]
         self._next = 0
+
+    @property
+    def due(self) -> int:
+        """How many windows are complete."""
+        return self._next - len(self._topics)
 
     def deliveries(self, count: int) -> list[Delivery]:
         """The next messages, device by device, as new objects."""
@@ -208,6 +215,8 @@ async def measure_rows(messages: int, folder: Path) -> dict[str, list[float]]:
     await parts.kept.flush()
     await parts.kept.close()
     gc.unfreeze()
+    due = sum(fleet.due for fleet in fleets)
+    assert parts.results == due, f"{parts.results} Results for {due} windows"
     return {name: [1e6 * one / (BLOCKS * turns * messages) for one in found] for name, found in taken.items()}
 
 

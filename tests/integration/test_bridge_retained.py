@@ -38,6 +38,7 @@ def test_a_retained_reading_is_taken_once(tmp_path: Path, mosquitto: RunningBrok
         start_bridge(tmp_path, bridge_toml(tap.url)) as bridge,
     ):
         until(lambda: listener.ids, 5, "a reading retained from before the bridge's first start gave no Result")
+        until(lambda: tap.of("acked", topics.data(SITE, "w0", STREAM)), 5, "it was not acknowledged, so it may return")
         for _ in range(2):
             seen = bridge.stderr.count(": connected")
             tap.cut()

@@ -124,6 +124,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.small.start()
         self.beside = patch.multiple("bridge.store.segments", LARGE=600, FULL=4_000)  # or everything would be small
         self.beside.start()
+        self.settles = patch("bridge.store.journal.SETTLES", 3_000)
+        self.settles.start()
         self.model = Model()
         self.mark = 0
         self.refused: Changes | None = None
@@ -244,6 +246,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal.close()
         self.small.stop()
         self.beside.stop()
+        self.settles.stop()
         shutil.rmtree(self.folder)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from bridge.errors import StoreError
 from bridge.messages import SeriesKey
-from bridge.store.database import Broken, Full
-from bridge.store.journal import Journal
+from bridge.store.database import Broken, Full, condemn
+from bridge.store.journal import MARK, Journal
 from bridge.store.records import Changes, SavedRows, SavedSeries
 from bridge.store.segments import LARGE, Segments
 
@@ -85,7 +85,8 @@ def test_a_large_record_lies_beside_and_a_small_one_within(path: Path) -> None:
 
 def test_files_go_with_their_records_and_one_is_used_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.store.index.SLACK", 0)
-    monkeypatch.setattr("bridge.store.segments.FULL", 1)  # a file a record
+    monkeypatch.setattr("bridge.store.segments.FULL", 1 << 16)  # a file a record
+    monkeypatch.setattr("bridge.store.journal.SETTLES", 1)
     journal = Journal(path, pytest.fail)
     seen: set[int] = set()
     for n in range(40):
@@ -108,11 +109,13 @@ def test_what_was_put_and_not_committed_is_void(path: Path) -> None:
         shutil.copy(one, path.with_name(one.name))
     journal.close()
     path.with_name("journal.db.segment-77").write_bytes(b"of another life")
+    path.with_name("journal.db.segment-78").mkdir()  # cannot be removed as a file is
+    path.with_name("journal.db.segment-1.bak").write_bytes(b"somebody's")
     again = Journal(path, pytest.fail)
     assert held(again) == {0: DEVICES}
-    assert files(path) == ["1", "77"], "reading changes nothing"
+    assert files(path) == ["1", "1.bak", "77", "78"], "reading changed something"
     again.commit(turn(1, hop=2))
-    assert files(path) == ["1", "2"]
+    assert files(path) == ["1", "1.bak", "2", "78"]
     assert held(again) == {0: DEVICES, 1: DEVICES}
     again.close()
 
@@ -164,6 +167,80 @@ def test_a_commit_that_the_database_refuses_leaves_no_more_each_time(path: Path)
     journal.close()
 
 
+def test_a_failed_close_leaves_the_number_to_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments, real = Segments(path), os.close
+    segments.put([(1, bytes(LARGE))])
+
+    def refuse(file: int) -> None:
+        real(file)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(os, "close", refuse)
+        segments.close()
+    with path.with_name("another").open("wb") as another:
+        (place,) = segments.put([(2, bytes([7]) * LARGE)])
+        assert not path.with_name("another").stat().st_size, another
+    assert isinstance(place, str)
+    assert segments.read(place) == bytes([7]) * LARGE
+    segments.close()
+
+
+def test_a_commit_that_was_given_up_takes_no_file_of_the_next(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = Segments(path)
+
+    def refuse(_file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(os, "fdatasync", refuse)
+        with pytest.raises(StoreError):
+            segments.put([(2, b"small"), (3, bytes(LARGE))])
+    places = []
+    for n in (2, 3, 4):
+        places += segments.put([(n, bytes([n]) * LARGE)])
+        segments.keep()
+        segments.drop(1)
+    assert [segments.read(str(place))[0] for place in places] == [2, 3, 4]
+    segments.close()
+
+
+def test_a_spare_file_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.store.segments.FULL", LARGE)
+    segments = Segments(path)
+    for n, size in enumerate((LARGE, 2 * LARGE + 1, LARGE), 1):
+        segments.put([(n, bytes(size))])
+        segments.keep()
+    segments.drop(1)
+    assert files(path) == ["2", "3", "spare"]
+    path.with_name("journal.db.segment-spare").unlink()
+    segments.drop(2)
+    assert files(path) == ["3"]
+    segments.close()
+
+
+def test_a_write_ahead_log_that_is_cut_costs_the_newest_records_only(
+    path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.store.index.SLACK", 0)
+    monkeypatch.setattr("bridge.store.segments.FULL", 1 << 17)
+    monkeypatch.setattr("bridge.store.journal.SETTLES", 1 << 18)
+    live = path.with_name("live") / path.name
+    journal = Journal(live, pytest.fail)
+    for n in range(62):
+        journal.commit(turn(n, hop=9))
+    for one in live.parent.iterdir():
+        shutil.copy(one, path.with_name(one.name))
+    journal.close()
+    path.with_name("journal.db-wal").write_bytes(b"")
+    again = Journal(path, told.append)
+    saved = again.load()
+    assert len(saved.series) == DEVICES
+    assert min(one.next_row for one in saved.series) >= 58 * ROWS
+    assert "its newest commits are lost" in told[0]
+    again.close()
+
+
 def flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -198,7 +275,9 @@ def test_a_damaged_file_is_told_and_the_others_are_recovered(
     again.commit(turn(4, hop=9))
     again.close()
     assert held(Journal(path, pytest.fail)) == {2: DEVICES, 3: DEVICES, 4: DEVICES}
-    assert files(path) == [f"{again._segments._first}"], "files of the damaged journal stay"
+    assert len(files(path)) == 1, "files of the damaged journal are still here"
+    (aside,) = path.parent.glob("journal.db.broken-*Z")
+    assert {"1", "3", "4"} <= set(files(aside)), "they are not beside what was set aside"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +294,52 @@ def test_a_place_beyond_its_file_is_damage(path: Path, place: str) -> None:
     path.with_name("journal.db.segment-1").write_bytes(bytes(100))
     with pytest.raises(Broken, match="ends before it"):
         Segments(path).read(place)
+
+
+def test_a_file_that_the_disk_does_not_read_is_damage(
+    path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.store.segments.FULL", 1)
+    journal = Journal(path, pytest.fail)
+    for n in range(3):
+        journal.commit(turn(n, hop=9))
+    journal.close()
+    real = os.open
+
+    def refuse(name: str | os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+        if str(name).endswith("segment-1"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    again = Journal(path, told.append)
+    assert held(again) == {1: DEVICES, 2: DEVICES}
+    assert "journal.db.segment-1 cannot be read: Input/output error" in told[0]
+    again.close()
+
+
+def test_a_journal_gone_from_beside_its_files_is_told(path: Path, told: list[str]) -> None:
+    journal = Journal(path, pytest.fail)
+    journal.commit(turn(0))
+    journal.close()
+    path.unlink()
+    path.with_name(path.name + MARK).unlink()
+    again = Journal(path, told.append)
+    assert again.recovered
+    assert "gone, though journal.db.segment-1 is there" in told[0]
+    again.close()
+
+
+def test_what_a_newer_version_left_damaged_is_not_recovered(path: Path) -> None:
+    journal = Journal(path, pytest.fail)
+    journal.commit(turn(0))
+    journal._db.execute("PRAGMA user_version = 5")
+    journal.close()
+    condemn(path, "found damaged")
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(StoreError, match=r"newer version \(schema 5, this one knows 4\)"):
+        Journal(path, pytest.fail)
+    assert [one for one in sorted(path.parent.iterdir()) if ".recovering" not in one.name] == before
 
 
 def test_a_journal_of_version_3_goes_on(path: Path) -> None:

@@ -32,12 +32,14 @@ class JournalSubject:
         self._held: Held = {}
 
     @small_segments
+    @patch("bridge.store.journal.SETTLES", 3_000)
     def open(self, path: Path) -> Held:
         self._journal = Journal(path, set_aside)
         self._held = self.held()
         return self.accepted()
 
     @small_segments
+    @patch("bridge.store.journal.SETTLES", 3_000)
     def step(self, dice: Random) -> None:
         changes = Changes()
         for _ in range(dice.choice([1, 1, 2, 4])):
