@@ -16,19 +16,17 @@ from bridge.pipeline import restore
 from bridge.pipeline.entries import Patience
 from bridge.pipeline.window import Windower
 from bridge.store.conversion import VERSION
-from bridge.store.database import DAMAGED, Broken, translated
+from bridge.store.database import Broken, translated
 from bridge.store.journal import Journal
-from bridge.store.journal_reading import records
 from bridge.store.kept_file import KeptFile, Query
 from bridge.store.kept_record import VERSION as KEPT_VERSION
-from bridge.store.segments import Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bridge.config import Config
     from bridge.pipeline.routes import RouteTable
+    from bridge.store.records import Saved
 
 
 def read(config: Config, base: Path, *, device: str | None) -> Page:
@@ -45,13 +43,9 @@ def read(config: Config, base: Path, *, device: str | None) -> Page:
         StoreError: there is no journal, it cannot be read, or a bridge uses it.
     """
     path = assembly.state_folder(config, base) / "journal.db"
-    _look(path, VERSION, _records)
+    _look(path, VERSION)
     table = assembly.route_table(config, assembly.manifests(config, assembly.catalog_of(config, base)))
-    journal = Journal(path, lambda _: None)
-    try:
-        saved = journal.load()
-    finally:
-        journal.close()
+    saved = _saved(path)
     windower = Windower(Patience(), lambda: "")
     restore.take_up_series(saved, table, windower, now=time.monotonic())
     entries = [entry for entry in windower.entries if device in {None, entry.key.device}]
@@ -73,7 +67,7 @@ def _read_kept(path: Path, table: RouteTable, book: Book) -> str:
     """
     if not path.is_file() or all(route.windows != "whole" for route in table.routes):
         return ""
-    _look(path, KEPT_VERSION, lambda _path, _connection: None)
+    _look(path, KEPT_VERSION)
     file = KeptFile(path, lambda _: None, age=float("inf"), size=1 << 62, now=time.monotonic(), wall=time.time())
     complete, query = True, Query()
     try:
@@ -85,19 +79,24 @@ def _read_kept(path: Path, table: RouteTable, book: Book) -> str:
         file.close()
 
 
-def _records(path: Path, connection: sqlite3.Connection) -> None:
-    """Read all records of a journal, which raises `Broken` where one is damaged."""
-    for _ in records(connection, Segments(path)):
-        pass
+def _saved(path: Path) -> Saved:
+    """All that the journal holds.
+
+    Raises:
+        StoreError: it is damaged, or cannot be read.
+    """
+    try:
+        journal = Journal(path, lambda _: None, mend=False)
+        try:
+            return journal.load()
+        finally:
+            journal.close()
+    except Broken as why:
+        raise StoreError(f"{why}; the bridge sets it aside when it starts") from why
 
 
-def _look(path: Path, wanted: int, read: Callable[[Path, sqlite3.Connection], None]) -> None:
+def _look(path: Path, wanted: int) -> None:
     """Make sure that opening a store does no more than open it: not begin one, convert it, or set it aside.
-
-    Args:
-        path: the store.
-        wanted: number of its schema.
-        read: reads what is in it.
 
     Raises:
         StoreError: it would.
@@ -109,14 +108,8 @@ def _look(path: Path, wanted: int, read: Callable[[Path, sqlite3.Connection], No
         try:
             verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if verdict == "ok" and version == wanted:
-                read(path, connection)
-        except Broken as why:
-            verdict = str(why)
         finally:
             connection.close()
-    if path.with_name(path.name + DAMAGED).exists():
-        verdict = "found so while it was in use"
     if verdict != "ok":
         raise StoreError(f"{path}: damaged: {' '.join(verdict.split())}; the bridge sets it aside when it starts")
     if version != wanted:

@@ -113,6 +113,7 @@ def open_database(
     exclusive: bool = True,
     convert: Convert | None = None,
     recover: Recover | None = None,
+    mend: bool = True,
 ) -> sqlite3.Connection:
     """A database with this schema; a damaged file is set aside, told, and a new one begun.
 
@@ -129,12 +130,14 @@ def open_database(
             it; in one transaction with the new version's number.
         recover: takes the damaged database and the new one, brings over what it can still read, in one transaction, and
             returns a sentence about that.
+        mend: False: a damaged file is left as it is.
 
     Returns:
         A connection in autocommit mode, usable from any one thread at a time.
 
     Raises:
-        StoreError: the folder or file cannot be used, belongs to another process, or to a newer version.
+        StoreError: the folder or file cannot be used, belongs to another process, or to a newer version; `Broken`: it
+            is damaged, and not to be mended.
     """
     try:
         _make_folder(path.parent)
@@ -145,6 +148,8 @@ def open_database(
         _refuse_condemned(path)
         return _open(path, schema, version, exclusive=exclusive, convert=convert)
     except Broken as why:
+        if not mend:
+            raise
         said = "what was in it is not taken up"
         if recover is not None:
             said = _recover(path, schema, version, recover)

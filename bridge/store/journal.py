@@ -68,6 +68,7 @@ class Journal:
         path: the database file.
         tell: takes a sentence for the owner, when a damaged file had to be set aside, or the file is gone.
         later: a file that is never begun before the journal: where it is there, so was a journal.
+        mend: False: a damaged file is left as it is, and told by `Broken`.
 
     Attributes:
         recovered: it was damaged, or gone: what the last process did may have been forgotten.
@@ -76,8 +77,11 @@ class Journal:
         StoreError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None], *, later: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, tell: Callable[[str], None], *, later: Path | None = None, mend: bool = True
+    ) -> None:
         self._path = path
+        self._mend = mend
         self._tell_owner = tell
         self.recovered = False
         self._index: Index | None = None
@@ -115,6 +119,8 @@ class Journal:
         try:
             return self._opened(new=new)
         except Broken as why:
+            if not self._mend:
+                raise
             condemn(self._path, str(why))
             return self._opened()
 
@@ -125,7 +131,9 @@ class Journal:
         mark.close()
         segments = Segments(self._path)
         again = partial(recover, segments=segments, mark=newest)
-        db = open_database(self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=again)
+        db = open_database(
+            self._path, SCHEMA, version=VERSION, tell=self._tell, convert=convert, recover=again, mend=self._mend
+        )
         try:
             with translated(name):
                 db.execute("PRAGMA secure_delete = OFF")  # Debian's is on: each page freed written once more
@@ -146,6 +154,8 @@ class Journal:
                 with self._translated():
                     return read()
             except Broken as why:
+                if not self._mend:
+                    raise
                 condemn(self._path, str(why))
                 self._db.close()
                 self._mark.close()

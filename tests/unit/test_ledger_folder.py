@@ -13,7 +13,8 @@ from bridge.errors import StoreError
 from bridge.ledger import folder
 from bridge.messages import SeriesKey
 from bridge.store.database import condemn
-from bridge.store.journal import Journal
+from bridge.store.journal import MARK, Journal
+from bridge.store.mark import Mark
 from bridge.store.records import Changes, SavedRows, SavedSeries
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def state(tmp_path: Path) -> Path:
     [
         (lambda state: (state / "journal.db.segment-1").unlink(), "record 1 is damaged: journal.db.segment-1 is gone"),
         (lambda state: (state / "journal.db.segment-1").write_bytes(bytes(200_000)), "record 1 is damaged"),
-        (lambda state: condemn(state / "journal.db", "found damaged"), "found so while it was in use"),
+        (lambda state: condemn(state / "journal.db", "found damaged"), "found damaged"),
+        (
+            lambda state: Mark(state / f"journal.db{MARK}").set(2),
+            "it ends at record 1 of 2",
+        ),
     ],
 )
 def test_a_damaged_journal_is_told_and_left_as_it_is(
@@ -52,7 +57,7 @@ def test_a_damaged_journal_is_told_and_left_as_it_is(
     before = tmp_path / "before"
     shutil.copytree(state, before)
     for _ in range(2):
-        with pytest.raises(StoreError, match=f"damaged: {says}.*the bridge sets it aside when it starts"):
+        with pytest.raises(StoreError, match=f"{says}.*the bridge sets it aside when it starts"):
             folder.read(CONFIG, tmp_path, device=None)
     names = {one.name for one in state.iterdir() if not one.name.endswith(("-wal", "-shm"))}
     assert names == {one.name for one in before.iterdir() if not one.name.endswith(("-wal", "-shm"))}
