@@ -109,6 +109,7 @@ class Life:
         self.left = die_at
         self.dead = asyncio.Event()
         self.full = False
+        self.committing = False
         self.ahead_most = world.random.choice((1, 4, AHEAD))
         self.ahead: list[list[Any]] = []  # payload, settled
         self.inbox = Inbox(1 << 25, lambda: None, world.table.owner)
@@ -198,7 +199,9 @@ class Life:
         return self.journal.load()
 
     def prepare(self, changes: Changes) -> Record | None:
-        return self.journal.prepare(changes)
+        record = self.journal.prepare(changes)
+        self.committing = record is not None
+        return record
 
     def write(self, record: Record) -> None:
         self.step()
@@ -207,6 +210,7 @@ class Life:
 
     def done(self, record: Record) -> None:
         self.journal.done(record)
+        self.committing = False
 
     # ---- as the cloud
 
@@ -248,7 +252,7 @@ class Life:
         quiet_since = loop.time()
         async with asyncio.timeout(10):
             while not self.dead.is_set():
-                done = not (self.world.waiting or len(self.inbox) or self.pipeline.open)
+                done = self.pipeline.taken_up.is_set() and not self._at_work()
                 if done and loop.time() > quiet_since + 0.05:
                     break
                 if not done:
@@ -262,6 +266,10 @@ class Life:
             raise why
         self.journal.close()
         return finished
+
+    def _at_work(self) -> bool:
+        """Whether something is under way, also while the disk is slow."""
+        return bool(self.world.waiting or len(self.inbox) or self.pipeline.open or self.committing)
 
     async def _run(self) -> None:
         try:
