@@ -11,7 +11,6 @@ from bridge.messages import Observation
 from bridge.pipeline.chunk import EACH
 from bridge.pipeline.naming import stale
 from bridge.pipeline.turn import Cut, Refusal, Ticket, Turn
-from bridge.store.records import SavedRows
 from bridge.wire.zstd import unpacked_size
 
 if TYPE_CHECKING:
@@ -137,14 +136,11 @@ class Intake:
 
     @staticmethod
     def _keep(entry: Entry, taken: Taken, turn: Turn) -> None:
-        key, chunk = entry.key, taken.chunk
-        if chunk is not None:
-            turn.changes.rows.append(
-                SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
-            )
+        if taken.chunk is not None:
+            turn.kept.append((entry, taken.chunk))
         elif not taken.windows:
             return
-        turn.touched[key] = entry
+        turn.touched[entry.key] = entry
 
     def count(self, turn: Turn) -> None:
         """Add what the turn took in to the counts."""

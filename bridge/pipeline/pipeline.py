@@ -210,7 +210,7 @@ class Pipeline:
         for key in evicted:
             if turn.touched.get(key) is not self._windower.entry(key):  # it may have begun anew in the same turn
                 turn.touched.pop(key, None)
-        turn.changes.series.extend([restore.save_series(entry) for entry in turn.touched.values()])
+        restore.save(turn.touched.values(), turn.kept, turn.changes)
         if evicted:
             self._note_pushed_out(turn)
         self._out.book.turn([*turn.cuts, *turn.repeats], turn.touched, turn.wall)

@@ -16,7 +16,17 @@ from bridge.pipeline.pushed_out import give_up
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.turn import Decided
 from bridge.ranges import count, minus, numbers
-from bridge.store.records import Changes, Saved, SavedResult, SavedSegment, SavedSeries, SavedWindow
+from bridge.store.records import (
+    Changes,
+    Saved,
+    SavedResult,
+    SavedRows,
+    SavedSegment,
+    SavedSeries,
+    SavedTail,
+    SavedWindow,
+    packed,
+)
 from bridge.topics import DataTopic, parse_result
 
 if TYPE_CHECKING:
@@ -151,6 +161,41 @@ def in_order(saved: Saved) -> list[SavedWindow | SavedResult]:
 def _name(saved: SavedResult) -> tuple[str, ...]:
     result, topic = saved.result, parse_result(saved.topic)
     return "" if topic is None else topic.site, result.device, result.stream, result.epoch, result.lane
+
+
+def save(entries: Iterable[Entry], kept: list[tuple[Entry, Chunk]], changes: Changes) -> None:
+    """Note what the journal is to have of these series.
+
+    Args:
+        entries: series whose state changed.
+        kept: their new rows, in the order in which they came; what others got is void.
+        changes: where to note it.
+    """
+    newest = dict(kept)
+    apart: set[Entry] = set()
+    for entry in entries:
+        chunk = newest.get(entry)
+        tail = None if chunk is None or entry.strand is not None else entry.series.all_of(chunk)
+        if tail is not None:
+            changes.tails.append(_save_tail(entry, tail))
+            continue
+        apart.add(entry)
+        changes.series.append(save_series(entry))
+    if apart:
+        changes.rows.extend([_save_rows(entry.key, chunk) for entry, chunk in kept if entry in apart])
+
+
+def _save_tail(entry: Entry, tail: Chunk) -> SavedTail:
+    series, given, values = entry.series, entry.series.given, tail.values
+    return SavedTail(
+        entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window,
+        () if given is None else tuple(given.ranges), series.windows, 0 if given is None else given.rows, entry.via,
+        tail.first, packed(values), values.shape[1], tail.t, tail.dt, tail.t_source, tail.lane,
+    )  # fmt: skip
+
+
+def _save_rows(key: SeriesKey, chunk: Chunk) -> SavedRows:
+    return SavedRows(key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)
 
 
 def save_series(entry: Entry) -> SavedSeries:

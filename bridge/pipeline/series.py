@@ -222,6 +222,14 @@ class Series:
         """Rows that unfinished windows need, rows held beyond gaps by their first, the heap of these."""
         return self._tail, self._held, self._firsts
 
+    def all_of(self, chunk: Chunk) -> Chunk | None:
+        """All rows that unfinished windows need, and none are held, if they came with that chunk; else None."""
+        tail = self._tail
+        if len(tail) != 1 or self._held:
+            return None
+        kept = tail[0]
+        return kept if kept is chunk or chunk.first <= kept.first < chunk.end else None
+
     def absorb(self, later: Later, now: float) -> list[Cut]:
         """Go on with what is known of a later part, whose first row was reached.
 

@@ -10,6 +10,7 @@ from bridge.errors import Refused
 from bridge.messages import Answer, Placement, Result, SeriesKey, Window
 from bridge.offload.messages import Ask
 from bridge.pipeline.arrival import SAFE, Arrival, Verdict
+from bridge.pipeline.chunk import Chunk
 from bridge.pipeline.entries import Entry
 from bridge.pipeline.routes import Route
 from bridge.store.records import Changes, SavedResult
@@ -166,6 +167,7 @@ class Turn(msgspec.Struct):
         explore: windows that the cloud was passed over for, maybe worth a question to learn from.
         cancel: windows that the cloud is asked about, and nobody waits for any more.
         touched: series whose state changed.
+        kept: new rows, each with its series, in the order in which they came.
         made: bytes of what its messages became, rows and windows, counted as `bridge.pipeline.chunk` does.
         messages: admitted arrivals that came in this turn; so are their rows, and the bytes of their payloads by way.
     """
@@ -184,6 +186,7 @@ class Turn(msgspec.Struct):
     explore: list[tuple[Window, tuple[int, ...]]] = []
     cancel: list[str] = []
     touched: dict[SeriesKey, Entry] = {}
+    kept: list[tuple[Entry, Chunk]] = []
     made: int = 0
     messages: int = 0
     rows: int = 0

@@ -2,7 +2,7 @@
 
 Version 1 kept rows, series, gaps, questions and Results in a table each, ordered by name, so that a commit touched as
 many pages as it had series. All of it becomes records of the log, in the transaction that opens the file. Records of
-version 2 had no checksum; those of version 3 were all in the database, however large.
+version 2 had no checksum; those of version 3 were all in the database, however large; those of version 4 had no tails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-VERSION = 4
+VERSION = 5
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS turns (n INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER)",
     "CREATE TABLE IF NOT EXISTS decided (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE)",

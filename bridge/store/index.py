@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.messages import SeriesKey
-    from bridge.store.records import SavedRows, SavedSeries
+    from bridge.store.records import SavedRows, SavedSeries, SavedTail
 
 SHARE = 4  # void bytes that there may be for each that is needed: each byte written makes a quarter of one move
 SLACK = 4 << 20  # void bytes that there may be anyhow
@@ -102,6 +102,7 @@ class Index:
                 )
             ],
             series=changes.series,
+            tails=changes.tails,
             forgotten=[key for key in changes.forgotten if key in self._series],
             asked=[window for window in changes.asked if window.id not in answered],
             answered=[window for window in changes.answered if window in self._asked],
@@ -110,11 +111,13 @@ class Index:
         )
 
     def still(self, record: int, held: Changes) -> Changes:
-        """What is needed of what the record holds."""
-        series = self._series
+        """What is needed of what the record holds, tails apart."""
+        known, tails = self._series, [tail.apart() for tail in held.tails]
+        all_series = [*held.series, *(series for series, _ in tails)]
+        all_rows = [*held.rows, *(rows for _, rows in tails)]
         return Changes(
-            rows=[rows for rows in held.rows if self._has_chunk(record, rows)],
-            series=[one for one in held.series if (known := series.get(one.key)) and known.record == record],
+            rows=[rows for rows in all_rows if self._has_chunk(record, rows)],
+            series=[one for one in all_series if (there := known.get(one.key)) and there.record == record],
             asked=[window for window in held.asked if self._asked.get(window.id, _NONE)[0] == record],
             results=[saved for saved in held.results if self._results.get(saved.result.id, _NONE)[0] == record],
         )
@@ -131,6 +134,7 @@ class Index:
         self._needed[record] = 0
         before = self.total
         self._strike(held)
+        self._add_tails(record, held.tails)
         self._add_series(record, held.series)
         self._add_rows(record, held.rows)
         self._add_named(record, self._asked, [(one.id, _QUESTION + len(one.data)) for one in held.asked])
@@ -171,6 +175,31 @@ class Index:
             self._void(*self._asked.pop(window, _NONE))
         for result in held.taken:
             self._void(*self._results.pop(result, _NONE))
+
+    def _add_tails(self, record: int, added: list[SavedTail]) -> None:
+        """As `_add_series` and `_add_rows` of their parts, but that nothing that came before is needed any more."""
+        all_series, needs, void, all_weight = self._series, self._needed, 0, 0
+        for one in added:
+            known = all_series.get(one.key)
+            if known is None:
+                known = all_series[one.key] = _Series(0, one.next_window, (), [])
+            said, gone = known.record, known.weight
+            for _, _, older, weight in known.chunks:
+                if older == said:  # one update less: nearly always
+                    gone += weight
+                else:
+                    needs[older] -= weight
+                    void += weight
+            if said:
+                needs[said] -= gone
+                void += gone
+            end, weight = one.next_row, _SMALL + len(one.data)
+            own = _SMALL + _RANGE * len(one.skipped)
+            known.record, known.start, known.later, known.weight = record, one.next_window, (), own
+            known.chunks, known.low = [(one.first, end, record, weight)], end
+            all_weight += own + weight
+        self.needed -= void
+        self._weigh(record, all_weight)
 
     def _add_series(self, record: int, added: list[SavedSeries]) -> None:
         all_series, needs, void, all_weight = self._series, self._needed, 0, 0

@@ -100,6 +100,49 @@ class SavedSeries(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return sum([high - low for low, high in known]) - passed
 
 
+class SavedTail(msgspec.Struct, frozen=True, eq=False, array_like=True, gc=False):
+    """How far a series was cut, and all rows that it needs, which came in one message.
+
+    `SavedSeries` without later parts and `SavedRows` in one entry; so it is with nearly every message that completes a
+    window.
+
+    Attributes:
+        key: as of `SavedSeries`; so are those up to `via`.
+        first: as of `SavedRows`; so are those that follow.
+        data: the rows, float32 little-endian, row by row.
+        channels: channels of a row.
+    """
+
+    key: SeriesKey
+    model: str
+    numbered: bool
+    next_row: int
+    next_window: int
+    skipped: tuple[GivenUp, ...]
+    windows: int
+    given_up: int
+    via: str
+    first: int
+    data: bytes
+    channels: int
+    t: float
+    dt: float
+    t_source: Literal["device", "bridge"]
+    lane: Lane
+
+    def apart(self) -> tuple[SavedSeries, SavedRows]:
+        """The same as two entries.
+
+        Raises:
+            ValueError: its bytes are no rows.
+        """
+        values = np.frombuffer(self.data, _FLOAT32).reshape(-1, self.channels)
+        return SavedSeries(
+            self.key, self.model, self.numbered, self.next_row, self.next_window, self.skipped, self.windows,
+            self.given_up, (), self.via,
+        ), SavedRows(self.key, self.first, values, self.t, self.dt, self.t_source, self.lane)  # fmt: skip
+
+
 def needed(first: int, end: int, start: int, later: tuple[SavedSegment, ...]) -> bool:
     """Whether any of these rows is needed, `end` being the row after the last; by windows, or to be known to have come.
 
@@ -178,6 +221,7 @@ class Changes(msgspec.Struct, omit_defaults=True):
     Attributes:
         rows: rows to keep; they replace those with the same first row, than which they are not fewer.
         series: series to bring up to date; each says all that is known, and rows that it does not need go.
+        tails: series likewise, with all the rows that they need; what was kept of a series before goes.
         forgotten: series to drop whole.
         asked: windows that wait for an answer from now on.
         answered: ids of such windows that are decided now.
@@ -189,6 +233,7 @@ class Changes(msgspec.Struct, omit_defaults=True):
 
     rows: list[SavedRows] = []
     series: list[SavedSeries] = []
+    tails: list[SavedTail] = []
     forgotten: list[SeriesKey] = []
     asked: list[SavedWindow] = []
     answered: list[str] = []
@@ -198,8 +243,8 @@ class Changes(msgspec.Struct, omit_defaults=True):
 
     def __bool__(self) -> bool:
         return bool(
-            self.rows or self.series or self.forgotten or self.asked or self.answered or self.results or self.taken
-            or self.decided
+            self.rows or self.series or self.tails or self.forgotten or self.asked or self.answered or self.results
+            or self.taken or self.decided
         )  # fmt: skip
 
 
@@ -224,8 +269,13 @@ class Saved(msgspec.Struct):
 _FLOAT32 = np.dtype("<f4")
 
 
+def packed(values: Rows) -> bytes:
+    """Rows as float32 little-endian, row by row."""
+    return (values if values.dtype == _FLOAT32 else values.astype(_FLOAT32)).tobytes()
+
+
 def _to_wire(values: Rows) -> tuple[int, bytes]:
-    return values.shape[1], values.astype(_FLOAT32, copy=False).tobytes()
+    return values.shape[1], packed(values)
 
 
 def _from_wire(_type: type, packed: tuple[int, bytes]) -> Rows:
@@ -247,5 +297,9 @@ def decode(body: bytes) -> Changes:
 
     Raises:
         msgspec.DecodeError: the bytes are not what `encode` makes.
+        ValueError: rows are not.
     """
-    return _DECODER.decode(body)
+    found = _DECODER.decode(body)
+    for one in found.tails:
+        one.apart()
+    return found

@@ -12,19 +12,20 @@ from bridge.assembly import route_table
 from bridge.catalog import Catalog, default_directory
 from bridge.config import BridgeSection, Config, RouteSection
 from bridge.errors import Refused
-from bridge.messages import Observation, SeriesKey
+from bridge.messages import Observation
 from bridge.pipeline import restore
 from bridge.pipeline.entries import Patience
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, SavedRows, SavedSeries
+from bridge.store.records import Changes
 from bridge.topics import DataTopic
 from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.messages import SeriesKey
     from bridge.pipeline.entries import Taken
     from bridge.pipeline.routes import RouteTable
 
@@ -73,26 +74,22 @@ class Mortal:
         for key, windows in self.windower.expire(self.now):
             for window in windows:
                 self._cut(window.seq, window.values)
-            self._commit(Changes(series=[self._saved(key)]))
+            self._commit(key, None)
 
     def _collect(self, taken: Taken) -> None:
         for window in taken.windows:
             self._cut(window.seq, window.values)
-        rows = []
-        if (chunk := taken.chunk) is not None:
-            rows = [SavedRows(taken.key, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)]
-        self._commit(Changes(rows=rows, series=[self._saved(taken.key)]))
+        self._commit(taken.key, taken.chunk)
 
     def _cut(self, seq: int, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
         assert seq not in self.windows, f"window {seq} twice"
         self.windows[seq] = values
 
-    def _saved(self, key: SeriesKey) -> SavedSeries:
+    def _commit(self, key: SeriesKey, chunk: Chunk | None) -> None:
         entry = self.windower.entry(key)
         assert entry is not None
-        return restore.save_series(entry)
-
-    def _commit(self, changes: Changes) -> None:
+        changes = Changes()
+        restore.save([entry], [] if chunk is None else [(entry, chunk)], changes)
         self._journal.commit(changes)
 
 

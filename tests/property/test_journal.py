@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -27,11 +28,14 @@ from bridge.store.records import (
     SavedRows,
     SavedSegment,
     SavedSeries,
+    SavedTail,
     SavedWindow,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bridge.store.index import Index
 
 KEYS = [SeriesKey("s", device, "x", "e") for device in "abc"]
 NAMES = st.sampled_from("pqrs")
@@ -41,6 +45,7 @@ PARTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=2)
 STEPS = st.dictionaries(
     st.sampled_from(KEYS), st.tuples(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=2), PARTS)
 )
+TAILS = st.dictionaries(st.sampled_from(KEYS), st.tuples(st.integers(0, 12), st.integers(0, 9), st.integers(1, 12)))
 Steps: TypeAlias = dict[SeriesKey, tuple[int, list[int], list[tuple[int, int]]]]
 
 
@@ -85,6 +90,10 @@ class Model:
             self.rows = {name: kept for name, kept in self.rows.items() if name[0] != key}
         for one in changes.series:
             self.series[one.key] = one
+        for series, held in [tail.apart() for tail in changes.tails]:
+            self.series[series.key] = series
+            self.rows = {name: kept for name, kept in self.rows.items() if name[0] != series.key}
+            self.rows[held.key, held.first] = held
         self.rows.update({(new.key, new.first): new for new in changes.rows if new.key in self.series})
         self.rows = {name: kept for name, kept in self.rows.items() if self.needed(self.series[kept.key], kept)}
         self.asked.update({window.id: window for window in changes.asked})
@@ -116,6 +125,18 @@ class Model:
         assert saved.decided == list(self.decided)
 
 
+def weights_of(index: Index) -> Counter[int]:
+    """Weight of what is needed of each record, by what the index knows of series, questions and Results."""
+    weights: Counter[int] = Counter()
+    for series in index._series.values():
+        weights[series.record] += series.weight
+        for _, _, record, weight in series.chunks:
+            weights[record] += weight
+    for record, weight in (*index._asked.values(), *index._results.values()):
+        weights[record] += weight
+    return weights
+
+
 class JournalMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +156,7 @@ class JournalMachine(RuleBasedStateMachine):
         self,
         steps: Steps,
         spans: list[tuple[SeriesKey, int, int]],
+        tails: dict[SeriesKey, tuple[int, int, int]],
         names: tuple[list[str], ...],
         forgotten: list[SeriesKey],
     ) -> Changes:
@@ -164,6 +186,11 @@ class JournalMachine(RuleBasedStateMachine):
                 )
                 for key, (_, skipped, parts) in steps.items()
             ],
+            tails=[
+                self.tail(key, starts.get(key, 0) + step, ahead, count)
+                for key, (step, ahead, count) in tails.items()
+                if key not in steps and key not in {kept_key for kept_key, _, _ in spans}
+            ],
             forgotten=forgotten,
             asked=[question(name, self.mark) for name in asked],
             answered=answered,
@@ -171,6 +198,14 @@ class JournalMachine(RuleBasedStateMachine):
             taken=taken,
             decided=decided,
         )
+
+    def tail(self, key: SeriesKey, window: int, ahead: int, count: int) -> SavedTail:
+        """Rows of one message from a little after the start of the next window on."""
+        mark, first, data = self.mark, window + ahead, np.full((count, 2), self.mark, "<f4").tobytes()
+        return SavedTail(
+            key, "m", True, first + count, window, (), mark, 0, "via", first, data, 2, float(mark), 0.5, "device",
+            "live",
+        )  # fmt: skip
 
     @staticmethod
     def later(row: int, parts: list[tuple[int, int]]) -> tuple[SavedSegment, ...]:
@@ -183,6 +218,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(
         steps=STEPS,
         spans=SPANS,
+        tails=TAILS,
         names=st.tuples(NAMED, NAMED, NAMED, NAMED, NAMED),
         forgotten=st.lists(st.sampled_from(KEYS), max_size=1),
         disk=st.none() | st.integers(1, 60_000),
@@ -191,11 +227,12 @@ class JournalMachine(RuleBasedStateMachine):
         self,
         steps: Steps,
         spans: list[tuple[SeriesKey, int, int]],
+        tails: dict[SeriesKey, tuple[int, int, int]],
         names: tuple[list[str], ...],
         forgotten: list[SeriesKey],
         disk: int | None,
     ) -> None:
-        self.take(self.changes(steps, spans, names, forgotten), disk)
+        self.take(self.changes(steps, spans, tails, names, forgotten), disk)
 
     @precondition(lambda self: self.refused is not None)
     @rule()
@@ -226,7 +263,14 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule()
     def load(self) -> None:
+        """What is known of the records is what reading them tells."""
+        known = self.journal._index
         self.model.check(self.journal.load())
+        read = self.journal._index
+        assert read is not None
+        if known is not None:
+            assert (known._needed, known.needed) == (read._needed, read.needed)
+            assert (+Counter(known._needed), known.needed) == ((weights := weights_of(known)), weights.total())
 
     @rule()
     def kill(self) -> None:

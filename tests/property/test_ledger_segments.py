@@ -19,10 +19,11 @@ from bridge.pipeline.routes import RouteTable
 from bridge.pipeline.turn import Cut
 from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, SavedRows
+from bridge.store.records import Changes
 from tests.property.test_ledger import ROUTE, SHAPE, TOPIC
 
 if TYPE_CHECKING:
+    from bridge.pipeline.chunk import Chunk
     from bridge.pipeline.entries import Entry
 
 ROW = st.integers(0, 30).map(lambda n: n * 32) | st.integers(0, 900)
@@ -58,11 +59,13 @@ class Bridge:
         self.journal.close()
         self.begin()
 
-    def turn(self, windows: list[Any], touched: dict[Any, Entry], rows: list[SavedRows]) -> None:
+    def turn(self, windows: list[Any], touched: dict[Any, Entry], kept: list[tuple[Entry, Chunk]]) -> None:
         self.book.turn([Cut(one, ROUTE, None) for one in windows], touched, 1e9)
         for one in windows:
             self.book.answered(one.id)
-        self.journal.commit(Changes(rows=rows, series=[restore.save_series(one) for one in touched.values()]))
+        changes = Changes()
+        restore.save(touched.values(), kept, changes)
+        self.journal.commit(changes)
 
     def step(self, kind: str, first: int, rows: int) -> None:
         if kind == "die":
@@ -93,11 +96,9 @@ class Bridge:
             taken = self.windower.take(ROUTE, TOPIC, seen, self.now, 1e9)
         except Refused:
             return
-        saved = []
-        if taken.chunk is not None:
-            c = taken.chunk
-            saved = [SavedRows(taken.key, c.first, c.values, c.t, c.dt, c.t_source, c.lane)]
-        self.turn(taken.windows, {taken.key: taken.entry} if taken.entry is not None else {}, saved)
+        assert taken.entry is not None
+        kept = [] if taken.chunk is None else [(taken.entry, taken.chunk)]
+        self.turn(taken.windows, {taken.key: taken.entry}, kept)
 
     def bad(self) -> list[Any]:
         found = []

@@ -19,13 +19,14 @@ from bridge.pipeline.entries import Patience
 from bridge.pipeline.routes import Route, RouteTable
 from bridge.pipeline.window import Windower
 from bridge.store.index import Index
-from bridge.store.records import Changes, Saved, SavedRows, decode, encode
+from bridge.store.records import Changes, Saved, decode, encode
 from bridge.topics import DataTopic
 
 if TYPE_CHECKING:
     from random import Random
 
     from bridge.messages import Lane, Window
+    from bridge.pipeline.chunk import Chunk
     from bridge.store.records import SavedSeries
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")
@@ -102,24 +103,23 @@ class Bridge:
             taken = self.windower.take(self.route, WHO, seen, self.now, 0.0)
         except Refused:
             return []
-        kept = []
-        if (chunk := taken.chunk) is not None:
-            kept = [SavedRows(KEY, chunk.first, chunk.values, chunk.t, chunk.dt, chunk.t_source, chunk.lane)]
-        return self._turn(kept, taken.windows)
+        return self._turn(taken.windows, taken.chunk)
 
     def skip(self, *ranges: Span) -> list[int]:
         """Take a Skip of these rows, `end` being the row after the last."""
         said = Skip([(first, end - 1) for first, end in ranges], "age", "e", receipt=True)
-        return self._turn([], self.windower.skip(self.route, WHO, said, self.now).windows)
+        return self._turn(self.windower.skip(self.route, WHO, said, self.now).windows)
 
     def expire(self) -> list[int]:
         windows = [window for _, some in self.windower.expire(self.now) for window in some]
-        return self._turn([], windows)
+        return self._turn(windows)
 
-    def _turn(self, rows: list[SavedRows], windows: list[Window]) -> list[int]:
+    def _turn(self, windows: list[Window], chunk: Chunk | None = None) -> list[int]:
         self.cut += windows
-        series = [self.saved] if self.windower.entry(KEY) is not None else []
-        self.log.commit(Changes(rows=rows, series=series))
+        if (entry := self.windower.entry(KEY)) is not None:
+            changes = Changes()
+            restore.save([entry], [] if chunk is None else [(entry, chunk)], changes)
+            self.log.commit(changes)
         return [window.seq for window in windows]
 
     @property

@@ -18,9 +18,20 @@ import pytest
 from bridge.errors import StoreError
 from bridge.messages import Answer, Result, SeriesKey
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, GivenUp, SavedResult, SavedRows, SavedSeries, SavedWindow, decode
+from bridge.store.records import (
+    Changes,
+    GivenUp,
+    SavedResult,
+    SavedRows,
+    SavedSeries,
+    SavedTail,
+    SavedWindow,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEY = SeriesKey("s", "d", "x", "e")
@@ -47,8 +58,24 @@ def turn(n: int) -> Changes:
     return Changes(rows=[rows(KEY, 64 * n)], series=[series], results=[said], taken=[f"r{n - 1}"])
 
 
+def tail(key: SeriesKey, first: int, next_window: int, count: int = 64) -> SavedTail:
+    data = np.full((count, 6), first, "<f4").tobytes()
+    skipped = (GivenUp(1, 3, "age"),)
+    return SavedTail(
+        key, "m", True, first + count, next_window, skipped, 5, 2, "via", first, data, 6, 0.0, 0.02, "device", "live"
+    )  # fmt: skip
+
+
+def turn_of_tail(n: int) -> Changes:
+    said = SavedResult(msgspec.structs.replace(SAID, id=f"r{n}"), 7.5, "topic")
+    return Changes(tails=[tail(KEY, 64 * n, 64 * n)], results=[said], taken=[f"r{n - 1}"])
+
+
+@pytest.mark.parametrize("turn", [turn, turn_of_tail])
 @pytest.mark.parametrize("idle", [False, True])
-def test_what_is_void_is_bounded_also_where_one_device_is_silent(path: Path, idle: bool) -> None:
+def test_what_is_void_is_bounded_also_where_one_device_is_silent(
+    path: Path, idle: bool, turn: Callable[[int], Changes]
+) -> None:
     journal = Journal(path, pytest.fail)
     with patch("bridge.store.index.SLACK", 32_768):
         if idle:
@@ -73,6 +100,47 @@ def test_what_is_void_is_bounded_also_where_many_rows_were_given_up(path: Path) 
         journal.close()
     assert (kept.next_row, len(kept.skipped)) == (64 * 199, 1_000)
     assert path.stat().st_size < 400_000  # of 2,000,000 bytes that were written
+
+
+def test_a_tail_takes_the_place_of_what_was_kept_of_its_series(path: Path) -> None:
+    journal = Journal(path, pytest.fail)
+    before = [rows(KEY, 0), rows(KEY, 64), rows(IDLE, 7)]
+    journal.commit(Changes(rows=before, series=[SavedSeries(KEY, "m", True, 128, 0)]))
+    journal.commit(Changes(tails=[tail(KEY, 128, 128)]))
+    for _ in range(2):
+        saved = journal.load()
+        (kept,) = saved.rows
+        assert (kept.key, kept.first, kept.values.tolist()) == (KEY, 128, [[128.0] * 6] * 64)
+        assert (kept.t, kept.dt, kept.t_source, kept.lane) == (0.0, 0.02, "device", "live")
+        assert saved.series == [SavedSeries(KEY, "m", True, 192, 128, (GivenUp(1, 3, "age"),), 5, 2, (), "via")]
+        journal.close()
+        journal = Journal(path, pytest.fail)
+    journal.close()
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_rows_of_a_tail_are_kept_until_they_are_cut(path: Path, loaded: bool) -> None:
+    journal = Journal(path, pytest.fail)
+    with patch.multiple("bridge.store.index", SLACK=0, SHARE=0):  # each commit moves what is needed
+        journal.commit(Changes(tails=[tail(KEY, 0, 0), tail(IDLE, 7, 0)]))
+        if loaded:
+            journal.load()
+        journal.commit(Changes(rows=[rows(KEY, 64)], series=[SavedSeries(KEY, "m", True, 128, 63)]))
+        journal.commit(Changes(taken=["never"]))
+        assert [(kept.key, kept.first) for kept in journal.load().rows] == [(KEY, 0), (IDLE, 7), (KEY, 64)]
+        journal.commit(Changes(series=[SavedSeries(KEY, "m", True, 128, 64)]))
+        journal.commit(Changes(series=[SavedSeries(IDLE, "m", True, 71, 8)]))
+        assert [(kept.key, kept.first) for kept in journal.load().rows] == [(IDLE, 7), (KEY, 64)]
+        journal.commit(Changes(forgotten=[IDLE]))
+        saved = journal.load()
+    journal.close()
+    assert [(kept.key, kept.first) for kept in saved.rows] == [(KEY, 64)]
+    assert saved.series == [SavedSeries(KEY, "m", True, 128, 64)]
+
+
+def test_a_tail_that_is_no_rows_is_damage() -> None:
+    with pytest.raises(ValueError, match="buffer size"):
+        decode(encode(Changes(tails=[msgspec.structs.replace(tail(KEY, 0, 0), data=bytes(23))])))
 
 
 def test_a_commit_that_changes_nothing_kept_writes_nothing(path: Path) -> None:
@@ -201,7 +269,7 @@ def test_a_journal_of_version_1_is_taken_over_whole(path: Path) -> None:
     check_version_1(path)
     check_version_1(path)
     with sqlite3.connect(path) as now:
-        assert now.execute("PRAGMA user_version").fetchone() == (4,)
+        assert now.execute("PRAGMA user_version").fetchone() == (5,)
         assert {name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
             "turns",
             "decided",

@@ -9,7 +9,7 @@ import numpy as np
 
 from bridge.messages import Answer, Result, SeriesKey
 from bridge.store.journal import Journal
-from bridge.store.records import Changes, Saved, SavedResult, SavedRows, SavedSeries, SavedWindow
+from bridge.store.records import Changes, Saved, SavedResult, SavedRows, SavedSeries, SavedTail, SavedWindow, packed
 from tests.faults.power.subjects import Verdict, set_aside
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class JournalSubject:
     def _extend(self, changes: Changes, dice: Random) -> None:
         self._mark += 1
         mark, chance, key = self._mark, dice.random(), dice.choice(KEYS)
-        if chance < 0.5 and key not in {one.key for one in changes.series}:
+        moved = {one.key for one in changes.series} | {one.key for one in changes.tails}
+        if chance < 0.5 and key not in moved:
             self._advance(changes, key, dice)
         elif chance < 0.6:
             changes.asked.append(_question(f"w{mark}", mark))
@@ -60,7 +61,7 @@ class JournalSubject:
             changes.decided.append(f"d{mark}")
         elif chance < 0.9:
             changes.answered += self._some("asked", dice)
-        elif chance < 0.98 or changes.series:
+        elif chance < 0.98 or moved:
             changes.taken += self._some("result", dice)
         else:
             changes.forgotten.append(key)
@@ -71,9 +72,14 @@ class JournalSubject:
         row, window = (known.next_row, known.next_window) if isinstance(known, SavedSeries) else (0, 0)
         count = dice.choice([1, 8, 64])
         values = np.full((count, 2), self._mark, np.float32)
-        changes.rows.append(SavedRows(key, row, values, float(self._mark), 0.5, "device", "live"))
-        cut = dice.choice([window, max(window, row - 30), row + count])
-        changes.series.append(SavedSeries(key, "m", True, row + count, cut))
+        cut = dice.choice([window, max(window, row - 30), row, row + count])
+        series = SavedSeries(key, "m", True, row + count, cut)
+        rows = SavedRows(key, row, values, float(self._mark), 0.5, "device", "live")
+        if cut == row:
+            changes.tails.append(_tail(series, rows))
+        else:
+            changes.rows.append(rows)
+            changes.series.append(series)
 
     def _some(self, what: str, dice: Random) -> list[str]:
         return [str(name[1]) for name in self._held if name[0] == what and dice.random() < 0.5]
@@ -82,9 +88,11 @@ class JournalSubject:
         held = self._held
         for key in changes.forgotten:
             held = {name: it for name, it in held.items() if name[:2] not in {("series", key), ("rows", key)}}
-        held |= {("series", one.key): one for one in changes.series}
-        cut = {one.key: one.next_window for one in changes.series}
-        for rows in changes.rows:
+        tails = [tail.apart() for tail in changes.tails]
+        series = [*changes.series, *(one for one, _ in tails)]
+        held |= {("series", one.key): one for one in series}
+        cut = {one.key: one.next_window for one in series}
+        for rows in (*changes.rows, *(rows for _, rows in tails)):
             held["rows", rows.key, rows.first] = _of(rows)
         for name in [it for it in held if it[0] == "rows" and it[1] in cut]:
             if _end(held[name]) <= cut[name[1]]:  # type: ignore[index] # a key, the filter says
@@ -110,6 +118,13 @@ class JournalSubject:
 
     def close(self) -> None:
         self._journal.close()
+
+
+def _tail(series: SavedSeries, rows: SavedRows) -> SavedTail:
+    return SavedTail(
+        series.key, series.model, series.numbered, series.next_row, series.next_window, (), 0, 0, "", rows.first,
+        packed(rows.values), 2, rows.t, rows.dt, rows.t_source, rows.lane,
+    )  # fmt: skip
 
 
 def _of(rows: SavedRows) -> tuple[int, float, bytes]:
