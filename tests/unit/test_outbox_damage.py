@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from bridge.errors import StoreError
 from bridge.store import database, outbox_recovery
 from bridge.store.age import Moment
-from bridge.store.database import Broken
+from bridge.store.database import NEVER, Broken
 from bridge.store.marks import Mark, Marks
 from bridge.store.outbox import Append, Limits, Outbox, Release
+from bridge.store.outbox_file import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -445,6 +446,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(
     seed=st.integers(0, 1 << 32), places=st.lists(st.floats(0, 0.999), max_size=4), cut=st.none() | st.floats(0.01, 1)
 )
+@example(seed=1, places=[0.00028], cut=None)  # the lowest byte of the schema's number
 @example(seed=1, places=[0.5, 0.11565949361982923], cut=None)  # found by the deletion, not by the check at the start
 def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
     sound: Path, seed: int, places: list[float], cut: float | None
@@ -458,7 +460,14 @@ def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
         overwrite(path, int(place * size), noise.randbytes(noise.choice([1, 16, 4096, 9000])))
     if cut is not None:
         path.write_bytes(path.read_bytes()[: int(cut * size)])
-    box = Outbox(path, Limits(), tell=lambda _: None)
+    before = path.read_bytes()
+    try:
+        box = Outbox(path, Limits(), tell=lambda _: None)
+    except StoreError as why:  # the number of its schema may be damaged so that it looks like a newer version's
+        assert VERSION < int.from_bytes(before[60:64], "big") < NEVER, why
+        assert "written by a newer version" in str(why)
+        assert path.read_bytes() == before
+        return
     found = check(box, range(1000, ROWS))
     try:
         box.expire(1.0)  # gives up what was found damaged when it was read

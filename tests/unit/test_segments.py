@@ -13,6 +13,7 @@ import pytest
 
 from bridge.errors import StoreError
 from bridge.messages import SeriesKey
+from bridge.store.conversion import VERSION
 from bridge.store.database import Broken, Full, condemn
 from bridge.store.journal import MARK, Journal
 from bridge.store.records import Changes, SavedRows, SavedSeries
@@ -333,19 +334,20 @@ def test_a_journal_gone_from_beside_its_files_is_told(path: Path, told: list[str
 def test_what_a_newer_version_left_damaged_is_not_recovered(path: Path) -> None:
     journal = Journal(path, pytest.fail)
     journal.commit(turn(0))
-    journal._db.execute("PRAGMA user_version = 5")
+    journal._db.execute(f"PRAGMA user_version = {VERSION + 1}")
     journal.close()
     condemn(path, "found damaged")
     before = sorted(path.parent.iterdir())
-    with pytest.raises(StoreError, match=r"newer version \(schema 5, this one knows 4\)"):
+    with pytest.raises(StoreError, match=rf"newer version \(schema {VERSION + 1}, this one knows {VERSION}\)"):
         Journal(path, pytest.fail)
     assert [one for one in sorted(path.parent.iterdir()) if ".recovering" not in one.name] == before
 
 
-def test_a_journal_of_version_3_goes_on(path: Path) -> None:
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_journal_of_an_earlier_version_goes_on(path: Path, version: int) -> None:
     journal = Journal(path, pytest.fail)
     journal.commit(turn(0, devices=2))
-    journal._db.execute("PRAGMA user_version = 3")
+    journal._db.execute(f"PRAGMA user_version = {version}")
     journal.close()
     again = Journal(path, pytest.fail)
     again.commit(turn(1, hop=2))
