@@ -460,14 +460,11 @@ def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
         overwrite(path, int(place * size), noise.randbytes(noise.choice([1, 16, 4096, 9000])))
     if cut is not None:
         path.write_bytes(path.read_bytes()[: int(cut * size)])
-    before = path.read_bytes()
-    try:
-        box = Outbox(path, Limits(), tell=lambda _: None)
-    except StoreError as why:  # the number of its schema may be damaged so that it looks like a newer version's
-        assert VERSION < int.from_bytes(before[60:64], "big") < NEVER, why
-        assert "written by a newer version" in str(why)
-        assert path.read_bytes() == before
-        return
+    if VERSION < int.from_bytes(path.read_bytes()[60:64], "big") < NEVER:
+        with pytest.raises(StoreError, match="written by a newer version"):  # as it looks; nothing is lost by that
+            Outbox(path, Limits(), tell=lambda _: None)
+        overwrite(path, 60, VERSION.to_bytes(4, "big"))
+    box = Outbox(path, Limits(), tell=lambda _: None)
     found = check(box, range(1000, ROWS))
     try:
         box.expire(1.0)  # gives up what was found damaged when it was read
