@@ -207,9 +207,8 @@ class Book:
         self._answered += 1
         hop = tally.hop
         if hop:
-            latest = tally.latest
-            if seq == latest[1] + hop:  # here, for it is so of nearly all
-                latest[1] = seq
+            if seq == tally.last + hop:  # here, for it is so of nearly all
+                tally.last = seq
             else:
                 tally.end(seq)
 

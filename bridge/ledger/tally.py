@@ -25,11 +25,13 @@ class Tally:
         opened: first rows of those that waited then.
         ended_all: `ended` knows of each window.
         seen: seconds since 1970 of the latest rows; None: none since the start.
-        latest: first rows of the first and the last window of the highest range that ended.
+        first: first row of the first window of the highest range that ended.
+        last: first row of the last one.
     """
 
     __slots__ = (
-        "_others", "answered", "before", "ended_all", "hop", "latest", "opened", "provisional", "refused", "seen",
+        "_others", "answered", "before", "ended_all", "first", "hop", "last", "opened", "provisional", "refused",
+        "seen",
     )  # fmt: skip
 
     def __init__(self, hop: int) -> None:
@@ -41,7 +43,7 @@ class Tally:
         self.opened: list[int] | None = None
         self.ended_all = True
         self.seen: float | None = None
-        self.latest = [NOTHING, NOTHING]
+        self.first = self.last = NOTHING
         self._others: list[Range] | None = None
 
     @property
@@ -60,8 +62,7 @@ class Tally:
         self.seen = max(self.seen or 0.0, other.seen or 0.0) or None
 
     def _ranges(self) -> list[Range]:
-        low, high = self.latest
-        return [*(self._others or ()), (low, high)] if low >= 0 else []
+        return [*(self._others or ()), (self.first, self.last)] if self.first >= 0 else []
 
     def end(self, seq: int) -> None:
         """The window with that first row, which does not follow the latest, is answered or refused.
@@ -76,7 +77,7 @@ class Tally:
         if len(others) > RANGES:
             others, self.ended_all = others[-RANGES:], False
         self._others = [(low * hop, high * hop) for low, high in others] or None
-        self.latest[:] = last[0] * hop, last[1] * hop
+        self.first, self.last = last[0] * hop, last[1] * hop
 
 
 class WholeTally(Tally):
@@ -99,9 +100,8 @@ class WholeTally(Tally):
         last = self.hop - 1
         ranges, all_known = newest(union([*self.ended, (seq, seq + last)]))
         self.ended_all = self.ended_all and all_known
-        *others, latest = [(low, high - last) for low, high in ranges]
+        *others, (self.first, self.last) = [(low, high - last) for low, high in ranges]
         self._others = others or None
-        self.latest[:] = latest
 
     def ended_before(self, rows: Iterable[Range]) -> None:
         """Windows of these rows were answered by an earlier process."""
