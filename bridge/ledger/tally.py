@@ -65,7 +65,7 @@ class Tally:
         return [*(self._others or ()), (self.first, self.last)] if self.first >= 0 else []
 
     def end(self, seq: int) -> None:
-        """The window with that first row, which does not follow the latest, is answered or refused.
+        """The window with that first row, which does not follow `last`, is answered or refused.
 
         The cloud's answers come later than the bridge's.
         """
@@ -96,7 +96,7 @@ class WholeTally(Tally):
         return union((low, high + last) for low, high in self._ranges())
 
     def end(self, seq: int) -> None:
-        """The window with that first row, which does not follow the latest, is answered or refused."""
+        """The window with that first row, which does not follow `last`, is answered or refused."""
         last = self.hop - 1
         ranges, all_known = newest(union([*self.ended, (seq, seq + last)]))
         self.ended_all = self.ended_all and all_known

@@ -208,8 +208,11 @@ class Pipeline:
             restore.note_forgotten(turn.touched.values())
         evicted = self._windower.evicted
         for key in evicted:
-            if turn.touched.get(key) is not self._windower.entry(key):  # it may have begun anew in the same turn
+            entry = self._windower.entry(key)
+            if entry is None:
                 turn.touched.pop(key, None)
+            else:  # begun anew, or back, in the same turn: what the journal forgets it is told again
+                turn.touched[key] = entry
         restore.save(turn.touched.values(), turn.kept, turn.changes)
         if evicted:
             self._note_pushed_out(turn)

@@ -168,7 +168,7 @@ def save(entries: Iterable[Entry], kept: list[tuple[Entry, Chunk]], changes: Cha
 
     Args:
         entries: series whose state changed.
-        kept: their new rows, in the order in which they came; what others got is void.
+        kept: new rows, in the order in which they came; those of other series, pushed out since, are void.
         changes: where to note it.
     """
     newest = dict(kept)

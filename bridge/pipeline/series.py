@@ -223,7 +223,11 @@ class Series:
         return self._tail, self._held, self._firsts
 
     def all_of(self, chunk: Chunk) -> Chunk | None:
-        """All rows that unfinished windows need, and none are held, if they came with that chunk; else None."""
+        """All rows that are needed, if they are one chunk and none are held; None also if that came before this one.
+
+        Args:
+            chunk: the newest rows.
+        """
         tail = self._tail
         if len(tail) != 1 or self._held:
             return None

@@ -166,8 +166,10 @@ class Strand:
         begin = self.later[-1].begin if self.later else 0
         for later in self.later:
             later.patient = self.first.patient
-        if chunk.first >= begin and not self.given.ahead(chunk.first):  # live rows: nothing else moves
-            return self._part(len(self.later)).add(chunk, now)
+        if chunk.first >= begin and not self.given.ahead(chunk.first):  # live rows: no other part moves
+            part = self._part(len(self.later))
+            added, cut = part.add(chunk, now)
+            return added, cut + self._settle(now) if self.given.ahead(part.next_row) else cut
         new: Chunk | None = None
         cuts: list[Cut] = []
         for piece in self._pieces(chunk):
@@ -208,9 +210,9 @@ class Strand:
             forced: too much is held: wait for no gap before which rows are held.
 
         Returns:
-            The windows that are complete without it; None if nothing was given up.
+            The windows that are complete without it; None if nothing changed.
         """
-        given_up = self.given.rows
+        before = self._state()
         cuts: list[Cut] = []
         quiet = self._heard - self._promised >= waits.gap or now - self._promised >= waits.backlog
         while quiet and self.later:
@@ -221,7 +223,11 @@ class Strand:
             while part.gap_since is not None and (forced or now - part.gap_since >= wait):
                 cuts += self._in_lane(part, part.give_up(now, "held_rows" if forced else "gap"))
         cuts += self._settle(now)
-        return None if self.given.rows == given_up else cuts
+        return None if self._state() == before else cuts
+
+    def _state(self) -> tuple[int, list[tuple[int, int]]]:
+        """What is given up and, of each part, known and cut."""
+        return self.given.rows, [(part.next_row, part.next_window) for part in (self.first, *self.later)]
 
     def _close(self, at: int, now: float, why: str) -> list[Cut]:
         """Give up the hole before that later part, and the gaps in the part before it."""

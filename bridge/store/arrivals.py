@@ -66,7 +66,7 @@ class Arrivals:
         if first is None or not 0 < rows <= append.align - first % append.align:
             return None
         data = append.values.astype("<f4", copy=False).tobytes()
-        crc = checksum(first, rows, data)
+        crc = checksum(first, rows, append.t, append.dt, data)
         self._db.execute(_ONE, (append.series, first, rows, append.t, append.dt, now, data, crc))
         self._blobs.came(append.series, rows, len(data))
         self._marks.moved({append.series: first + rows}, set())

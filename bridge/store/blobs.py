@@ -50,7 +50,7 @@ class Blobs:
         """What is still kept of rows `first`…`last`, in order; the caller bounds the range, so the memory."""
         query = f"SELECT first, count, t, dt, data, crc FROM blobs WHERE {_OVERLAP} ORDER BY first"  # noqa: S608 # constants only
         for start, count, t, dt, data, crc in self._db.execute(query, (series, first, last)):
-            if not is_intact(start, count, data, crc):
+            if not is_intact(start, count, t, dt, data, crc):
                 self.rotten.add((series, start))
                 continue
             rows = np.frombuffer(data, dtype="<f4").reshape(count, -1)
@@ -86,10 +86,10 @@ class Blobs:
 
     def insert(self, series: int, piece: Piece, kept: float, blob: int | None = None) -> None:
         """Keeps a piece that came at `kept` on the clock of ages, as blob number `blob` or as the newest."""
-        data, rows = piece.values.tobytes(), len(piece.values)
+        data, rows, t, dt = piece.values.tobytes(), len(piece.values), piece.t, piece.dt
         self._db.execute(
             "INSERT INTO blobs(id, series, first, count, t, dt, kept, data, crc) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (blob, series, piece.first, rows, piece.t, piece.dt, kept, data, checksum(piece.first, rows, data)),
+            (blob, series, piece.first, rows, t, dt, kept, data, checksum(piece.first, rows, t, dt, data)),
         )
         self.came(series, rows, len(data))
 
@@ -109,7 +109,7 @@ class Blobs:
             removed.append((first, first + count - 1))
         part = f"SELECT id, first, count, t, dt, kept, data, crc FROM blobs WHERE {_OVERLAP}"  # noqa: S608 # constants only
         for blob, first, count, t, dt, kept, data, crc in self._db.execute(part, edges).fetchall():
-            if not is_intact(first, count, data, crc):
+            if not is_intact(first, count, t, dt, data, crc):
                 self.rotten.add((gone.series, first))
                 continue
             piece = Piece(first, np.frombuffer(data, dtype="<f4").reshape(count, -1), t, dt)
@@ -129,18 +129,20 @@ class Blobs:
             Broken: nobody can say which rows it had.
         """
         one = (series, first)
-        query = "SELECT id, count, data, crc FROM blobs WHERE series = ? AND first = ?"
+        query = "SELECT id, count, t, dt, data, crc FROM blobs WHERE series = ? AND first = ?"
         blob, *found = self._db.execute(query, one).fetchone() or (None,)
         if blob is None or is_intact(first, *found):
             return None
-        count, data, crc = found
+        count, t, dt, data, crc = found
         own = self._db.execute("SELECT series, first FROM blobs WHERE id = ?", (blob,)).fetchone()  # not the index's
         if own != one or not is_count(count) or not isinstance(data, bytes):
             raise Broken(f"the blob of row {first} of series {series} is damaged")
         self._db.execute("DELETE FROM blobs WHERE id = ?", (blob,))
         self._gone(series, count, len(data))
         sizes = (rows for rows in range(1, LONGEST + 1) if len(data) % (4 * rows) == 0)
-        rows = next((rows for rows in sizes if crc == checksum(first, rows, data)), count)  # if `count` is damaged
+        rows = next(
+            (rows for rows in sizes if is_intact(first, rows, t, dt, data, crc)), count
+        )  # if `count` is damaged
         after = """SELECT coalesce((SELECT min(first) FROM blobs WHERE series = ?1 AND first > ?2),
             (SELECT next FROM series WHERE id = ?1))"""
         (stop,) = self._db.execute(after, one).fetchone()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKS = ".marks"  # beside the outbox
-VERSION = 3
+VERSION = 4
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS series(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, epoch TEXT NOT NULL,
@@ -67,6 +67,6 @@ def note(db: sqlite3.Connection, moment: Moment) -> None:
 
 
 def _convert(db: sqlite3.Connection, version: int) -> None:
-    """Version 1 had no checksums; those of version 2 are taken as they are (`is_intact`)."""
+    """Version 1 had no checksums; those of versions 2 and 3 are taken as they are (`is_intact`)."""
     if version < 2:
         db.execute("ALTER TABLE blobs ADD COLUMN crc INTEGER")

@@ -113,9 +113,9 @@ def _add_marked(series: dict[int, _Found], marks: dict[int, Mark]) -> None:
 
 def _copy(new: sqlite3.Connection, blob: _Row, series: dict[int, _Found]) -> int:
     """Rows of one blob, if it is whole."""
-    _, number, first, count, _, _, _, data, crc = blob
+    _, number, first, count, t, dt, _, data, crc = blob
     one = series.get(number)
-    if one is None or not is_intact(first, count, data, crc):
+    if one is None or not is_intact(first, count, t, dt, data, crc):
         return 0
     done = new.execute("INSERT OR IGNORE INTO blobs VALUES(NULL, ?, ?, ?, ?, ?, ?, ?, ?)", blob[1:])
     if not done.rowcount:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from typing import Any, Literal, TypeAlias
@@ -13,7 +14,8 @@ from bridge.messages import Rows
 WhenFull: TypeAlias = Literal["refuse_new", "drop_oldest", "thin_out"]
 OVERHEAD = 64  # bytes of a blob's row and its index entry, roughly
 LONGEST = 8192  # rows a blob has at most: no message is longer
-_HEAD = struct.Struct("<qq")
+_HEAD = struct.Struct("<qqdd")
+_HEAD_3 = struct.Struct("<qq")  # of version 3
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -114,24 +116,31 @@ def trim(piece: Piece, first: int, last: int) -> Piece:
     return Piece(start, values, t, piece.dt)
 
 
-def checksum(first: int, count: int, data: bytes) -> int:
-    """CRC-32 of a blob's rows, of the first one's number and of how many they are.
+def checksum(first: int, count: int, t: float | None, dt: float | None, data: bytes) -> int:
+    """CRC-32 of a blob's rows, of the first one's number and time, of how many they are and how far apart.
 
     SQLite itself would hand out a damaged blob.
     """
-    return zlib.crc32(data, zlib.crc32(_HEAD.pack(first, count)))
+    return zlib.crc32(data, zlib.crc32(_HEAD.pack(first, count, _number(t), _number(dt))))
 
 
-def is_intact(first: Any, count: Any, data: Any, crc: Any) -> bool:
+def _number(seconds: float | None) -> float:
+    """As SQLite gives it back: it knows neither NaN nor a negative zero."""
+    return math.nan if seconds is None or seconds != seconds else seconds + 0.0  # NaN alone is not itself
+
+
+def is_intact(first: Any, count: Any, t: Any, dt: Any, data: Any, crc: Any) -> bool:
     """Whether a blob, as read from the file, is as it was kept.
 
-    The checksum of version 2 knew nothing of `count`; version 1 had none.
+    The checksum of version 3 knew nothing of times, that of version 2 nothing of `count`; version 1 had none.
     """
     if not (isinstance(first, int) and is_count(count) and isinstance(data, bytes)):
         return False
-    if not data or len(data) % (4 * count):
+    if not data or len(data) % (4 * count) or not all(one is None or isinstance(one, float) for one in (t, dt)):
         return False
-    return crc is None or crc == checksum(first, count, data) or crc == zlib.crc32(data, first & 0xFFFFFFFF)
+    if crc is None or crc == checksum(first, count, t, dt, data):
+        return True
+    return crc in {zlib.crc32(data, zlib.crc32(_HEAD_3.pack(first, count))), zlib.crc32(data, first & 0xFFFFFFFF)}
 
 
 def is_count(count: Any) -> bool:

@@ -278,8 +278,8 @@ def _to_wire(values: Rows) -> tuple[int, bytes]:
     return values.shape[1], packed(values)
 
 
-def _from_wire(_type: type, packed: tuple[int, bytes]) -> Rows:
-    channels, data = packed
+def _from_wire(_type: type, found: tuple[int, bytes]) -> Rows:
+    channels, data = found
     return np.frombuffer(data, _FLOAT32).reshape(-1, channels)
 
 
@@ -297,7 +297,7 @@ def decode(body: bytes) -> Changes:
 
     Raises:
         msgspec.DecodeError: the bytes are not what `encode` makes.
-        ValueError: rows are not.
+        ValueError: the bytes of a tail are no rows.
     """
     found = _DECODER.decode(body)
     for one in found.tails:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import struct
 import zlib
 from typing import TYPE_CHECKING
 
@@ -316,12 +317,41 @@ def test_making_room_ends_where_all_that_is_left_to_thin_is_damaged(path: Path) 
     box.close()
 
 
-def test_a_file_of_version_2_is_taken_over_with_its_checksums(path: Path) -> None:
+@pytest.mark.parametrize("column", ["t", "dt"])
+@pytest.mark.parametrize("wrong", [5312.0, "soon", None])
+def test_a_time_that_was_damaged_is_no_time_of_these_rows(path: Path, column: str, wrong: float | str | None) -> None:
     _, first = filled(path)
     db = sqlite3.connect(path)
-    for blob, row, data in db.execute("SELECT id, first, data FROM blobs").fetchall():
-        db.execute("UPDATE blobs SET crc = ? WHERE id = ?", (zlib.crc32(data, row), blob))
-    db.execute("PRAGMA user_version = 2")
+    db.execute(f"UPDATE blobs SET {column} = ? WHERE first = 1024", (wrong,))  # noqa: S608 # constants only
+    db.commit()
+    db.close()
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert check(box, range(first, ROWS)) == {*range(first, ROWS)} - {*range(1024, 1088)}
+    box.expire(1.0)
+    assert box.untold(1) == [(1024, 1087, "damaged")]
+    box.close()
+
+
+@pytest.mark.parametrize("times", [(None, None), (-0.0, 0.5), (1e300, None), (7, 1), (float("nan"), 0.0)])
+def test_rows_are_whole_whatever_their_times(path: Path, times: tuple[float | None, float | None]) -> None:
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    one = box.begin("wrist", "e").id
+    for count in (64, 100):  # one blob, several
+        box.apply([Append(one, rows(0, count), *times, align=64)], 1.0)
+    box.close()
+    box = Outbox(path, Limits(), tell=pytest.fail)
+    assert sum(len(piece.values) for piece in box.read(one, 0, 1 << 40)) == 164
+    box.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_file_of_an_earlier_version_is_taken_over_with_its_checksums(path: Path, version: int) -> None:
+    _, first = filled(path)
+    db = sqlite3.connect(path)
+    for blob, row, count, data in db.execute("SELECT id, first, count, data FROM blobs").fetchall():
+        crc = zlib.crc32(data, row) if version == 2 else zlib.crc32(data, zlib.crc32(struct.pack("<qq", row, count)))
+        db.execute("UPDATE blobs SET crc = ? WHERE id = ?", (crc, blob))
+    db.execute(f"PRAGMA user_version = {version}")
     db.commit()
     db.close()
     box = Outbox(path, Limits(), tell=pytest.fail)
@@ -447,6 +477,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seed=st.integers(0, 1 << 32), places=st.lists(st.floats(0, 0.999), max_size=4), cut=st.none() | st.floats(0.01, 1)
 )
 @example(seed=1, places=[0.00028], cut=None)  # the lowest byte of the schema's number
+@example(seed=0, places=[0.5, 0.45604312322246476], cut=None)  # the time of some rows
 @example(seed=1, places=[0.5, 0.11565949361982923], cut=None)  # found by the deletion, not by the check at the start
 def test_whatever_is_damaged_no_wrong_row_and_no_number_twice(
     sound: Path, seed: int, places: list[float], cut: float | None

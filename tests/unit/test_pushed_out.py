@@ -106,14 +106,35 @@ def test_the_owner_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> Non
     assert "6 rows given up since the start whose windows were not complete, the latest of s/d2/x" in second
 
 
-async def test_the_ledger_says_so_also_after_a_restart(world: World) -> None:
-    def bounded() -> Life:
-        life = world.live()
-        life.pipeline._windower._patience = Patience(series=1)
-        life.pipeline._windower._idle = pushed_out.Idle(1)
-        return life
+def bounded(world: World) -> Life:
+    """A bridge that keeps one series."""
+    life = world.live()
+    life.pipeline._windower._patience = Patience(series=1)
+    life.pipeline._windower._idle = pushed_out.Idle(1)
+    return life
 
-    life = bounded()
+
+async def test_one_that_is_back_in_the_same_turn_is_known_to_the_next_life(world: World) -> None:
+    life, half = bounded(world), ROWS // 2
+    life.deliver("rows", 0, half, receipt=True)
+    await until(lambda: len(life.verdicts) == 1)
+    life.deliver("rows", 0, half, device="other", receipt=True)
+    life.deliver("rows", 0, half, receipt=True)  # refused: they were given up
+    await until(lambda: len(life.verdicts) == 2)
+    known = {name.device for name in life.pipeline._windower.keys}
+    await life.crash()
+    journal = Journal(world.path, pytest.fail)
+    kept = {one.key.device: one for one in journal.load().series}
+    journal.close()
+    assert known == {"d"}
+    assert (kept["d"].next_row, [(one.first, one.end, one.why) for one in kept["d"].skipped]) == (
+        half,
+        [(0, half, "series")],
+    )
+
+
+async def test_the_ledger_says_so_also_after_a_restart(world: World) -> None:
+    life = bounded(world)
     half = ROWS // 2
     life.deliver("rows", 0, half, receipt=True)
     await until(lambda: len(life.verdicts) == 1)

@@ -256,3 +256,13 @@ def test_a_part_that_begins_far_ahead_is_believed_and_a_row_far_beyond_it_is_not
     strand.check(4, 8)
     with pytest.raises(Refused, match=f"row {2 * far} is far beyond row {far + 4}"):
         strand.check(2 * far, 2 * far + 4)
+
+
+def test_windows_that_only_had_to_be_cut_are_told_by_the_end_of_a_wait() -> None:
+    strand = made(next_row=20)
+    strand.given.add(20, 25, "age")
+    strand.restore(chunk(25, 31), 0.0)
+    cuts = strand.expire(0.0, WAITS, forced=False)
+    assert cuts is not None
+    assert told(cuts) == [(26, "live")]
+    assert strand.expire(0.0, WAITS, forced=False) is None

@@ -230,6 +230,17 @@ def test_a_refused_message_does_not_stop_the_wait_of_its_series() -> None:
     ]
 
 
+def test_rows_behind_some_that_were_given_up_give_windows_when_a_gap_before_them_ends_for_want_of_room() -> None:
+    windower = made(held_rows=12)
+    take(windower, 0, 10, receipt=False)
+    skip(windower, (20, 24))
+    take(windower, 12, 20, receipt=False)
+    done = take(windower, 25, 31, receipt=False)  # rows 10 and 11 are waited for no more
+    assert told(done) == [(12, "live"), (14, "live"), (16, "live"), (26, "live")]
+    assert entry(windower).series.next_row == 31
+    assert told(take(windower, 31, 32, receipt=False)) == [(28, "live")]
+
+
 def test_nothing_is_waited_for_in_a_series_that_went() -> None:
     windower = made(series=1)
     take(windower, 8, 12, live_from=8)
