@@ -11,7 +11,7 @@ from bridge import topics
 from bridge.errors import Refused
 from bridge.messages import Observation, Skip
 from bridge.pipeline.chunk import most_rows
-from bridge.pipeline.routes import Route, RouteTable
+from bridge.pipeline.routes import Feed, Route, RouteTable
 from bridge.topics import DataTopic
 from bridge.wire import formats
 from bridge.wire.data import decode_data
@@ -27,13 +27,11 @@ class Admitted(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What an arrival that may pass says.
 
     Attributes:
-        route: where its rows go.
-        source: whose rows they are.
+        feed: where its rows go, and whose they are.
         seen: the rows, or which rows will never come.
     """
 
-    route: Route
-    source: DataTopic
+    feed: Feed
     seen: Observation | Skip
 
 
@@ -64,12 +62,13 @@ class Admission:
         Raises:
             Refused: with a reason of the contract.
         """
-        route, source = self._table.known(arrival.topic) or self._find(arrival)
+        feed = self._table.known(arrival.topic) or self._find(arrival)
+        route = feed.route
         seen = self._decode(arrival, route)
         if not isinstance(seen, Observation):
-            if source is ASKER:
+            if feed.source is ASKER:
                 raise Refused("malformed", "_infer takes an Observation of one window, not a skip")
-            return Admitted(route, source, seen)
+            return Admitted(feed, seen)
         rows, channels = seen.values.shape
         wanted = len(route.manifest.input.channels)
         if channels != wanted:
@@ -77,7 +76,7 @@ class Admission:
             raise Refused("shape", f"{channels} channels; {route.model} takes {wanted}: {names}", seq=seen.seq)
         if rows > self._few:
             self._check_rows(route, rows, seen.seq)
-        return Admitted(route, source, seen)
+        return Admitted(feed, seen)
 
     def _check_rows(self, route: Route, rows: int, seq: int | None) -> None:
         """A message must not have too many rows, nor give too many windows.
@@ -98,13 +97,13 @@ class Admission:
         except Refused:
             return None
 
-    def _find(self, arrival: Arrival) -> tuple[Route, DataTopic]:
+    def _find(self, arrival: Arrival) -> Feed:
         model = topics.parse_infer(arrival.topic)
         if model is None:
-            return self._table.find(arrival.topic)
+            return self._table.feed(arrival.topic)
         if arrival.reply_to is None:
             raise Refused("malformed", "_infer without a Response Topic that may be answered to")
-        return self._infer_route(model), ASKER
+        return Feed(self._infer_route(model), ASKER)
 
     def _infer_route(self, model: str) -> Route:
         route = self._infer.get(model)

@@ -77,7 +77,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         route: route it came by; of windows that may hold rows of several, one as private as all of them.
         numbered: whether its sender numbers the rows.
         via: `Route.via` of its route, as the journal keeps it.
-        used: number of its latest use.
+        used: number of its latest use; 0 once it was pushed out.
         strand: its parts, where one run of rows is not all that is known of it.
         turned: the route by which rows came last, and the row before which others may have come by another.
         pushed_out: seconds since 1970 at which rows of it were last given up for want of room; None: never.

@@ -77,7 +77,7 @@ class Intake:
             if not isinstance(seen, Observation):
                 self._skip(arrival, admitted, seen, turn)
                 return
-            taken = self._windower.take(admitted.route, admitted.source, seen, arrival.arrived, turn.wall)
+            taken = self._windower.take(admitted.feed, seen, arrival.arrived, turn.wall)
         except Refused as why:
             source = self._admission.source(arrival.topic)
             told = Refused(why.reason, why.detail, seq=why.seq)  # not with the frames that hold what was decoded
@@ -96,7 +96,8 @@ class Intake:
         else:
             turn.bytes_mqtt += len(arrival.payload)
         arrival.payload = b""  # decoded; what waits for the broker and the disk is to be small
-        durable = transient or admitted.route.windows == "rows"
+        feed = admitted.feed
+        durable = transient or feed.route.windows == "rows"
         ticket = Ticket(arrival, taken.key, (first, first + rows - 1), seen.receipt, durable, 0, len(windows))
         turn.tickets.append(ticket)
         if taken.entry is not None:
@@ -104,15 +105,15 @@ class Intake:
             if windows:  # which have rows of their own; a whole one has those of the message
                 turn.made += _bytes(windows)
             if taken.late is not None:
-                turn.refusals.append(Refusal(stale(taken.late, first), admitted.source, None))
+                turn.refusals.append(Refusal(stale(taken.late, first), feed.source, None))
                 self._counts["refused_stale"] += 1
-                self._out.book.refusal(admitted.source, "stale", turn.wall)
+                self._out.book.refusal(feed.source, "stale", turn.wall)
         if taken.known is not None:
             self._counts["known_messages"] += 1
             self._out.book.known(taken.key, turn.wall)
             self._join(taken.known, ticket)
         elif windows:
-            route = admitted.route if taken.entry is None else taken.entry.route
+            route = feed.route if taken.entry is None else taken.entry.route
             self._cut(turn, windows, ticket, route, seen)
 
     def _skip(self, arrival: Arrival, admitted: Admitted, seen: Skip, turn: Turn) -> None:
@@ -121,14 +122,15 @@ class Intake:
         Raises:
             Refused: their series is another route's.
         """
-        skipped = self._windower.skip(admitted.route, admitted.source, seen, arrival.arrived)
+        route = admitted.feed.route
+        skipped = self._windower.skip(admitted.feed, seen, arrival.arrived)
         turn.messages += 1
         self._counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
         self._counts["skips"] += 1
         self._counts["rows_skipped"] += skipped.rows
         if skipped.entry is not None:
             turn.touched[skipped.key] = skipped.entry
-        route = admitted.route if skipped.entry is None else skipped.entry.route
+            route = skipped.entry.route
         self._without_sender(skipped.windows, route, turn)
         for rows in seen.ranges:  # one settles the arrival, each tells the sender of its rows
             turn.tickets.append(Ticket(arrival, skipped.key, rows, seen.receipt, durable=True))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bridge.messages import SeriesKey
+    from bridge.pipeline.entries import Entry
 
 Policy = Literal["cascade", "bridge", "cloud"]
 Order = Literal["strict", "free"]
@@ -149,6 +150,23 @@ class Override(msgspec.Struct, frozen=True, eq=False):
         return fnmatchcase(device, self.device) and fnmatchcase(route.model, self.model)
 
 
+class Feed:
+    """What comes by one topic.
+
+    Attributes:
+        route: where it goes.
+        source: whose rows it carries.
+        entry: the windower's: the series that its rows went to last, nearly always that of the next ones, too.
+    """
+
+    __slots__ = ("entry", "route", "source")
+
+    def __init__(self, route: Route, source: DataTopic) -> None:
+        self.route = route
+        self.source = source
+        self.entry: Entry | None = None
+
+
 class RouteTable:
     """All routes of a bridge.
 
@@ -157,7 +175,7 @@ class RouteTable:
         overrides: what is otherwise for some devices or models; the first that fits counts.
 
     Attributes:
-        known: what `find` found before for a topic; None if it was not asked yet, or not lately.
+        known: what `feed` found before for a topic; None if it was not asked yet, or not lately.
     """
 
     def __init__(self, routes: list[Route], overrides: Sequence[Override] = ()) -> None:
@@ -169,8 +187,8 @@ class RouteTable:
         self._infer: dict[str, Route] = {}
         self._models = {route.model for route in routes}
         self.routes = tuple(routes)
-        self._found: dict[str, tuple[Route, DataTopic]] = {}
-        self.known: Callable[[str], tuple[Route, DataTopic] | None] = self._found.get  # each message asks
+        self._found: dict[str, Feed] = {}
+        self.known: Callable[[str], Feed | None] = self._found.get  # each message asks
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -282,9 +300,18 @@ class RouteTable:
         Raises:
             Refused: `no_route`.
         """
+        feed = self.feed(topic)
+        return feed.route, feed.source
+
+    def feed(self, topic: str) -> Feed:
+        """The same, as one object a topic.
+
+        Raises:
+            Refused: `no_route`.
+        """
         found = self._found.get(topic)
         if found is None:
-            found = self._search(topic)
+            found = Feed(*self._search(topic))
             if len(topic) <= LONG:
                 if len(self._found) >= REMEMBERED:
                     self._found.clear()

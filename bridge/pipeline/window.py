@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.catalog.schema import Input
     from bridge.messages import Skip
-    from bridge.pipeline.routes import Route
+    from bridge.pipeline.routes import Feed, Route
     from bridge.pipeline.strand import Strand
     from bridge.topics import DataTopic
 
@@ -92,12 +92,11 @@ class Windower:
         if not entry.numbered and (who not in self._numbering or unfinished(entry)):  # not one that was pushed out
             self._numbering[who] = key.epoch
 
-    def take(self, route: Route, topic: DataTopic, seen: Observation, now: float, wall: float) -> Taken:
+    def take(self, feed: Feed, seen: Observation, now: float, wall: float) -> Taken:
         """Cut an Observation into windows.
 
         Args:
-            route: the route that took it.
-            topic: whose rows these are.
+            feed: by what it came.
             seen: the rows.
             now: monotonic seconds of arrival.
             wall: the same in seconds since 1970.
@@ -107,9 +106,10 @@ class Windower:
                 for rows of a series that another route takes to another model, `overload` for rows beyond a gap for
                 which there is no room, of a sender that keeps them.
         """
+        route = feed.route
         if route.windows == "whole":
-            return self._whole(route, topic, seen, now, wall)
-        entry = self._find(route, topic, seen.epoch, seen.seq)
+            return self._whole(route, feed.source, seen, now, wall)
+        entry = self._find(feed, seen.epoch, seen.seq)
         key, series = entry.key, entry.series
         first = series.next_row if seen.seq is None else seen.seq
         if self._held and seen.receipt:
@@ -129,21 +129,20 @@ class Windower:
         windows = [window_of(route, key, cut) for cut in cuts]
         return Taken(key, first, windows, added, "" if added is None and not cuts else None, late, entry)
 
-    def skip(self, route: Route, topic: DataTopic, skip: Skip, now: float) -> Skipped:
+    def skip(self, feed: Feed, skip: Skip, now: float) -> Skipped:
         """End the wait for rows that their sender gave up.
 
         Args:
-            route: the route that took it.
-            topic: whose rows these are.
+            feed: by what it came.
             skip: the rows.
             now: monotonic seconds of arrival.
 
         Raises:
             Refused: `no_route` for rows of a series that another route takes to another model.
         """
-        if route.windows == "whole":
-            return Skipped(SeriesKey(*topic, skip.epoch))
-        entry = self._find(route, topic, skip.epoch, skip.ranges[0][0])
+        if feed.route.windows == "whole":
+            return Skipped(SeriesKey(*feed.source, skip.epoch))
+        entry = self._find(feed, skip.epoch, skip.ranges[0][0])
         rows, cuts = self._strands.skip(entry, skip, now)
         self._note_gap(entry)
         return Skipped(entry.key, rows, [window_of(entry.route, entry.key, cut) for cut in cuts], entry)
@@ -260,7 +259,15 @@ class Windower:
         )  # fmt: skip
         return Taken(key, first, [window])
 
-    def _find(self, route: Route, topic: DataTopic, epoch: str, seq: int | None) -> Entry:
+    def _find(self, feed: Feed, epoch: str, seq: int | None) -> Entry:
+        entry = feed.entry
+        if entry is None or not entry.used or seq is None or entry.key.epoch != epoch or entry.route is not feed.route:
+            entry = feed.entry = self._search(feed.route, feed.source, epoch, seq)
+        self._uses += 1
+        entry.used = self._uses
+        return entry
+
+    def _search(self, route: Route, topic: DataTopic, epoch: str, seq: int | None) -> Entry:
         numbered = seq is not None
         if not numbered:
             who = (topic.site, topic.device, topic.stream)
@@ -282,7 +289,6 @@ class Windower:
                         "no_route", f"{topic.stream} of {topic.device} goes to {entry.route.model} already", seq=seq
                     )
                 turn(entry, route)
-            self._use(entry)
         return entry
 
     def _use(self, entry: Entry) -> None:
@@ -304,6 +310,7 @@ class Windower:
         while len(self._entries) > self._patience.series:
             entry = self._idle.pop(self._entries.values())
             key = entry.key
+            entry.used = 0
             del self._entries[key]
             self._held -= self._gaps.pop(key, 0)
             self._strands.forget(key)

@@ -20,6 +20,7 @@ from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
 from bridge.store.records import Changes
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 from tests.support.fleet import HOP, MODEL, SITE, STREAM, WINDOW, dice, seeds
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Mortal:
 
     def take(self, first: int, end: int, *, receipt: bool = False) -> Taken:
         seen = Observation(VALUES[first:end], seq=first, epoch="e1", receipt=receipt)
-        taken = self.windower.take(self._route, TOPIC, seen, self.now, 1e9)
+        taken = self.windower.take(feed(self.windower, self._route, TOPIC), seen, self.now, 1e9)
         self._collect(taken)
         return taken
 

@@ -22,6 +22,7 @@ from bridge.pipeline.turn import Cut
 from bridge.pipeline.window import Windower
 from bridge.ranges import both, count, minus, numbers, union
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from bridge.ledger.account import Account
@@ -55,7 +56,7 @@ class Bridge:
     def take(self, first: int, rows: int) -> None:
         seen = Observation(np.zeros((rows, len(SHAPE.channels)), np.float32), seq=first, epoch="e1")
         try:
-            taken = self.windower.take(ROUTE, TOPIC, seen, self.now, 1e9)
+            taken = self.windower.take(feed(self.windower, ROUTE, TOPIC), seen, self.now, 1e9)
         except Refused:
             return
         self.entry = taken.entry
@@ -69,7 +70,7 @@ class Bridge:
     def push_out(self) -> None:
         """Another series comes."""
         seen = Observation(np.zeros((1, len(SHAPE.channels)), np.float32), epoch="other")
-        self.windower.take(ROUTE, OTHER, seen, self.now, 1e9)
+        self.windower.take(feed(self.windower, ROUTE, OTHER), seen, self.now, 1e9)
 
     def turn(self, windows: list[Window]) -> None:
         assert self.entry is not None

@@ -21,6 +21,7 @@ from bridge.pipeline.window import Windower
 from bridge.store.journal import Journal
 from bridge.store.records import Changes
 from tests.property.test_ledger import ROUTE, SHAPE, TOPIC
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from bridge.pipeline.chunk import Chunk
@@ -77,7 +78,9 @@ class Bridge:
                 assert entry is not None
                 self.turn(windows, {key: entry}, [])
         elif kind == "skip":
-            skipped = self.windower.skip(ROUTE, TOPIC, Skip([(first, first + rows - 1)], "age", "e1", True), self.now)
+            skipped = self.windower.skip(
+                feed(self.windower, ROUTE, TOPIC), Skip([(first, first + rows - 1)], "age", "e1", True), self.now
+            )
             touched = {} if skipped.entry is None else {skipped.key: skipped.entry}
             self.turn(skipped.windows, touched, [])
         else:
@@ -93,7 +96,7 @@ class Bridge:
             live_from=first if kind == "live_from" else None,
         )
         try:
-            taken = self.windower.take(ROUTE, TOPIC, seen, self.now, 1e9)
+            taken = self.windower.take(feed(self.windower, ROUTE, TOPIC), seen, self.now, 1e9)
         except Refused:
             return
         assert taken.entry is not None

@@ -21,6 +21,7 @@ from bridge.pipeline.window import Windower
 from bridge.store.index import Index
 from bridge.store.records import Changes, Saved, decode, encode
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from random import Random
@@ -100,7 +101,7 @@ class Bridge:
         values = np.arange(first, end, dtype=np.float32).reshape(-1, 1)
         seen = Observation(values, first, "e", float(first), 1.0, lane, receipt=True, live_from=live_from)
         try:
-            taken = self.windower.take(self.route, WHO, seen, self.now, 0.0)
+            taken = self.windower.take(feed(self.windower, self.route, WHO), seen, self.now, 0.0)
         except Refused:
             return []
         return self._turn(taken.windows, taken.chunk)
@@ -108,7 +109,7 @@ class Bridge:
     def skip(self, *ranges: Span) -> list[int]:
         """Take a Skip of these rows, `end` being the row after the last."""
         said = Skip([(first, end - 1) for first, end in ranges], "age", "e", receipt=True)
-        return self._turn(self.windower.skip(self.route, WHO, said, self.now).windows)
+        return self._turn(self.windower.skip(feed(self.windower, self.route, WHO), said, self.now).windows)
 
     def expire(self) -> list[int]:
         windows = [window for _, some in self.windower.expire(self.now) for window in some]

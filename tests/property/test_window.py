@@ -19,6 +19,7 @@ from bridge.pipeline.entries import Patience
 from bridge.pipeline.routes import Route
 from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 DEVICES = ("a", "b", "c")
@@ -65,7 +66,7 @@ def test_each_device_gets_the_windows_of_one_big_message(sent: tuple[int, list[M
     got = [
         said(window)
         for _, device, first, end in messages
-        for window in windower.take(by, DataTopic("s", device, "x"), seen(first, end), 0.0, 0.0).windows
+        for window in windower.take(feed(windower, by, DataTopic("s", device, "x")), seen(first, end), 0.0, 0.0).windows
     ]
     rows, hop = by.manifest.input.rows, by.manifest.input.hop
     for device in DEVICES:
@@ -84,7 +85,9 @@ def test_rows_that_the_bridge_numbers_are_cut_alike(sizes: list[int], by: Route)
     windower = Windower(Patience(), lambda: "ours")
     at, got = 0, []
     for size in sizes:
-        taken = windower.take(by, DataTopic("s", "d", "x"), seen(at, at + size, numbered=False), 0.0, 0.0)
+        taken = windower.take(
+            feed(windower, by, DataTopic("s", "d", "x")), seen(at, at + size, numbered=False), 0.0, 0.0
+        )
         assert taken.first == at
         got += [(window.seq, window.values[:, 0].tolist()) for window in taken.windows]
         at += size
@@ -105,7 +108,9 @@ def test_what_is_remembered_is_bounded(sent: list[tuple[str, str, bool]], most: 
     evicted: set[SeriesKey] = set()
     for device, epoch, numbered in sent:
         with suppress(Refused):  # rows that were given up when their series was pushed out
-            windower.take(by, DataTopic("s", device, "x"), seen(9, 10, numbered=numbered, epoch=epoch), 0.0, 0.0)
+            windower.take(
+                feed(windower, by, DataTopic("s", device, "x")), seen(9, 10, numbered=numbered, epoch=epoch), 0.0, 0.0
+            )
         evicted.update(windower.evicted)
         assert len(windower) == len(windower._entries) <= most
         assert set(windower._gaps) <= set(windower._entries)
@@ -126,7 +131,7 @@ def test_the_series_that_goes_is_the_longest_idle_of_all(sent: list[int], most: 
     for number in [*range(most + 1), *sent]:
         device = str(number)
         with suppress(Refused):  # rows that were given up when their series was pushed out
-            windower.take(by, DataTopic("s", device, "x"), seen(0, 1), 0.0, 0.0)
+            windower.take(feed(windower, by, DataTopic("s", device, "x")), seen(0, 1), 0.0, 0.0)
         idle[device] = None
         idle.move_to_end(device)
         if len(idle) > most:

@@ -58,7 +58,7 @@ def refusal(admission: Admission, come: Arrival) -> Refused:
 
 def test_what_fits_is_admitted(admission: Admission) -> None:
     admitted = admission.admit(arrival(payload(4)))
-    assert (admitted.route, admitted.source) == (WRIST, ("s", "d", "wrist"))
+    assert (admitted.feed.route, admitted.feed.source) == (WRIST, ("s", "d", "wrist"))
     assert observed(admission, arrival(payload(4, live_from=7))).live_from == 7
 
 
@@ -90,14 +90,14 @@ def test_a_frame_is_refused_for_what_it_holds(admission: Admission) -> None:
 
 def test_a_foreign_payload_is_read_as_its_route_says(admission: Admission) -> None:
     come = arrival(b"1,2,3,4,5,6", "plain/p", content_type="text/csv")
-    assert admission.admit(come).source == ("local", "p", "acc")
+    assert admission.admit(come).feed.source == ("local", "p", "acc")
     assert observed(admission, come).values.tolist() == [ROW]
 
 
 def test_rows_that_will_never_come_are_admitted_whatever_the_shape(admission: Admission) -> None:
     said = b'{"skip": [[3, 5], [9, 9]], "why": "age", "epoch": "e", "receipt": true}'
     admitted = admission.admit(arrival(said))
-    assert (admitted.route, admitted.source) == (WRIST, ("s", "d", "wrist"))
+    assert (admitted.feed.route, admitted.feed.source) == (WRIST, ("s", "d", "wrist"))
     assert admitted.seen == Skip([(3, 5), (9, 9)], "age", "e", receipt=True)
 
 
@@ -132,7 +132,7 @@ def test_a_refusal_of_the_shape_names_the_channels(admission: Admission) -> None
 
 def test_infer_goes_to_a_whole_window_route(admission: Admission) -> None:
     admitted = admission.admit(arrival(payload(), "edge/v1/_infer/activity", reply_to="r"))
-    assert (admitted.route, admitted.source) == (INFER, ("_infer", "_infer", "_infer"))
+    assert (admitted.feed.route, admitted.feed.source) == (INFER, ("_infer", "_infer", "_infer"))
 
 
 def test_whose_message_it_was_is_told_by_its_topic_alone(admission: Admission) -> None:

@@ -25,6 +25,7 @@ from edge_agent.fake import FakeUplink
 from edge_agent.keeper import Keeper
 from edge_agent.sender import Sender
 from edge_agent.uplink import SAFE, TAKEN, Outcome
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Bridge:
     def take(self, _stream: str, seen: Observation) -> Outcome:
         assert seen.seq is not None
         try:
-            self.windower.take(ROUTE, WHO, seen, 0.0, 1e9)
+            self.windower.take(feed(self.windower, ROUTE, WHO), seen, 0.0, 1e9)
         except Refused as why:
             self.refused.append(str(why))
             return Outcome("refused", str(why))
@@ -58,7 +59,7 @@ class Bridge:
         return SAFE
 
     def skip(self, _stream: str, seen: Skip) -> Outcome:
-        self.windower.skip(ROUTE, WHO, seen, 0.0)
+        self.windower.skip(feed(self.windower, ROUTE, WHO), seen, 0.0)
         self.skips += 1
         return TAKEN if self.skips == 1 else SAFE
 

@@ -19,6 +19,7 @@ from bridge.pipeline.window import Windower
 from bridge.store import records
 from bridge.store.records import Changes, Saved, SavedSeries
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from bridge.pipeline.entries import Taken
@@ -177,7 +178,7 @@ class Bridge:
 
     def rows(self, by: Route, first: int, count: int, **more: Any) -> Taken:
         seen = Observation(np.zeros((count, 6), np.float32), seq=first, epoch="e", **more)
-        return self.windower.take(by, DataTopic("local", "d", "imu"), seen, 0.0, 0.0)
+        return self.windower.take(feed(self.windower, by, DataTopic("local", "d", "imu")), seen, 0.0, 0.0)
 
     def now(self) -> tuple[tuple[int, ...], str]:
         """What is private of the series, and the name of its route in the journal."""

@@ -17,6 +17,7 @@ from bridge.pipeline.entries import Patience
 from bridge.store.journal import Journal
 from bridge.topics import DataTopic
 from tests.support.engines import ROWS, until
+from tests.support.feeds import feed
 from tests.support.lives import Life, World
 from tests.unit.test_window_bounds import ROUTE, made, take
 
@@ -164,7 +165,7 @@ def test_a_series_without_numbers_goes_on_where_it_is_now_and_not_in_one_that_wa
     rows = np.zeros((4, 1), np.float32)
 
     def unnumbered(windower: Windower) -> SeriesKey:
-        return windower.take(ROUTE, DataTopic("s", "d", "x"), Observation(rows), 1.0, 1e9).key
+        return windower.take(feed(windower, ROUTE, DataTopic("s", "d", "x")), Observation(rows), 1.0, 1e9).key
 
     old = unnumbered(before)
     take(before, 0, device="other")

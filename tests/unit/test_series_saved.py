@@ -17,6 +17,7 @@ from bridge.pipeline.routes import Route, RouteTable
 from bridge.pipeline.window import Windower
 from bridge.store.records import Changes, GivenUp, Saved
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from bridge.pipeline.chunk import Chunk
@@ -40,12 +41,12 @@ class Turns:
         kept: list[tuple[Entry, Chunk]] = []
         for one in messages:
             if isinstance(one, Skip):
-                self.windower.skip(ROUTE, WHO, one, 0.0)
+                self.windower.skip(feed(self.windower, ROUTE, WHO), one, 0.0)
                 continue
             first, end, live_from = (one, one + 8, one) if isinstance(one, int) else (*one, None)
             values = np.arange(2 * first, 2 * end, dtype=np.float32).reshape(-1, 2)
             seen = Observation(values, first, "e", float(first), 1.0, receipt=True, live_from=live_from)
-            taken = self.windower.take(ROUTE, WHO, seen, 0.0, 0.0)
+            taken = self.windower.take(feed(self.windower, ROUTE, WHO), seen, 0.0, 0.0)
             assert taken.entry is not None
             if taken.chunk is not None:
                 kept.append((taken.entry, taken.chunk))
@@ -117,7 +118,9 @@ def test_what_was_kept_of_a_series_that_went_in_the_same_turn_is_void() -> None:
     turns = Turns()
     turns.turn((0, 4))
     gone, changes = turns.entry, Changes()
-    taken = turns.windower.take(ROUTE, WHO, Observation(np.zeros((2, 2), np.float32), 4, "e"), 0.0, 0.0)
+    taken = turns.windower.take(
+        feed(turns.windower, ROUTE, WHO), Observation(np.zeros((2, 2), np.float32), 4, "e"), 0.0, 0.0
+    )
     assert taken.chunk is not None
     restore.save([], [(gone, taken.chunk)], changes)
     assert not changes
@@ -130,5 +133,5 @@ def test_the_next_life_goes_on_from_a_tail() -> None:
     after = Turns()
     restore.take_up_series(Saved([series], [rows], [], [], []), RouteTable([ROUTE]), after.windower, now=0.0)
     seen = Observation(np.arange(26, 32, dtype=np.float32).reshape(-1, 2), 13, "e")
-    (window,) = after.windower.take(ROUTE, WHO, seen, 0.0, 0.0).windows
+    (window,) = after.windower.take(feed(after.windower, ROUTE, WHO), seen, 0.0, 0.0).windows
     assert (window.seq, window.values[:, 0].tolist()) == (8, list(range(16, 32, 2)))

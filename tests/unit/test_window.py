@@ -14,10 +14,11 @@ from bridge.catalog import load_manifest
 from bridge.errors import Refused
 from bridge.messages import Observation, SeriesKey, window_id
 from bridge.pipeline.entries import Entry, Patience, Taken
-from bridge.pipeline.routes import Route
+from bridge.pipeline.routes import Feed, Route
 from bridge.pipeline.series import Chunk, Series
 from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 if TYPE_CHECKING:
     from bridge.catalog import Manifest
@@ -57,7 +58,7 @@ def made(**patience: Any) -> Windower:
 
 
 def take(windower: Windower, seen: Observation, *, by: Route = ROWS, who: DataTopic = WHO, now: float = 1.0) -> Taken:
-    return windower.take(by, who, seen, now, WALL)
+    return windower.take(feed(windower, by, who), seen, now, WALL)
 
 
 def seqs(taken: Taken) -> list[int]:
@@ -275,3 +276,71 @@ def test_a_live_lane_that_begins_absurdly_far_is_refused(windower: Windower) -> 
     with pytest.raises(Refused, match="far beyond row 4"):
         take(windower, rows(far, 4, receipt=True, live_from=far))
     assert seqs(take(windower, rows(4, 4, receipt=True))) == [2, 4]
+
+
+class Topic:
+    """Rows that come by one topic, as one feed."""
+
+    def __init__(self, **patience: Any) -> None:
+        self.windower = made(**patience)
+        self.feed = Feed(ROWS, WHO)
+
+    def take(self, first: int | None, many: int, epoch: str = "e") -> Taken:
+        return self.windower.take(self.feed, rows(first, many, epoch=epoch), 1.0, WALL)
+
+
+def test_rows_of_a_topic_go_on_where_its_last_ones_ended() -> None:
+    topic = Topic()
+    entry = topic.take(0, 3).entry
+    assert topic.feed.entry is entry is topic.windower.entry(SeriesKey("s", "d", "x", "e"))
+    used = entry.used if entry is not None else 0
+    taken = topic.take(3, 3)
+    assert taken.entry is entry
+    assert seqs(taken) == [0, 2]
+    assert entry is not None
+    assert entry.used > used
+
+
+def test_another_numbering_of_a_topic_is_another_series() -> None:
+    topic = Topic()
+    old = topic.take(0, 3).entry
+    new = topic.take(3, 4, epoch="f").entry
+    assert new is not old
+    assert new is topic.windower.entry(SeriesKey("s", "d", "x", "f"))
+    assert topic.take(3, 1).entry is old
+
+
+def test_rows_that_nobody_numbers_are_not_those_of_a_numbering() -> None:
+    topic = Topic()
+    numbered = topic.take(0, 3, epoch="").entry
+    ours = topic.take(None, 3).entry
+    assert numbered is not None
+    assert ours is not None
+    assert (numbered.key.epoch, ours.key.epoch) == ("", "ours-1")
+    assert topic.take(None, 1).entry is ours
+    assert topic.take(3, 1, epoch="").entry is numbered
+
+
+def test_a_topic_does_not_keep_a_series_that_was_pushed_out() -> None:
+    topic = Topic(series=1)
+    old = topic.take(0, 3).entry
+    other = take(topic.windower, rows(0, 1), who=DataTopic("s", "d2", "x"))
+    assert topic.windower.evicted == [SeriesKey("s", "d", "x", "e")]
+    assert old is not None
+    assert old.used == 0
+    with pytest.raises(Refused, match="stale"):  # given up with the series
+        topic.take(2, 1)
+    back = topic.take(3, 5)
+    assert back.entry is old
+    assert old.used
+    assert topic.windower.evicted[1:] == [other.key]
+    assert len(topic.windower) == 1
+    assert seqs(back) == [4]
+
+
+def test_a_topic_by_another_route_does_not_go_on_in_silence() -> None:
+    topic = Topic()
+    topic.take(0, 3)
+    topic.feed.route = route(model="other")
+    with pytest.raises(Refused, match="no_route"):
+        topic.take(3, 1)

@@ -18,6 +18,7 @@ from bridge.pipeline.routes import Route
 from bridge.pipeline.series import MAX_JUMP
 from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 SHAPE = msgspec.structs.replace(ACTIVITY.input, rows=4, hop=2, channels=("c",), rate_hz=10.0)
@@ -40,11 +41,11 @@ def made(**patience: Any) -> Windower:
 def take(windower: Windower, first: int, end: int, *, who: DataTopic = WHO, now: float = 0.0, **more: Any) -> Taken:
     values = np.arange(first, end, dtype=np.float32).reshape(-1, 1)
     seen = Observation(values, **{"seq": first, "receipt": True, **more})
-    return windower.take(ROUTE, who, seen, now, 1e9)
+    return windower.take(feed(windower, ROUTE, who), seen, now, 1e9)
 
 
 def skip(windower: Windower, *ranges: tuple[int, int], by: Route = ROUTE, **more: Any) -> Skipped:
-    return windower.skip(by, WHO, Skip(list(ranges), "age", receipt=True, **more), 0.0)
+    return windower.skip(feed(windower, by, WHO), Skip(list(ranges), "age", receipt=True, **more), 0.0)
 
 
 def entry(windower: Windower, key: SeriesKey = KEY) -> Entry:

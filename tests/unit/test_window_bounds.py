@@ -18,6 +18,7 @@ from bridge.pipeline.routes import Route
 from bridge.pipeline.series import MAX_JUMP
 from bridge.pipeline.window import Windower
 from bridge.topics import DataTopic
+from tests.support.feeds import feed
 
 ACTIVITY = load_manifest(Path(__file__).parents[2] / "models" / "activity")
 SHAPE = msgspec.structs.replace(ACTIVITY.input, rows=4, hop=2, channels=("c",), rate_hz=10.0)
@@ -32,7 +33,7 @@ def made(**patience: int) -> Windower:
 def take(windower: Windower, first: int, *, device: str = "d", now: float = 1.0, live_from: int | None = None) -> Taken:
     values = np.arange(first, first + 4, dtype=np.float32).reshape(-1, 1)
     seen = Observation(values, seq=first, live_from=live_from)
-    return windower.take(ROUTE, DataTopic("s", device, "x"), seen, now, 1e9)
+    return windower.take(feed(windower, ROUTE, DataTopic("s", device, "x")), seen, now, 1e9)
 
 
 def starts(taken: Taken) -> list[int]:
