@@ -143,14 +143,20 @@ class Book:
         """
         tallies, waiting = self._tallies, self._waiting
         for key, entry in touched.items():
-            tally = tallies.get(key)
+            tally = entry.tally
             if tally is None:
-                tally = tallies[key] = Tally(entry.route.manifest.input.hop)
+                tally = tallies.get(key)
+                if tally is None:
+                    tally = tallies[key] = Tally(entry.route.manifest.input.hop)
+                entry.tally = tally
             tally.seen = wall
         before = len(waiting)
         unasked: dict[SeriesKey, Tally] = {}  # a turn has many windows of few streams
         for cut in cuts:
-            window = cut.window
+            window, series = cut.window, cut.entry
+            if series is not None and series.used and series.tally is not None:
+                waiting[window.id] = (series.tally, window.seq)
+                continue
             key = window.key
             tally = tallies.get(key)
             if tally is None:

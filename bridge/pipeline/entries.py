@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bridge.ledger.tally import Tally
 from bridge.messages import SeriesKey, Window
 from bridge.pipeline.chunk import most_rows
 from bridge.pipeline.routes import Route
@@ -81,6 +82,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         strand: its parts, where one run of rows is not all that is known of it.
         turned: the route by which rows came last, and the row before which others may have come by another.
         pushed_out: seconds since 1970 at which rows of it were last given up for want of room; None: never.
+        tally: the ledger's: what became of its windows; None as long as it counted none.
     """
 
     key: SeriesKey
@@ -92,6 +94,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     strand: Strand | None = None
     turned: tuple[Route, int] | None = None
     pushed_out: float | None = None
+    tally: Tally | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, eq=False, gc=False):

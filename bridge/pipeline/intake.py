@@ -58,7 +58,7 @@ class Intake:
             entry = self._windower.entry(key)
             assert entry is not None  # noqa: S101 # only series that are there have gaps
             turn.touched[key] = entry
-            self._without_sender(windows, entry.route, turn)
+            self._without_sender(windows, entry, turn)
 
     def overload(self, given_up: Collection[GivenUp], turn: Turn) -> None:
         """Note what was given up for want of room, an Error a topic, or a Response Topic of `_infer`."""
@@ -114,7 +114,7 @@ class Intake:
             self._join(taken.known, ticket)
         elif windows:
             route = feed.route if taken.entry is None else taken.entry.route
-            self._cut(turn, windows, ticket, route, seen)
+            self._cut(turn, windows, ticket, route, seen, taken.entry)
 
     def _skip(self, arrival: Arrival, admitted: Admitted, seen: Skip, turn: Turn) -> None:
         """Take note of rows that will never come; they are settled and receipted like rows.
@@ -122,7 +122,6 @@ class Intake:
         Raises:
             Refused: their series is another route's.
         """
-        route = admitted.feed.route
         skipped = self._windower.skip(admitted.feed, seen, arrival.arrived)
         turn.messages += 1
         self._counts["bytes_coap" if arrival.transient else "bytes_mqtt"] += len(arrival.payload)
@@ -130,8 +129,7 @@ class Intake:
         self._counts["rows_skipped"] += skipped.rows
         if skipped.entry is not None:
             turn.touched[skipped.key] = skipped.entry
-            route = skipped.entry.route
-        self._without_sender(skipped.windows, route, turn)
+            self._without_sender(skipped.windows, skipped.entry, turn)
         for rows in seen.ranges:  # one settles the arrival, each tells the sender of its rows
             turn.tickets.append(Ticket(arrival, skipped.key, rows, seen.receipt, durable=True))
             arrival = msgspec.structs.replace(arrival, settle=_settled)
@@ -158,23 +156,25 @@ class Intake:
             ticket.durable = False
             self._out.waiters.wait(window, ticket)
 
-    def _without_sender(self, windows: list[Window], route: Route, turn: Turn) -> None:
+    def _without_sender(self, windows: list[Window], entry: Entry, turn: Turn) -> None:
         """Windows that no message completed, but the end of a wait."""
         if windows:
             turn.made += _bytes(windows)
         for window in windows:
             into = turn.repeats if self._out.waiters.was_published(window.id) else turn.cuts
-            into.append(Cut(window, route, None))
+            into.append(Cut(window, entry.route, None, entry=entry))
 
-    def _cut(self, turn: Turn, windows: list[Window], ticket: Ticket, route: Route, seen: Observation) -> None:
+    def _cut(
+        self, turn: Turn, windows: list[Window], ticket: Ticket, route: Route, seen: Observation, entry: Entry | None
+    ) -> None:
         arrival = ticket.arrival
         sheddable = not (ticket.durable or seen.receipt) and route.late == "refuse" and seen.lane == "live"
         for window in windows:
             if self._out.waiters.wait(window.id, ticket):
-                turn.repeats.append(Cut(window, route, ticket))
+                turn.repeats.append(Cut(window, route, ticket, entry=entry))
             else:
                 addressed = window if arrival.reply_to is None else _addressed(window, arrival)
-                turn.cuts.append(Cut(addressed, route, ticket, sheddable))
+                turn.cuts.append(Cut(addressed, route, ticket, sheddable, entry=entry))
 
 
 def _bytes(windows: list[Window]) -> int:

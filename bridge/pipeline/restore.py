@@ -173,25 +173,24 @@ def save(entries: Iterable[Entry], kept: list[tuple[Entry, Chunk]], changes: Cha
     """
     newest = dict(kept)
     apart: set[Entry] = set()
+    add = changes.tails.append
     for entry in entries:
-        chunk = newest.get(entry)
-        tail = None if chunk is None or entry.strand is not None else entry.series.all_of(chunk)
-        if tail is not None:
-            changes.tails.append(_save_tail(entry, tail))
+        chunk, series = newest.get(entry), entry.series
+        tail = None if chunk is None or entry.strand is not None else series.all_of(chunk)
+        if tail is None:
+            apart.add(entry)
+            changes.series.append(save_series(entry))
             continue
-        apart.add(entry)
-        changes.series.append(save_series(entry))
+        given, values = series.given, tail.values
+        add(
+            SavedTail(
+                entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window,
+                () if given is None else tuple(given.ranges), series.windows, 0 if given is None else given.rows,
+                entry.via, tail.first, packed(values), values.shape[1], tail.t, tail.dt, tail.t_source, tail.lane,
+            )
+        )  # fmt: skip
     if apart:
         changes.rows.extend([_save_rows(entry.key, chunk) for entry, chunk in kept if entry in apart])
-
-
-def _save_tail(entry: Entry, tail: Chunk) -> SavedTail:
-    series, given, values = entry.series, entry.series.given, tail.values
-    return SavedTail(
-        entry.key, entry.route.model, entry.numbered, series.next_row, series.next_window,
-        () if given is None else tuple(given.ranges), series.windows, 0 if given is None else given.rows, entry.via,
-        tail.first, packed(values), values.shape[1], tail.t, tail.dt, tail.t_source, tail.lane,
-    )  # fmt: skip
 
 
 def _save_rows(key: SeriesKey, chunk: Chunk) -> SavedRows:

@@ -229,7 +229,7 @@ class Series:
             chunk: the newest rows.
         """
         tail = self._tail
-        if len(tail) != 1 or self._held:
+        if len(tail) != 1 or self.held_rows:
             return None
         kept = tail[0]
         return kept if kept is chunk or chunk.first <= kept.first < chunk.end else None

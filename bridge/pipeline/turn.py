@@ -91,6 +91,7 @@ class Cut(msgspec.Struct, eq=False):
         open: it is in the journal, as waiting for its answer.
         due: when it is its turn among the windows of its device, where that is not its deadline.
         asked: the cloud was asked about it instead, in vain.
+        entry: its series; None of a whole window, and of one of an earlier life.
     """
 
     window: Window
@@ -101,6 +102,7 @@ class Cut(msgspec.Struct, eq=False):
     open: bool = False
     due: float | None = None
     asked: bool = False
+    entry: Entry | None = None
 
 
 class Decided(msgspec.Struct, eq=False):

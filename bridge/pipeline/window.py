@@ -119,7 +119,7 @@ class Windower:
             late = None if first == series.next_row else late_rows(series, first, chunk.end)
             series.patient = seen.receipt
             added, cuts = series.add(chunk, now)
-            if series.gap_since is not None or key in self._gaps:
+            if series.gap_since is not None or (self._gaps and key in self._gaps):
                 self._note_gap(entry)
         else:
             added, cuts, late = self._strands.take(entry, chunk, seen, now)

@@ -271,7 +271,7 @@ _FLOAT32 = np.dtype("<f4")
 
 def packed(values: Rows) -> bytes:
     """Rows as float32 little-endian, row by row."""
-    return (values if values.dtype == _FLOAT32 else values.astype(_FLOAT32)).tobytes()
+    return (values if values.dtype is _FLOAT32 else values.astype(_FLOAT32)).tobytes()
 
 
 def _to_wire(values: Rows) -> tuple[int, bytes]:

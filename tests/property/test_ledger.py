@@ -75,7 +75,7 @@ class Bridge:
     def turn(self, windows: list[Window]) -> None:
         assert self.entry is not None
         self.open += windows
-        self.book.turn([Cut(one, ROUTE, None) for one in windows], {self.entry.key: self.entry}, 1e9)
+        self.book.turn([Cut(one, ROUTE, None, entry=self.entry) for one in windows], {self.entry.key: self.entry}, 1e9)
 
     def account(self) -> Account:
         assert self.entry is not None

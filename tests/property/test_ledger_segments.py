@@ -61,7 +61,8 @@ class Bridge:
         self.begin()
 
     def turn(self, windows: list[Any], touched: dict[Any, Entry], kept: list[tuple[Entry, Chunk]]) -> None:
-        self.book.turn([Cut(one, ROUTE, None) for one in windows], touched, 1e9)
+        (entry,) = touched.values() or (None,)
+        self.book.turn([Cut(one, ROUTE, None, entry=entry) for one in windows], touched, 1e9)
         for one in windows:
             self.book.answered(one.id)
         changes = Changes()

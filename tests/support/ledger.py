@@ -50,7 +50,7 @@ def whole_cuts(*seqs: int, key: SeriesKey) -> list[Any]:
     """Whole windows of 4 rows, of a sender that wants a receipt, as a turn cuts them."""
     route, ticket = SimpleNamespace(windows="whole"), SimpleNamespace(receipt=True)
     windows = [SimpleNamespace(id=f"{key.epoch}{seq}", key=key, seq=seq, values=[0.0] * 4) for seq in seqs]
-    return [SimpleNamespace(window=window, route=route, ticket=ticket) for window in windows]
+    return [SimpleNamespace(window=window, route=route, ticket=ticket, entry=None) for window in windows]
 
 
 def agent(*parts: Part, online: bool = True) -> dict[AgentTopic, AgentStatus]:

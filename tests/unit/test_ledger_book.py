@@ -24,21 +24,22 @@ KEY = SeriesKey("s", "d", "w", "e")
 ROUTE: Any = SimpleNamespace(manifest=SimpleNamespace(input=SimpleNamespace(rows=4, hop=2)))
 
 
-ENTRY: Any = SimpleNamespace(route=ROUTE)
+def series(*, used: int = 1) -> Any:
+    return SimpleNamespace(route=ROUTE, tally=None, used=used)
 
 
-def cuts(*seqs: int, key: SeriesKey = KEY) -> list[Any]:
+def cuts(*seqs: int, key: SeriesKey = KEY, entry: Any = None) -> list[Any]:
     route = SimpleNamespace(windows="rows")
     windows = [SimpleNamespace(id=f"{key.epoch}{seq}", key=key, seq=seq) for seq in seqs]
-    return [SimpleNamespace(window=window, route=route) for window in windows]
+    return [SimpleNamespace(window=window, route=route, entry=entry) for window in windows]
 
 
 def begun(*seqs: int) -> tuple[Book, Tally]:
     """A book in which these windows were cut."""
-    book = Book()
-    book.turn(cuts(*seqs), {KEY: ENTRY}, 5.0)
+    book, entry = Book(), series()
+    book.turn(cuts(*seqs, entry=entry), {KEY: entry}, 5.0)
     tally = book.tally(KEY)
-    assert tally is not None
+    assert tally is entry.tally is not None
     return book, tally
 
 
@@ -159,3 +160,27 @@ def test_messages_that_give_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     book.known(SeriesKey("s", "d3", "w", "e"), 9.0)
     assert (book.forgotten, book.stream(("s", "d", "w"), {}, None)) == (1, None)
     assert book.streams() == [("s", "d2", "w"), ("s", "d3", "w")]
+
+
+def test_a_series_counts_on_where_it_is_known_already() -> None:
+    book, entry = Book(), series()
+    book.restored(KEY, 2, [(0, 4)])
+    book.turn(cuts(10, entry=entry), {KEY: entry}, 5.0)
+    book.turn(cuts(12, entry=entry), {KEY: entry}, 6.0)
+    for window in ("e10", "e12"):
+        book.answered(window)
+    tally = book.tally(KEY)
+    assert tally is entry.tally is not None
+    assert (tally.before, tally.ended, tally.answered, tally.seen) == ([(0, 4)], [(5, 6)], 2, 6.0)
+
+
+def test_windows_of_a_series_pushed_out_in_its_turn_are_counted_once() -> None:
+    book, entry = Book(), series()
+    book.turn(cuts(0, entry=entry), {KEY: entry}, 5.0)
+    entry.used = 0
+    book.evicted([KEY])
+    book.turn(cuts(2, entry=entry), {}, 6.0)
+    for window in ("e0", "e2"):
+        book.answered(window)
+    assert totals(book) == {"windows": 2, "answered": 2}
+    assert book.tally(KEY) is None
