@@ -7,6 +7,7 @@ own: no device can be called so.
 from __future__ import annotations
 
 import re
+from sys import intern
 from typing import NamedTuple
 
 ROOT = "edge/v1"
@@ -163,7 +164,7 @@ def parse_data(topic: str) -> DataTopic | None:
     levels = _levels(topic, "data", 6)
     if levels is None or not (is_name(levels[2]) and is_name(levels[3]) and is_name(levels[5])):
         return None
-    return DataTopic(levels[2], levels[3], levels[5])
+    return DataTopic(intern(levels[2]), levels[3], intern(levels[5]))  # of many devices the same
 
 
 def parse_result(topic: str) -> ResultTopic | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 RANGES = 256  # ranges of ended windows remembered, a series, besides the highest
 NOTHING = -1 << 62  # as a first row: no window follows it
+_NONE: list[Range] = []  # of all series that began in this life: never written to
 
 
 class Tally:
@@ -39,7 +40,7 @@ class Tally:
         self.answered = 0
         self.provisional = 0
         self.refused: dict[str, int] | None = None
-        self.before: list[Range] = []
+        self.before = _NONE
         self.opened: list[int] | None = None
         self.ended_all = True
         self.seen: float | None = None

@@ -20,6 +20,9 @@ __all__ = ["MAX_BACKLOG", "MAX_JUMP", "Chunk", "Cut", "Series"]
 MAX_BACKLOG = 1 << 28  # rows that a backlog may have: 62 days at 50 Hz
 MAX_JUMP = 1 << 20  # rows beyond the known ones that a single message may claim: 5.8 hours at 50 Hz
 
+_NONE_HELD: dict[int, Chunk] = {}  # of all series that hold no rows beyond a gap, as nearly all: never written to
+_NO_FIRSTS: list[int] = []
+
 
 class Series:
     """The rows of one series that unfinished windows still need.
@@ -57,8 +60,8 @@ class Series:
         self.next_window = next_window
         self.patient = False
         self._tail: list[Chunk] = []
-        self._held: dict[int, Chunk] = {}
-        self._firsts: list[int] = []  # heap of the keys of _held
+        self._held = _NONE_HELD
+        self._firsts = _NO_FIRSTS  # heap of the keys of _held
         self.held_rows = 0
         self.gap_since: float | None = None
         self.given: Given | None = None
@@ -199,7 +202,7 @@ class Series:
             if first < end:
                 self.given = self.given or Given()
                 self.given.add(first, end, why)
-        self._tail, self._held, self._firsts = [], {}, []
+        self._tail, self._held, self._firsts = [], _NONE_HELD, _NO_FIRSTS
         self.held_rows, self.gap_since = 0, None
         self.next_window = max(self.next_window, -(-self.next_row // self._hop) * self._hop)
 
@@ -252,6 +255,8 @@ class Series:
 
     def _hold(self, chunk: Chunk) -> None:
         """Keep rows beyond a gap; of two chunks with the same first row the longer."""
+        if self._held is _NONE_HELD:
+            self._held, self._firsts = {}, []
         shorter = self._held.get(chunk.first)
         if shorter is None:
             heappush(self._firsts, chunk.first)
@@ -273,6 +278,7 @@ class Series:
             if chunk.end > self.next_row:
                 self._append(chunk.since(self.next_row) if first < self.next_row else chunk)
         if not self._held:
+            self._held, self._firsts = _NONE_HELD, _NO_FIRSTS
             self.gap_since = None
 
     def _cut(self, now: float) -> list[Cut]:

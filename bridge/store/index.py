@@ -30,6 +30,7 @@ _RESULT = 640
 _QUESTION = 512  # beside its rows
 _NOWHERE = -1 << 62
 _NONE = (0, 0)  # no record has it
+_NO_CHUNKS: list[tuple[int, int, int, int]] = []  # of all series with a tail: never written to
 
 
 class _Series(msgspec.Struct, eq=False, gc=False):
@@ -39,9 +40,13 @@ class _Series(msgspec.Struct, eq=False, gc=False):
         record: record that says how far it was cut.
         start: rows before are not needed, but for windows across later parts' begins.
         later: how far its later parts were cut.
-        chunks: first row, row after the last, record and weight of each chunk still needed, by first rows.
+        chunks: first row, row after the last, record and weight of each chunk still needed, by first rows; of a tail,
+            see `tail`.
         low: no chunk ends before this row.
         weight: of what says how far it was cut.
+        tail: weight of the rows that came with that, all that are needed, in place of `chunks`; 0: they are there.
+        first: the first of these rows.
+        end: row after the last of them.
     """
 
     record: int
@@ -50,6 +55,13 @@ class _Series(msgspec.Struct, eq=False, gc=False):
     chunks: list[tuple[int, int, int, int]]
     low: float = math.inf
     weight: int = _SMALL
+    tail: int = 0
+    first: int = 0
+    end: int = 0
+
+    def unfold(self) -> None:
+        """Its tail as a chunk, which others may follow."""
+        self.chunks, self.low, self.tail = [(self.first, self.end, self.record, self.tail)], self.end, 0
 
     def find(self, first: int) -> int:
         """Place of the chunk with that first row, or where it would be."""
@@ -126,6 +138,8 @@ class Index:
         known = self._series.get(rows.key)
         if known is None:
             return False
+        if known.tail:
+            return known.first == rows.first and known.record == record
         chunk = known.chunks[(at := known.find(rows.first)) : at + 1]
         return bool(chunk) and chunk[0][0] == rows.first and chunk[0][2] == record
 
@@ -168,7 +182,7 @@ class Index:
         for key in held.forgotten:
             series = self._series.pop(key, None)
             if series is not None:
-                self._void(series.record, series.weight)
+                self._void(series.record, series.weight + series.tail)
                 for _, _, record, weight in series.chunks:
                     self._void(record, weight)
         for window in held.answered:
@@ -182,24 +196,32 @@ class Index:
         for one in added:
             known = all_series.get(one.key)
             if known is None:
-                known = all_series[one.key] = _Series(0, one.next_window, (), [])
-            said, gone = known.record, known.weight
-            for _, _, older, weight in known.chunks:
-                if older == said:  # one update less: nearly always
-                    gone += weight
-                else:
-                    needs[older] -= weight
-                    void += weight
-            if said:
-                needs[said] -= gone
+                known = all_series[one.key] = _Series(0, 0, (), _NO_CHUNKS)
+            elif known.tail:  # nearly always
+                gone = known.weight + known.tail
+                needs[known.record] -= gone
                 void += gone
-            end, weight = one.next_row, _SMALL + len(one.data)
-            own = _SMALL + _RANGE * len(one.skipped)
-            known.record, known.start, known.later, known.weight = record, one.next_window, (), own
-            known.chunks, known.low = [(one.first, end, record, weight)], end
-            all_weight += own + weight
+            else:
+                void += self._let_go(known)
+            tail = _SMALL + len(one.data)
+            own = _SMALL + _RANGE * len(one.skipped) if one.skipped else _SMALL
+            known.record, known.start, known.weight = record, one.next_window, own
+            known.tail, known.first, known.end = tail, one.first, one.next_row
+            all_weight += own + tail
         self.needed -= void
         self._weigh(record, all_weight)
+
+    def _let_go(self, series: _Series) -> int:
+        """Nothing that came of a series is needed any more; returns its weight."""
+        needs, void = self._needed, 0
+        if series.record:
+            needs[series.record] -= series.weight
+            void += series.weight
+        for _, _, record, weight in series.chunks:
+            needs[record] -= weight
+            void += weight
+        series.later, series.chunks, series.low = (), _NO_CHUNKS, math.inf
+        return void
 
     def _add_series(self, record: int, added: list[SavedSeries]) -> None:
         all_series, needs, void, all_weight = self._series, self._needed, 0, 0
@@ -208,6 +230,8 @@ class Index:
             start = one.next_window if one.next_window <= one.next_row else one.next_row  # noqa: FURB136 # no call a series
             if known is None:
                 known = all_series[one.key] = _Series(0, start, one.later, [])
+            elif known.tail:
+                known.unfold()
             if known.record:
                 needs[known.record] -= known.weight
                 void += known.weight
@@ -246,6 +270,8 @@ class Index:
             series = all_series.get(rows.key)
             if series is None:  # being read; what was known of it when they came was written anew since, so comes later
                 series = all_series[rows.key] = _Series(0, _NOWHERE, (), [])
+            elif series.tail:
+                series.unfold()
             first, values, chunks = rows.first, rows.values, series.chunks
             end, weight = first + len(values), _SMALL + values.nbytes
             if not chunks or first > chunks[-1][0]:

@@ -129,7 +129,7 @@ def weights_of(index: Index) -> Counter[int]:
     """Weight of what is needed of each record, by what the index knows of series, questions and Results."""
     weights: Counter[int] = Counter()
     for series in index._series.values():
-        weights[series.record] += series.weight
+        weights[series.record] += series.weight + series.tail
         for _, _, record, weight in series.chunks:
             weights[record] += weight
     for record, weight in (*index._asked.values(), *index._results.values()):
