@@ -148,7 +148,8 @@ class Book:
                 tally = tallies.get(key)
                 if tally is None:
                     tally = tallies[key] = Tally(entry.route.manifest.input.hop)
-                entry.tally = tally
+                if not isinstance(tally, WholeTally):  # which may be forgotten while the series lives
+                    entry.tally = tally
             tally.seen = wall
         before = len(waiting)
         unasked: dict[SeriesKey, Tally] = {}  # a turn has many windows of few streams

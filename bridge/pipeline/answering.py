@@ -184,7 +184,9 @@ class Answering:
         cut = opened.cut
         assert cut is not None  # noqa: S101 # windows without an answer are asked about with it
         self.open[cut.window.id] = Open(cut.window, None, None)
-        turn.cuts.append(Cut(cut.window, cut.route, None, open=True, due=cut.window.arrived, asked=True))
+        turn.cuts.append(
+            Cut(cut.window, cut.route, None, open=True, due=cut.window.arrived, asked=True, entry=cut.entry)
+        )
 
     def decide_behind(self, turn: Turn, window: Window, answer: Answer, placement: Placement, *, whole: bool) -> None:
         """Answer a window that has a place in a line."""

@@ -82,7 +82,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         strand: its parts, where one run of rows is not all that is known of it.
         turned: the route by which rows came last, and the row before which others may have come by another.
         pushed_out: seconds since 1970 at which rows of it were last given up for want of room; None: never.
-        tally: the ledger's: what became of its windows; None as long as it counted none.
+        tally: the ledger's: what became of its windows; None: to be looked up there.
     """
 
     key: SeriesKey

@@ -78,7 +78,10 @@ class PushedOut:
     def take(self, key: SeriesKey, model: str) -> Entry | None:
         """A series that goes on, now forgotten here; None if it was not remembered, or begins for another model."""
         entry = self._entries.pop(key, None)
-        return None if entry is None or entry.route.model != model else entry
+        if entry is not None and entry.route.model != model:
+            _empty(entry)
+            return None
+        return entry
 
     def add(self, entry: Entry) -> None:
         """Give up the rows of a series, and remember the rest."""
@@ -89,7 +92,7 @@ class PushedOut:
         self._entries[entry.key] = entry
         if len(self._entries) > REMEMBERED:
             oldest = next(iter(self._entries))
-            del self._entries[oldest]
+            _empty(self._entries.pop(oldest))
             self.gone.append(oldest)
 
     def warn(self, now: float) -> None:
@@ -108,6 +111,11 @@ class PushedOut:
             "windows were not complete, the latest of %s/%s/%s, epoch %r; see the ledger, rule %s",
             self._lost_rows, key.site, key.device, key.stream, key.epoch, RULE,
         )  # fmt: skip
+
+
+def _empty(entry: Entry) -> None:
+    """Let go what is known of a series that never comes back: its topic may remember it until the next message."""
+    entry.series.given = entry.strand = entry.tally = None
 
 
 def give_up(entry: Entry, why: str) -> int:

@@ -304,7 +304,7 @@ class RouteTable:
         return feed.route, feed.source
 
     def feed(self, topic: str) -> Feed:
-        """The same, as one object a topic.
+        """The same as one object, and for each message of a topic the same one, as long as it is remembered.
 
         Raises:
             Refused: `no_route`.

@@ -1,4 +1,4 @@
-"""What comes by the topics of tests, as `RouteTable` has it: one object a topic for as long as the bridge lives."""
+"""What comes by the topics of tests, as `RouteTable` has it: one object a topic, here as long as its windower lives."""
 
 from __future__ import annotations
 

@@ -184,3 +184,14 @@ def test_windows_of_a_series_pushed_out_in_its_turn_are_counted_once() -> None:
         book.answered(window)
     assert totals(book) == {"windows": 2, "answered": 2}
     assert book.tally(KEY) is None
+    stream = book.stream(("s", "d", "w"), {}, None)
+    assert stream is not None
+    assert stream.whole == Windows(answered=1, astray=None)
+
+
+def test_what_is_counted_of_whole_windows_is_not_kept_with_a_series_of_rows() -> None:
+    book, entry = Book(), series()
+    book.reopened(KEY, "whole", 0, rows=4)
+    book.turn(cuts(10, entry=entry), {KEY: entry}, 5.0)
+    assert book.tally(KEY) is not None
+    assert entry.tally is None

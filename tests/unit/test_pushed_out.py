@@ -87,8 +87,8 @@ def test_of_a_series_with_a_backlog_all_parts_are_given_up() -> None:
 def test_what_is_remembered_of_them_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushed_out, "REMEMBERED", 2)
     windower = made(series=1)
-    for n in range(5):
-        take(windower, 0, device=f"d{n}")
+    entries = [take(windower, 0, device=f"d{n}").entry for n in range(5)]
+    assert [one is not None and one.series.given is not None for one in entries] == [False, False, True, True, False]
     assert windower.pushed_out.keys == [key("d2"), key("d3")]
     assert windower.pushed_out.gone == [key("d0"), key("d1")]
     assert [window.seq for window in take(windower, 0, device="d0").windows] == [0]  # as a new one
@@ -113,6 +113,17 @@ def bounded(world: World) -> Life:
     life.pipeline._windower._patience = Patience(series=1)
     life.pipeline._windower._idle = pushed_out.Idle(1)
     return life
+
+
+def test_nothing_is_kept_of_one_that_begins_for_another_model() -> None:
+    windower = made(series=1)
+    entry = take(windower, 0).entry
+    assert entry is not None
+    take(windower, 0, device="other")
+    assert entry.series.given is not None
+    assert windower.pushed_out.take(key("d"), "another") is None
+    assert windower.pushed_out.get(key("d")) is None
+    assert entry.series.given is None
 
 
 async def test_one_that_is_back_in_the_same_turn_is_known_to_the_next_life(world: World) -> None:

@@ -313,11 +313,11 @@ def test_another_numbering_of_a_topic_is_another_series() -> None:
 def test_rows_that_nobody_numbers_are_not_those_of_a_numbering() -> None:
     topic = Topic()
     numbered = topic.take(0, 3, epoch="").entry
-    ours = topic.take(None, 3).entry
+    ours = topic.take(None, 3, epoch="").entry
     assert numbered is not None
     assert ours is not None
     assert (numbered.key.epoch, ours.key.epoch) == ("", "ours-1")
-    assert topic.take(None, 1).entry is ours
+    assert topic.take(None, 1, epoch="").entry is ours
     assert topic.take(3, 1, epoch="").entry is numbered
 
 
