@@ -156,7 +156,8 @@ class Feed:
     Attributes:
         route: where it goes.
         source: whose rows it carries.
-        entry: the windower's: the series that its rows went to last, nearly always that of the next ones, too.
+        entry: the series that its rows went to last, nearly always that of the next ones, too; it belongs to the
+            windower, of which there is one a table.
     """
 
     __slots__ = ("entry", "route", "source")

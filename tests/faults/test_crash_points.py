@@ -72,7 +72,7 @@ class World:
         self.random = random
         self.path = path
         self.seconds = seconds
-        config = Config(
+        self.config = Config(
             BridgeSection(id="gw"),
             routes=(
                 RouteSection(
@@ -81,7 +81,6 @@ class World:
             ),
         )
         self.manifest = Catalog(default_directory())[MODEL]
-        self.table = route_table(config, {MODEL: self.manifest})
         self.topic = topics.data(SITE, "w0", STREAM)
         self.waiting = deque(
             encode_skip(one, Format.CBOR) if isinstance(one, Skip) else encode_observation(one, Format.CBOR)
@@ -112,7 +111,8 @@ class Life:
         self.committing = False
         self.ahead_most = world.random.choice((1, 4, AHEAD))
         self.ahead: list[list[Any]] = []  # payload, settled
-        self.inbox = Inbox(1 << 25, lambda: None, world.table.owner)
+        table = route_table(world.config, {MODEL: world.manifest})
+        self.inbox = Inbox(1 << 25, lambda: None, table.owner)
         self.questions: dict[str, asyncio.TimerHandle] = {}
         self.journal = Journal(world.path, pytest.fail)
         counts: Counter[str] = Counter()
@@ -127,8 +127,8 @@ class Life:
         )
         self.pipeline = Pipeline(
             inbox=self.inbox,
-            admission=Admission(world.table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
-            table=world.table,
+            admission=Admission(table, {}, max_payload=1 << 20, max_rows=65_536, depth=32),
+            table=table,
             windower=Windower(patience, lambda: "b-1"),
             engines={MODEL: engine},
             journal=cast("Journal", self),
