@@ -53,7 +53,7 @@ def test_a_flood_of_the_biggest_messages_does_not_starve_a_lone_window(tmp_path:
     """The lone device publishes when the broker has the whole flood; much of that is unanswered when it is answered.
 
     In the connection its messages are behind the flood, so that meanwhile as much is answered as the bridge computes
-    while it reads 28 MB: 0.18 to 0.41 of it in eleven runs, once in CI more than half. First come, first served were 1.
+    while it reads 28 MB: 0.18 to 0.43 of it in eleven runs. First come, first served would be all of it.
     """
     flood = np.resize(np.concatenate(recordings()), (FLOOD * BIGGEST, 6))
     windows = len(range(0, len(flood) - WINDOW + 1, HOP))
