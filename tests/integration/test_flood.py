@@ -50,11 +50,7 @@ LENIENT = 1.25  # times the deadline: the machine may have become slower than th
 
 
 def test_a_flood_of_the_biggest_messages_does_not_starve_a_lone_window(tmp_path: Path) -> None:
-    """The lone device publishes when the broker has the whole flood; much of that is unanswered when it is answered.
-
-    In the connection its messages are behind the flood, so that meanwhile as much is answered as the bridge computes
-    while it reads 28 MB: 0.18 to 0.43 of it in eleven runs. First come, first served would be all of it.
-    """
+    """The lone device publishes when the broker has the whole flood; most of that is unanswered when it is answered."""
     flood = np.resize(np.concatenate(recordings()), (FLOOD * BIGGEST, 6))
     windows = len(range(0, len(flood) - WINDOW + 1, HOP))
     values = rows_of(1, WINDOW + 4 * HOP)
@@ -76,7 +72,7 @@ def test_a_flood_of_the_biggest_messages_does_not_starve_a_lone_window(tmp_path:
             device.stop()
         devices = [result["device"] for result in listener.results]
         last = len(devices) - 1 - devices[::-1].index("lone")
-        assert last < windows * 3 / 4, f"{last} of {windows} Results of the flood came before the lone device's last"
+        assert last < windows / 2, f"{last} of {windows} Results of the flood came before the lone device's last"
         assert devices.count("lone") == 5
         assert listener.errors == []
         assert bridge.rss_mib < 400
